@@ -1,0 +1,1 @@
+"""Ground floor: configuration, artifacts, seeds, errors, telemetry."""

@@ -1,0 +1,52 @@
+"""Every error this project raises on purpose.
+
+The tree::
+
+    RecsysError
+    ├── CallError          the caller asked for something that cannot be (exit code 2)
+    │   └── ConfigError    a recipe or a setting is wrong
+    ├── DataError          an input file cannot be used; says file, place and remedy
+    ├── ArtifactError      a run folder is missing something or holds something unexpected
+    ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
+    ├── DecodingError      no valid path exists for a request
+    └── NotThereYet        a verb that is promised but not built
+
+The ladder: a condition the code handles fully is silent; one worth knowing later is logged; one that the user
+should act on but that does not spoil the result is a warning; everything else raises one of the above.
+"""
+
+
+class RecsysError(Exception):
+    """Base of all errors raised on purpose; its message says what was wanted, what came, what to change."""
+
+    exit_code = 1
+
+
+class CallError(RecsysError):
+    """The call itself is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(CallError):
+    """A recipe or a setting is wrong."""
+
+
+class DataError(RecsysError):
+    """An input cannot be used."""
+
+
+class ArtifactError(RecsysError):
+    """A run folder misses an artifact, or holds one that does not fit."""
+
+
+class TokenizerError(RecsysError):
+    """A tokenizer fails its quality bounds."""
+
+
+class DecodingError(RecsysError):
+    """No valid path can be decoded."""
+
+
+class NotThereYet(RecsysError):
+    """A promised verb that is not built yet."""

@@ -1,0 +1,1 @@
+"""From files to histories: the data contract, importers, event logs and splits."""

@@ -1,0 +1,65 @@
+"""The event log of a run in memory: users' events in time order, as one flat array and offsets.
+
+Axes: U user, E event, N item.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.contracts import History
+from recsys.core.arrays import IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventLog:
+    """All events, grouped by user and in time order inside a user.
+
+    Shape:
+        offsets_U1: (users + 1,) start of each user's events; the last entry is the number of events.
+        items_E: (events,) catalogue indices.
+        timestamps_E: (events,) unix seconds.
+    """
+
+    offsets_U1: IntArray
+    items_E: IntArray
+    timestamps_E: IntArray
+    num_items: int
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return len(self.offsets_U1) - 1
+
+    @property
+    def lengths_U(self) -> IntArray:
+        """Number of events of each user."""
+        return np.diff(self.offsets_U1)
+
+    def history(self, user: int, *, drop_last: int = 0) -> History:
+        """Return a user's events without the last ``drop_last``."""
+        start, stop = self.offsets_U1[user], self.offsets_U1[user + 1] - drop_last
+        return History(items=self.items_E[start:stop], timestamps=self.timestamps_E[start:stop])
+
+    def first(self, keep_U: IntArray) -> "EventLog":
+        """Return the log with only the first ``keep_U[u]`` events of each user."""
+        users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
+        kept_E = np.arange(len(self.items_E)) - self.offsets_U1[users_E] < keep_U[users_E]
+        return EventLog(
+            offsets_U1=np.concatenate([[0], np.cumsum(keep_U)]).astype(np.int64),
+            items_E=self.items_E[kept_E],
+            timestamps_E=self.timestamps_E[kept_E],
+            num_items=self.num_items,
+        )
+
+
+def build_log(user_E: IntArray, item_E: IntArray, timestamp_E: IntArray, order_E: IntArray, *, num_users: int, num_items: int) -> EventLog:
+    """Sort raw events by user, time and the given order among equal times, stably."""
+    by_E = np.lexsort((order_E, timestamp_E, user_E))
+    counts_U = np.bincount(user_E, minlength=num_users)
+    return EventLog(
+        offsets_U1=np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64),
+        items_E=item_E[by_E].astype(np.int64),
+        timestamps_E=timestamp_E[by_E].astype(np.int64),
+        num_items=num_items,
+    )

@@ -1,0 +1,45 @@
+"""Leave-one-out: a user's last event is the test, the one before it validation, the rest training.
+
+Axes: U user (of those that can be judged).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from recsys.contracts import History
+from recsys.core.arrays import IntArray
+from recsys.data.events import EventLog
+
+Split = Literal["validation", "test"]
+
+HELD_OUT: dict[Split, int] = {"validation": 2, "test": 1}
+"""How many of a user's last events are hidden from the history when this split is judged."""
+
+MIN_EVENTS = 3
+"""A user with fewer events has nothing to learn from once two are held out; such users only train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What is asked of a recommender: for each judged user a history and the item that came next."""
+
+    users_U: IntArray
+    histories: Sequence[History]
+    targets_U: IntArray
+
+
+def training_log(log: EventLog) -> EventLog:
+    """Return the part of the log that every stage may learn from: all but each judged user's last two events."""
+    keep_U = np.where(log.lengths_U >= MIN_EVENTS, log.lengths_U - 2, log.lengths_U)
+    return log.first(keep_U)
+
+
+def questions(log: EventLog, split: Split) -> Questions:
+    """Return the judged users of a split, their histories before the target, and the targets."""
+    hidden = HELD_OUT[split]
+    users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
+    histories = [log.history(int(user), drop_last=hidden) for user in users_U]
+    return Questions(users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U + 1] - hidden])
