@@ -1,0 +1,201 @@
+"""The command line: short verbs, frozen by a test; knobs live in the recipe. Imports are lazy so help is instant."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys.core.errors import CallError, NotThereYet, RecsysError
+from recsys.core.telemetry import LOG, configure_logging
+
+app = typer.Typer(
+    help="From a log of interactions to ranked items, by reasoning over item tokens in a free order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(help="A run folder, made by `recsys train`.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the results here, machine-readable.")]
+NoRay = Annotated[bool, typer.Option("--no-ray", help="Run every stage in this process.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: section.key=value. Repeatable.")]
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option(help="Where data and the run go.")] = Path("runs/demo"),
+    recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "demo",
+    no_ray: NoRay = False,
+) -> None:
+    """Run the whole road on MovieLens-100K and print recommendations with their reasoning paths."""
+    from pipelines.demo import run_demo
+
+    run_demo(to, recipe, use_ray=not no_ray)
+
+
+@app.command()
+def fetch(name: str, to: Annotated[Path, typer.Option(help="Folder to write.")]) -> None:
+    """Fetch a data set we know where to get: ml-100k, synthetic."""
+    from recsys.data.fetch import fetch as fetch_dataset
+
+    typer.echo(fetch_dataset(name, to))
+
+
+@app.command("import")
+def import_(
+    format: Annotated[str, typer.Argument(help="movielens, amazon-reviews, csv or parquet.")],
+    source: Path,
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+) -> None:
+    """Bring a data set into the data contract; bad rows are counted by cause."""
+    from recsys.data.importers import import_dataset
+    from recsys.data.table import write_dataset
+
+    dataset = import_dataset(format, source)
+    write_dataset(dataset, to)
+    typer.echo(f"{dataset.interactions.num_rows:,} interactions, {dataset.items.num_rows:,} items written to {to}")
+    for cause, count in dataset.bad_rows.counts.items():
+        typer.echo(f"left out {count:,} rows: {cause}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="A folder in the data contract.")],
+    to: Annotated[Path, typer.Option(help="The run folder.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "default",
+    sets: Sets = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from checkpoints, or forget them.")] = True,
+    no_ray: NoRay = False,
+) -> None:
+    """Train on a log: tokenizer, generator, alignment, baselines, a judged bundle. Unchanged stages do not run again."""
+    import shutil
+
+    from pipelines.flow import train as run_flow
+    from pipelines.recipe import load_recipe
+    from pipelines.show import console, evaluation_table
+
+    if not resume:
+        shutil.rmtree(to / ".work", ignore_errors=True)
+    result = run_flow(data, to, load_recipe(recipe, tuple(sets or ())), use_ray=not no_ray)
+    console().print(evaluation_table(result))
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    json_file: JsonFile = None,
+) -> None:
+    """Judge a run leave-one-out with full ranking, beside the baselines."""
+    from pipelines.show import console, evaluation_table
+    from pipelines.stages.evaluate import evaluate_run
+
+    if split not in ("test", "validation"):
+        raise CallError(f"--split must be test or validation, got {split!r}")
+    result = evaluate_run(run, _recipe_of(run), split=split)  # type: ignore[arg-type]
+    console().print(evaluation_table(result))
+    _write(json_file, result)
+
+
+@app.command()
+def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> None:
+    """Replay a run's own log in time order: what would each recommender have shown?"""
+    from pipelines.show import console, replay_table
+    from pipelines.stages.evaluate import replay_run
+
+    if log is not None:
+        raise NotThereYet("replay of another log is not there yet; leave --log out to replay the run's own log")
+    result = replay_run(run, _recipe_of(run))
+    console().print(replay_table(result))
+    if note := result.get("note"):
+        typer.echo(note)
+    _write(json_file, result)
+
+
+@app.command()
+def recommend(
+    run: Run,
+    history: Annotated[str | None, typer.Option(help="Item ids, oldest first, separated by commas.")] = None,
+    users: Annotated[Path | None, typer.Option(help="Parquet or CSV with a user_id column: batch mode, on Ray.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Batch mode: the Parquet file to write.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
+    explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Recommend for one history, or for a file of users."""
+    from pipelines.recommend import recommend_batch, recommend_one
+
+    if (history is None) == (users is None):
+        raise CallError("recommend needs either --history ID,ID,... or --users FILE --to FILE, got both or neither")
+    if history is not None:
+        _write(json_file, recommend_one(run, history, n=n, explain=explain))
+    elif users is not None and to is not None:
+        typer.echo(recommend_batch(run, users, to, n=n))
+    else:
+        raise CallError("--users needs --to FILE for the result")
+
+
+@app.command()
+def serve(
+    run: Run,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    ray: Annotated[bool, typer.Option("--ray", help="Scale out with Ray Serve.")] = False,
+    store: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the event store.")] = None,
+) -> None:
+    """Serve a run over HTTP: recommendations, events, health, metrics and a console at /."""
+    if ray:
+        raise NotThereYet("serving on Ray is not there yet; leave --ray out to serve from this process")
+    from serving.app import serve as run_server
+
+    keys = frozenset(filter(None, os.environ.get("RECSYS_API_KEYS", "").split(",")))
+    run_server(run, host=host, port=port, store_url=store, api_keys=keys)
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write one HTML page about a run (not there yet)."""
+    raise NotThereYet(f"report is not there yet; {run / 'reports'} holds the figures as JSON")
+
+
+@app.command()
+def update(run: Run, events: Annotated[Path, typer.Option(help="New events.")]) -> None:
+    """Update a run with a new day (not there yet)."""
+    raise NotThereYet(f"update is not there yet; train {run} again on data that includes {events}")
+
+
+@app.command()
+def publish(run: Run) -> None:
+    """Gate a run and move the current pointer (not there yet)."""
+    raise NotThereYet(f"publish is not there yet; point the server at {run} yourself")
+
+
+@app.command()
+def bench(name: str, json_file: JsonFile = None) -> None:
+    """Measure ours beside a peer in one run (not there yet)."""
+    raise NotThereYet(f"bench {name} is not there yet; nothing was written to {json_file or 'a file'}")
+
+
+def _recipe_of(run: Path) -> Any:
+    from pipelines.recipe import load_recipe
+    from recsys.core.artifacts import require
+
+    return load_recipe(str(require(run / "recipe.toml", remedy=f"run `recsys train DATA --to {run}` first")))
+
+
+def _write(path: Path | None, result: Any) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose end as one line on standard error and an exit code."""
+    configure_logging()
+    try:
+        app()
+    except RecsysError as error:
+        LOG.error("recsys: %s", error)
+        sys.exit(error.exit_code)

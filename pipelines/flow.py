@@ -1,0 +1,63 @@
+"""The whole run, top to bottom. Read this first.
+
+    DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► aligned ──► bundle ──► evaluation
+               └─────────────────────────────────────────────► baselines ──────────────────────┘
+
+Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
+nowhere else. A stage whose inputs and settings are as they were is not run again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.job import Stage
+from pipelines.recipe import Recipe, save_recipe
+from pipelines.runtime import run_stages
+from pipelines.stages.align import align_model
+from pipelines.stages.baselines import fit_baselines
+from pipelines.stages.bundle import select_and_bundle
+from pipelines.stages.catalog import build_catalog
+from pipelines.stages.evaluate import evaluate_run
+from pipelines.stages.features import build_features
+from pipelines.stages.prepare import prepare_data
+from pipelines.stages.pretrain import pretrain_model
+from pipelines.stages.tokenize import fit_mpq
+from recsys.core.artifacts import write_json
+
+STAGES = (
+    # the log, filtered and indexed; who did what in time order
+    Stage(name="data", work=prepare_data, sections=("data",), reads_source=True),
+    # what items are: their words, and who goes with whom
+    Stage(name="features", work=build_features, parents=("data",), sections=("features",)),
+    # a mixture of experts turns an item's vector into M parallel codes
+    Stage(name="tokenizer", work=fit_mpq, parents=("features",), sections=("tokenizer", "quality", "device")),
+    # every item's codes, its category, and words for every code
+    Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
+    # the generative model learns to name the next item by its codes, in any order
+    Stage(name="model", work=pretrain_model, parents=("data", "catalog"), sections=("model", "fit", "device")),
+    # reinforcement learning on recommendation rewards
+    Stage(
+        name="aligned",
+        work=align_model,
+        parents=("data", "catalog", "tokenizer", "model"),
+        sections=("alignment", "device"),
+    ),
+    # the rivals, from the same log
+    Stage(name="baselines", work=fit_baselines, parents=("data",), sections=("baselines", "device")),
+    # the better of the two models on validation, and everything serving needs
+    Stage(
+        name="bundle",
+        work=select_and_bundle,
+        parents=("data", "catalog", "model", "aligned"),
+        sections=("decoder", "selection"),
+    ),
+)
+
+
+def train(source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True) -> dict[str, Any]:
+    """Run the flow from a data set to a judged bundle and return the evaluation."""
+    run.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, run / "recipe.toml")
+    write_json(run / "source.json", {"name": source.resolve().name})
+    run_stages(STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray)
+    return evaluate_run(run, recipe)

@@ -1,0 +1,137 @@
+"""A run's complete description: one named TOML file, validated as a whole, with every default filled in."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from recsys.alignment.trainer import AlignmentConfig
+from recsys.baselines.cooccurrence import CooccurrenceConfig
+from recsys.baselines.sasrec import SASRecConfig
+from recsys.core.config import Config
+from recsys.core.device import Device
+from recsys.core.errors import ConfigError
+from recsys.data.prepare import PrepareConfig
+from recsys.decoding.decoder import DecoderConfig
+from recsys.features.assemble import FeatureConfig
+from recsys.model.fit import FitConfig
+from recsys.model.generator import ModelConfig
+from recsys.tokenizer.mpq import MPQConfig
+from recsys.tokenizer.quality import QualityConfig
+
+
+class BaselinesConfig(Config):
+    """The rivals trained beside our model."""
+
+    cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
+    """Item co-occurrence."""
+    sasrec: SASRecConfig = SASRecConfig()
+    """SASRec with a full softmax."""
+
+
+class SelectionConfig(Config):
+    """What is chosen on validation before a bundle is made."""
+
+    path_weights: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
+    """Weights of the path evidence beside the item head that are tried."""
+    theta_quantile: float = 0.95
+    """The pruning threshold is this quantile of the JS divergences seen on validation paths."""
+    max_users: int = 2000
+    """How many validation users the choice is made on."""
+
+
+class EvaluationConfig(Config):
+    """How the report judges."""
+
+    max_users: int = 0
+    """Judge only the first so many users; 0 judges all."""
+
+
+class Recipe(Config):
+    """Everything that decides what a run computes."""
+
+    seed: int = 7
+    """Root of all randomness."""
+    threads: int = 1
+    """Threads of each stage; fixed, so that a run in-process and one on Ray give equal artifacts."""
+    device: Device = "auto"
+    """Where the networks train."""
+    data: PrepareConfig = PrepareConfig()
+    """Filters on the log."""
+    features: FeatureConfig = FeatureConfig()
+    """Item vectors."""
+    tokenizer: MPQConfig = MPQConfig()
+    """Experts and codebooks."""
+    quality: QualityConfig = QualityConfig()
+    """Bounds that a tokenizer must keep."""
+    model: ModelConfig = ModelConfig()
+    """The generator's shape."""
+    fit: FitConfig = FitConfig()
+    """Pre-training."""
+    alignment: AlignmentConfig = AlignmentConfig()
+    """Reinforcement learning on recommendation rewards."""
+    decoder: DecoderConfig = DecoderConfig()
+    """Path decoding."""
+    selection: SelectionConfig = SelectionConfig()
+    """Choices made on validation."""
+    baselines: BaselinesConfig = BaselinesConfig()
+    """Rivals."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The judge."""
+
+    def section(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """Return the named settings as plain values, the part of a recipe that a stage depends on."""
+        return self.model_dump(mode="json", include=set(names) | {"seed"})
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in files("pipelines.recipes").iterdir() if path.name.endswith(".toml"))
+
+
+def load_recipe(name: str = "default", overrides: tuple[str, ...] = ()) -> Recipe:
+    """Load a shipped recipe by name or any TOML file by path, then apply ``key.sub=value`` overrides.
+
+    Raises:
+        ConfigError: names every fault of the recipe at once.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.exists():
+            raise ConfigError(f"recipe must be a file, but {path} does not exist; shipped recipes are {recipe_names()}")
+        text = path.read_text()
+    elif name in recipe_names():
+        text = files("pipelines.recipes").joinpath(f"{name}.toml").read_text()
+    else:
+        raise ConfigError(f"recipe must be one of {recipe_names()} or a .toml file, got {name!r}")
+    try:
+        values = tomllib.loads(text)
+        for override in overrides:
+            _apply(values, override)
+        return Recipe.model_validate(values)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {name} must be TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise ConfigError(f"recipe {name} has {error.error_count()} faults: {faults}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set must be key=value, got {override!r}")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    try:
+        values[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[last] = text
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, every default filled in (TOML has no null, so unset values are left out)."""
+    path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))

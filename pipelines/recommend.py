@@ -1,0 +1,114 @@
+"""Recommending from a run: for one history in this process, for many users on Ray."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pipelines.runtime import start_ray
+from pipelines.show import console, slate_json, slate_table
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import History
+from recsys.core.errors import CallError, DataError
+from recsys.data.prepare import load_prepared
+from recsys.recommender.bundle import load_bundle
+
+BATCH_USERS = 256
+
+
+def history_of(ids: Sequence[str], catalogue: Catalogue) -> History:
+    """Turn external item ids into a history; equal times, in the order given."""
+    rows = {str(item): row for row, item in enumerate(catalogue.item_ids)}
+    unknown = [item for item in ids if item not in rows]
+    if unknown:
+        raise CallError(f"item ids must be in the run's catalogue, got unknown {unknown[:5]}; see data/items.parquet")
+    items = np.array([rows[item] for item in ids], dtype=np.int64)
+    return History(items=items, timestamps=np.zeros(len(items), np.int64))
+
+
+def recommend_one(run: Path, ids: str, *, n: int, explain: bool) -> dict[str, Any]:
+    """Print and return recommendations for a comma-separated history."""
+    bundle = load_bundle(run / "bundle")
+    history = history_of([part.strip() for part in ids.split(",") if part.strip()], bundle.catalogue)
+    slate = bundle.recommender.recommend([history], n=n)[0]
+    titles = item_titles(run)
+    console().print(slate_table(slate, bundle.catalogue, titles))
+    items = slate_json(slate, bundle.catalogue, explain=explain)
+    return {"model_version": bundle.model_version, "items": items}
+
+
+def item_titles(run: Path) -> list[str]:
+    """Return the titles of a run's items in catalogue order, their ids where there are none."""
+    items = pq.read_table(run / "bundle" / "items.parquet")
+    column = "title" if "title" in items.column_names else "item_id"
+    ids = items["item_id"].to_pylist()
+    return [str(title or item) for title, item in zip(items[column].to_pylist(), ids, strict=True)]
+
+
+class BatchRecommender:
+    """A Ray Data worker: loads the bundle once, then turns batches of users into rows of recommendations."""
+
+    def __init__(self, run: Path, n: int) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.bundle = load_bundle(run / "bundle", trace=False)
+        prepared = load_prepared(run / "data")
+        self.log, self.n = prepared.log, n
+        self.user_rows = {str(user): row for row, user in enumerate(prepared.user_ids)}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Recommend for a batch with a ``user_id`` column; unknown users get an empty history's answer."""
+        users = [str(user) for user in batch["user_id"]]
+        empty = History(items=np.empty(0, np.int64), timestamps=np.empty(0, np.int64))
+        histories = [self.log.history(self.user_rows[user]) if user in self.user_rows else empty for user in users]
+        slates = self.bundle.recommender.recommend(histories, n=self.n)
+        lengths = [len(slate.items) for slate in slates]
+        ids = self.bundle.catalogue.item_ids
+        return {
+            "user_id": np.repeat(np.array(users), lengths),
+            "rank": np.concatenate([np.arange(1, length + 1) for length in lengths]),
+            "item_id": np.array([ids[int(item)] for slate in slates for item in slate.items]),
+            "score": np.concatenate([slate.scores for slate in slates]),
+        }
+
+
+def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
+    """Recommend for every user of a file on Ray Data and write one Parquet file; returns a sentence about it."""
+    import ray
+
+    table = read_users(users)
+    started_here = start_ray()
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        rows = ray.data.from_arrow(table).repartition(max(1, table.num_rows // (4 * BATCH_USERS))).map_batches(
+            BatchRecommender,
+            fn_constructor_args=(run.resolve(), n),
+            batch_size=BATCH_USERS,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=2),
+        )
+        parts = [pa.table(part) if isinstance(part, dict) else part for part in ray.get(rows.to_arrow_refs())]
+        result = pa.concat_tables(part for part in parts if part.num_rows)
+    finally:
+        if started_here:
+            ray.shutdown()
+    result = result.sort_by([("user_id", "ascending"), ("rank", "ascending")])
+    temporary = to.with_suffix(".tmp")
+    pq.write_table(result, temporary)
+    temporary.replace(to)
+    return f"{result.num_rows:,} recommendations for {table.num_rows:,} users written to {to}"
+
+
+def read_users(path: Path) -> pa.Table:
+    """Read the ``user_id`` column of a Parquet or CSV file."""
+    try:
+        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"users must be a Parquet or CSV file, got {path}: {error}") from error
+    if "user_id" not in table.column_names:
+        raise DataError(f"{path} must have a column user_id, got {table.column_names}; rename the column")
+    return table.select(["user_id"])

@@ -1,0 +1,103 @@
+"""What people see in a terminal: the evaluation table, and recommendations with their paths in words."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import Path, Slate
+
+METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "coverage")
+
+
+def evaluation_table(result: dict[str, Any]) -> Table:
+    """Lay an evaluation out as a table, with the 95% bootstrap interval beside Recall@10."""
+    title = f"{result['dataset']}: {result['split']}, {result['users']:,} users, {result['items']:,} items, full ranking"
+    table = Table(title=title)
+    table.add_column("recommender")
+    table.add_column("seen items")
+    for metric in METRICS:
+        table.add_column(metric, justify="right")
+    table.add_column("recall@10, 95%", justify="right")
+    table.add_column("training", justify="right")
+    for row in result["rows"]:
+        low, high = row["interval"]["recall@10"]
+        figures = [f"{row[metric]:.4f}" for metric in METRICS]
+        style = "bold" if row["recommender"] == "recsys" else None
+        table.add_row(
+            row["recommender"],
+            row["seen"],
+            *figures,
+            f"{low:.4f} to {high:.4f}",
+            f"{row['train_seconds']:.0f} s",
+            style=style,
+        )
+    return table
+
+
+def replay_table(result: dict[str, Any]) -> Table:
+    """Lay a replay out as a table."""
+    table = Table(title=f"{result['log']}: replay in time order")
+    names = sorted({key for row in result["rows"] for key, value in row.items() if isinstance(value, dict)})
+    for heading in ("recommender", "slice", *names):
+        table.add_column(heading)
+    for row in result["rows"]:
+        cells = [f"{row[m]['value']:.4f} ({row[m]['low']:.4f} to {row[m]['high']:.4f})" for m in names]
+        table.add_row(row["recommender"], row["slice"], *cells)
+    return table
+
+
+def path_words(path: Path, catalogue: Catalogue) -> str:
+    """Put a path into words, e.g. ``hair care > argan oil > travel size``."""
+    return " > ".join(
+        catalogue.facets.get((step.codebook, step.code), f"code {step.codebook}:{step.code}") for step in path.steps
+    )
+
+
+def path_json(path: Path, catalogue: Catalogue) -> dict[str, Any]:
+    """Return a path with the keys that programs rely on."""
+    steps = [
+        {
+            "codebook": step.codebook,
+            "code": step.code,
+            "facet": catalogue.facets.get((step.codebook, step.code), ""),
+            "confidence": round(step.confidence, 4),
+        }
+        for step in path.steps
+    ]
+    return {"steps": steps, "pruned": path.pruned}
+
+
+def slate_json(slate: Slate, catalogue: Catalogue, *, explain: bool) -> list[dict[str, Any]]:
+    """Return a slate with the keys that programs rely on."""
+    items = []
+    for rank, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
+        paths = slate.paths[rank] if explain and slate.paths else ()
+        items.append(
+            {
+                "item_id": catalogue.item_ids[int(item)],
+                "score": round(float(score), 5),
+                "paths": [path_json(path, catalogue) for path in paths],
+            }
+        )
+    return items
+
+
+def slate_table(slate: Slate, catalogue: Catalogue, titles: list[str], *, caption: str = "") -> Table:
+    """Lay a slate out with titles and the best path to each item in words."""
+    table = Table(title=caption or None, show_lines=False)
+    table.add_column("#", justify="right")
+    table.add_column("item")
+    table.add_column("score", justify="right")
+    table.add_column("reasoning path")
+    for rank, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
+        paths = slate.paths[rank] if slate.paths else ()
+        words = path_words(paths[0], catalogue) if paths else "(by the item head alone)"
+        table.add_row(str(rank + 1), titles[int(item)], f"{score:.3f}", words)
+    return table
+
+
+def console() -> Console:
+    """Return the console that results are printed on."""
+    return Console()

@@ -1,0 +1,27 @@
+"""Stage aligned: GRPO on recommendation rewards, from the pre-trained model."""
+
+from pipelines.job import Job
+from recsys.alignment.trainer import align
+from recsys.codes.catalogue import Catalogue
+from recsys.core.artifacts import write_json
+from recsys.core.device import pick_device
+from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import training_log
+from recsys.model.generator import Generator
+from recsys.tokenizer.mpq import MPQTokenizer
+
+
+def align_model(job: Job) -> None:
+    """Align a copy of the pre-trained model and write its diagnostics beside it."""
+    generator = Generator.from_pretrained(job.run / "model").to(pick_device(job.recipe.device))
+    report = align(
+        generator,
+        training_log(load_prepared(job.run / "data").log),
+        config=job.recipe.alignment,
+        seed=derive_seed(job.recipe.seed, "alignment"),
+        codewords_MKD=MPQTokenizer.load(job.run / "tokenizer").codewords_MKD(),
+        category_N=Catalogue.load(job.run / "catalog").category_N,
+    )
+    generator.save_pretrained(job.out)
+    write_json(job.out / "alignment.json", report.to_json())

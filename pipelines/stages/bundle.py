@@ -1,0 +1,67 @@
+"""Stage bundle: choose on validation between the models and how evidence is weighed, then pack for serving."""
+
+from typing import Any
+
+import numpy as np
+
+from pipelines.job import Job
+from recsys.codes.catalogue import Catalogue
+from recsys.core.telemetry import LOG
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import Questions, questions, training_log
+from recsys.decoding.decoder import DecoderConfig
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.model.generator import Generator
+from recsys.recommender.bundle import save_bundle
+from recsys.recommender.consistency import observed_divergences
+from recsys.recommender.reasoning import ReasoningRecommender
+
+
+def select_and_bundle(job: Job) -> None:
+    """Bundle the model and the weights with the best NDCG@10 on validation, seen items removed."""
+    prepared = load_prepared(job.run / "data")
+    catalogue = Catalogue.load(job.run / "catalog")
+    asked = questions(prepared.log, "validation")
+    top = job.recipe.selection.max_users
+    asked = Questions(users_U=asked.users_U[:top], histories=asked.histories[:top], targets_U=asked.targets_U[:top])
+    models = {name: Generator.from_pretrained(job.run / folder) for name, folder in MODELS.items()}
+    tried: list[dict[str, Any]] = []
+    for name, generator in models.items():
+        theta = _theta(job, generator, catalogue, asked)
+        for path_weight in job.recipe.selection.path_weights:
+            config = job.recipe.decoder.model_copy(update={"path_weight": path_weight, "theta": theta})
+            tried.append({"model": name, "path_weight": path_weight, "theta": theta}
+                         | _judge(generator, catalogue, config, asked))
+        alone = job.recipe.decoder.model_copy(update={"item_head": False, "theta": theta})
+        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
+    best = max(tried, key=lambda row: row["ndcg@10"])
+    LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best["model"], best["path_weight"], best["ndcg@10"])
+    save_bundle(
+        job.out,
+        generator=models[best["model"]],
+        catalogue=catalogue,
+        decoder=job.recipe.decoder.model_copy(update={"path_weight": best["path_weight"], "theta": best["theta"]}),
+        items=prepared.items,
+        counts_N=np.bincount(training_log(prepared.log).items_E, minlength=len(catalogue.codes_NM)),
+        notes={"kept": best, "validation": tried},
+    )
+
+
+MODELS = {"pre-trained": "model", "aligned": "aligned"}
+
+
+def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Questions) -> float | None:
+    if not job.recipe.decoder.corp:
+        return None
+    free = job.recipe.decoder.model_copy(update={"theta": None})
+    seen = observed_divergences(ReasoningRecommender(generator, catalogue, free), asked.histories[:500])
+    return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
+
+
+def _judge(
+    generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
+) -> dict[str, float]:
+    recommender = ReasoningRecommender(generator, catalogue, config, trace=False)
+    row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0)
+    values = row.to_json()
+    return {metric: values[metric] for metric in ("recall@10", "ndcg@10")}

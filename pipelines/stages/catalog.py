@@ -1,0 +1,29 @@
+"""Stage catalog: every item's codes and category, and words for every code."""
+
+from pipelines.job import Job
+from recsys.codes.catalogue import Catalogue
+from recsys.codes.layout import CodeLayout
+from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
+from recsys.features.assemble import Features
+from recsys.features.categories import item_categories
+from recsys.tokenizer.facets import facets
+from recsys.tokenizer.mpq import MPQTokenizer
+
+
+def build_catalog(job: Job) -> None:
+    """Encode all items with the fitted tokenizer and name what its codes mean."""
+    items = load_prepared(job.run / "data").items
+    vectors_NF = Features.load(job.run / "features").vectors_NF
+    tokenizer = MPQTokenizer.load(job.run / "tokenizer")
+    codes_NM = tokenizer.encode(vectors_NF)
+    layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=tokenizer.config.codebook_size)
+    category_N, names = item_categories(items, vectors_NF, seed=derive_seed(job.recipe.seed, "categories"))
+    Catalogue(
+        item_ids=items["item_id"].to_pylist(),
+        codes_NM=codes_NM,
+        category_N=category_N,
+        num_categories=len(names),
+        layout=layout,
+        facets=facets(codes_NM, items, layout.codebook_size),
+    ).save(job.out)

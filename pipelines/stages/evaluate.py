@@ -1,0 +1,96 @@
+"""The judge's turn: leave-one-out beside the baselines, and replay in time order."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.recipe import Recipe
+from pipelines.stages.baselines import load_baselines
+from recsys.contracts import Recommender
+from recsys.core.artifacts import Manifest, hash_value, require, write_json
+from recsys.core.seeds import derive_seed
+from recsys.core.telemetry import LOG
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import Questions, Split, questions
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.replay import replay
+from recsys.recommender.bundle import load_bundle
+
+OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
+
+
+def contestants(run: Path) -> list[Recommender]:
+    """Load our recommender and its rivals from a run."""
+    remedy = f"run `recsys train DATA --to {run}` first"
+    require(run / "bundle" / "manifest.json", remedy=remedy)
+    ours = cast(Recommender, load_bundle(run / "bundle", trace=False).recommender)
+    return [*load_baselines(run / "baselines"), ours]
+
+
+def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:
+    """Judge a run on a split, all contestants with seen items kept and removed; a judged run is not judged again."""
+    require(run / "data" / "events.parquet", remedy=f"run `recsys train DATA --to {run}` first")
+    entries = Manifest(run).read()
+    name = "evaluation" if split == "test" else f"evaluation-{split}"
+    judged = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
+    key = hash_value([judged, recipe.section(("evaluation",)), split])
+    path = run / "reports" / f"{name}.json"
+    if entries.get(name, {}).get("key") == key and path.exists():
+        return _read(path)
+    log = load_prepared(run / "data").log
+    asked = questions(log, split)
+    if top := recipe.evaluation.max_users:
+        asked = Questions(users_U=asked.users_U[:top], histories=asked.histories[:top], targets_U=asked.targets_U[:top])
+    seconds = _train_seconds(run, entries)
+    rows = []
+    for recommender in contestants(run):
+        for keep_seen in (True, False):
+            LOG.info("judging %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
+            row = evaluate_recommender(
+                recommender,
+                asked,
+                num_items=log.num_items,
+                keep_seen=keep_seen,
+                seed=derive_seed(recipe.seed, "bootstrap"),
+            )
+            rows.append(row.to_json() | {"train_seconds": seconds.get(recommender.name, 0.0)})
+    result = {
+        "dataset": _source_name(run),
+        "split": split,
+        "users": len(asked.histories),
+        "items": log.num_items,
+        "seeds": [recipe.seed],
+        "rows": rows,
+    }
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, result)
+    Manifest(run).record(name, {"key": key})
+    return result
+
+
+def replay_run(run: Path, recipe: Recipe) -> dict[str, Any]:
+    """Replay the run's own log in time order and write ``reports/replay.json``."""
+    log = load_prepared(require(run / "data", remedy=f"run `recsys train DATA --to {run}` first")).log
+    result: dict[str, Any] = {"log": _source_name(run)} | replay(
+        contestants(run), log, seed=derive_seed(recipe.seed, "replay")
+    )
+    (run / "reports").mkdir(exist_ok=True)
+    write_json(run / "reports" / "replay.json", result)
+    return result
+
+
+def _train_seconds(run: Path, entries: dict[str, Any]) -> dict[str, float]:
+    ours = sum(entries[stage]["seconds"] for stage in OUR_STAGES if stage in entries)
+    timings = run / "timings" / "baselines.json"
+    return {"recsys": round(ours, 2)} | (_read(timings) if timings.exists() else {})
+
+
+def _source_name(run: Path) -> str:
+    note = run / "source.json"
+    return str(_read(note)["name"]) if note.exists() else run.name
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import json
+
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values

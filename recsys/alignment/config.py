@@ -1,0 +1,47 @@
+"""The settings of alignment."""
+
+from pydantic import Field
+
+from recsys.core.config import Config
+
+
+class RewardWeights(Config):
+    """What each reward counts in the total; 0 only reports it."""
+
+    step: float = 1.0
+    """Weight of the share of tokens that the target has too."""
+    category: float = 1.0
+    """Weight of the share of steps that predict the target's category."""
+    consistency: float = 1.0
+    """Weight of the agreement of neighbouring category predictions."""
+    path: float = 1.0
+    """Weight of finding the target with the path's codewords."""
+
+
+class AlignmentConfig(Config):
+    """How the generator is post-trained with GRPO on the rewards."""
+
+    steps: int = Field(default=60, ge=1)
+    """Gradient steps; each samples new paths."""
+    prompts_per_step: int = Field(default=16, ge=1)
+    """Histories a step rolls out."""
+    group_size: int = Field(default=16, ge=2)
+    """Paths sampled for each history (G)."""
+    beta: float = Field(default=0.03, ge=0)
+    """Weight of the divergence from the pre-trained model."""
+    epsilon: float = Field(default=0.15, gt=0)
+    """Clip of the probability ratio."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Learning rate, constant."""
+    window: int = Field(default=3, ge=1)
+    """How many next items a path is judged against (h)."""
+    decay: float = Field(default=0.8, gt=0, le=1)
+    """Weight of an item of the window relative to the one before it (w)."""
+    top_n: int = Field(default=10, ge=1)
+    """Length of the search that the path reward looks into (N)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Temperature of sampling; the trained probabilities are taken at the same one."""
+    probe_prompts: int = Field(default=64, ge=1)
+    """Histories on which the rewards are measured before and after."""
+    weights: RewardWeights = RewardWeights()
+    """Weight of each reward."""

@@ -1,0 +1,86 @@
+"""Sampling of paths from the policy, in the order CRSS chooses codebooks.
+
+Axes: R row (a path), M codebook, S step, K code, Q category, D width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.alignment.policy import BARRED, PathBackbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledPaths:
+    """Sampled paths with what was believed on the way.
+
+    Shape:
+        book_RS, code_RS: (rows, steps) the path in the order it was chosen.
+        log_prob_RS: (rows, steps) log-probability of each code under the mask it was sampled with.
+        category_RSQ: (rows, steps, categories) category distribution before each step.
+        tokens_RM: (rows, codebooks) the codes in codebook order.
+    """
+
+    book_RS: Tensor
+    code_RS: Tensor
+    log_prob_RS: Tensor
+    category_RSQ: Tensor
+    tokens_RM: Tensor
+
+    def token_ids(self, codebook_size: int) -> Tensor:
+        """Return [codebook token, code token] pairs, shape (rows, 2 x steps)."""
+        return torch.stack([self.book_RS + codebook_size, self.code_RS], dim=2).flatten(1)
+
+
+def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -> Tensor:
+    """Return the free codebook whose best allowed code is most probable under its own softmax (CRSS), shape (rows,).
+
+    Codebooks that still leave a choice go before those with one allowed code.
+
+    Shape:
+        logits_RMK, allowed_RMK: (rows, codebooks, codes).
+        codes_RM: (rows, codebooks), -1 where a codebook is free.
+    """
+    best_RM = logits_RMK.softmax(dim=-1).masked_fill(~allowed_RMK, 0.0).amax(dim=-1)
+    choice_RM = (allowed_RMK.sum(dim=-1) > 1).float()
+    return (best_RM + 2.0 * choice_RM).masked_fill(codes_RM >= 0, -1.0).argmax(dim=-1)
+
+
+@torch.no_grad()
+def sample_paths(
+    backbone: PathBackbone, prompt_R: Tensor, *, temperature: float, rng: torch.Generator
+) -> SampledPaths:
+    """Sample one path per row; rows of the same prompt share its encoding.
+
+    Shape:
+        prompt_R: (rows,) indices of the bound prompts.
+    """
+    generator, validity = backbone.generator, backbone.validity
+    state_RD = backbone.encode_prompts(prompt_R)
+    rows = torch.arange(len(prompt_R), device=prompt_R.device)
+    codes_RM = torch.full((len(rows), generator.config.num_codebooks), -1, device=prompt_R.device)
+    candidates = validity.start(len(rows))
+    books, codes, log_probs, categories = [], [], [], []
+    for _ in range(codes_RM.shape[1]):
+        logits_RMK, category_RQ = generator.step(state_RD, codes_RM)
+        allowed_RMK = torch.as_tensor(validity.allowed(candidates)).to(logits_RMK.device)
+        book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
+        logits_RK = logits_RMK[rows, book_R].masked_fill(~allowed_RMK[rows, book_R], BARRED) / temperature
+        code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)
+        books.append(book_R)
+        codes.append(code_R)
+        log_probs.append(logits_RK.log_softmax(dim=-1)[rows, code_R])
+        categories.append(category_RQ.softmax(dim=-1))
+        codes_RM[rows, book_R] = code_R
+        candidates = validity.choose(
+            candidates, np.arange(len(rows)), book_R.cpu().numpy(), code_R.cpu().numpy()
+        )
+    return SampledPaths(
+        book_RS=torch.stack(books, dim=1),
+        code_RS=torch.stack(codes, dim=1),
+        log_prob_RS=torch.stack(log_probs, dim=1),
+        category_RSQ=torch.stack(categories, dim=1),
+        tokens_RM=codes_RM,
+    )

@@ -1,0 +1,174 @@
+"""Owns turning a dataset into a run's event log: filters, catalogue indices, and their files."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.config import Config
+from recsys.core.errors import ArtifactError, ConfigError, DataError
+from recsys.data import schema
+from recsys.data.events import EventLog, build_log
+from recsys.data.table import Dataset, codes_of, read_parquet, write_parquet
+
+EVENTS = "events.parquet"
+ITEMS = "items.parquet"
+USERS = "users.parquet"
+REPORT = "report.json"
+
+Report: TypeAlias = dict[str, int | dict[str, int]]
+
+
+class PrepareConfig(Config):
+    """Which events of a dataset a run uses."""
+
+    k_core: int = Field(default=0, ge=0)
+    """Keep only users and items with at least this many events, repeatedly; 0 keeps everything."""
+
+    min_rating: float | None = None
+    """Keep only events rated at least this; None keeps everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An event log, the external ids behind its indices, and the count of what was left out.
+
+    ``user_ids[u]`` is the id of user ``u``; row ``i`` of ``items`` is catalogue index ``i``.
+    """
+
+    log: EventLog
+    user_ids: list[int | str]
+    items: pa.Table
+    report: Report
+
+
+def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
+    """Filter a dataset's events and number its users (by first appearance) and items (by the items' order)."""
+    rows = dataset.interactions
+    rated_E = _rated_enough(rows, config.min_rating)
+    user_E = codes_of(rows[schema.USER])
+    item_E = pc.index_in(rows[schema.ITEM], value_set=dataset.items[schema.ITEM].combine_chunks())
+    item_E = item_E.to_numpy().astype(np.int64)
+    core_E = core(user_E, item_E, rated_E, k=config.k_core)
+    if not core_E.any():
+        raise ConfigError(
+            f"k_core and min_rating must leave at least one event, got k_core={config.k_core}, "
+            f"min_rating={config.min_rating} and none of {len(core_E)} left; lower them"
+        )
+    kept_items = np.unique(item_E[core_E]) if config.k_core > 0 else np.arange(dataset.items.num_rows)
+    kept_users = _by_first_appearance(user_E[core_E])
+    log = build_log(
+        _renumber(user_E[core_E], kept_users),
+        _renumber(item_E[core_E], kept_items),
+        _numbers(rows, schema.TIMESTAMP)[core_E],
+        _numbers(rows, schema.POSITION)[core_E],
+        num_users=len(kept_users),
+        num_items=len(kept_items),
+    )
+    report: Report = {
+        "bad_rows": dict(dataset.bad_rows.counts),
+        "rows_read": rows.num_rows,
+        "rows_below_min_rating": int((~rated_E).sum()),
+        "rows_outside_core": int((rated_E & ~core_E).sum()),
+        "items_outside_core": dataset.items.num_rows - len(kept_items),
+        "items_without_events": int((np.bincount(log.items_E, minlength=log.num_items) == 0).sum()),
+        "users": log.num_users,
+        "items": log.num_items,
+        "events": len(log.items_E),
+    }
+    user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
+    return Prepared(log=log, user_ids=user_ids, items=dataset.items.take(pa.array(kept_items)), report=report)
+
+
+def core(user_E: IntArray, item_E: IntArray, start_E: BoolArray, *, k: int) -> BoolArray:
+    """Return which events are in the k-core: every user and item left has at least ``k`` events left.
+
+    Shape:
+        user_E: (events,) user numbers.
+        item_E: (events,) item numbers.
+        start_E: (events,) bool, the events to start from.
+        returns: (events,) bool.
+    """
+    kept_E = start_E.copy()
+    while kept_E.any():
+        per_user = np.bincount(user_E[kept_E], minlength=user_E.max() + 1)
+        per_item = np.bincount(item_E[kept_E], minlength=item_E.max() + 1)
+        next_E = kept_E & (per_user[user_E] >= k) & (per_item[item_E] >= k)
+        if (next_E == kept_E).all():
+            break
+        kept_E = next_E
+    return kept_E
+
+
+def save_prepared(prepared: Prepared, folder: Path) -> None:
+    """Write the log, items, users and report; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = prepared.log
+    user_E = np.repeat(np.arange(log.num_users, dtype=np.int64), log.lengths_U)
+    write_parquet(prepared.items, folder / ITEMS)
+    write_parquet(pa.table({schema.USER: pa.array(prepared.user_ids)}), folder / USERS)
+    write_parquet(
+        pa.table({"user": user_E, "item": log.items_E, schema.TIMESTAMP: log.timestamps_E}), folder / EVENTS
+    )
+    temporary = folder / f".{REPORT}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(prepared.report, indent=2), encoding="utf-8")
+    os.replace(temporary, folder / REPORT)
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """Read what :func:`save_prepared` wrote."""
+    try:
+        events, items, users = (read_parquet(folder / name) for name in (EVENTS, ITEMS, USERS))
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        user_E, item_E, time_E = (_numbers(events, name) for name in ("user", "item", schema.TIMESTAMP))
+        user_ids = users[schema.USER].to_pylist()
+    except (DataError, OSError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder} must hold a prepared log, got: {error}; prepare the data again"
+        ) from error
+    _check_indices(user_E, len(user_ids), f"{folder / EVENTS}: column 'user'")
+    _check_indices(item_E, items.num_rows, f"{folder / EVENTS}: column 'item'")
+    log = build_log(
+        user_E, item_E, time_E, np.arange(len(user_E)), num_users=len(user_ids), num_items=items.num_rows
+    )
+    return Prepared(log=log, user_ids=user_ids, items=items, report=report)
+
+
+def _check_indices(index_E: IntArray, count: int, where: str) -> None:
+    if len(index_E) and not (index_E.min() >= 0 and index_E.max() < count):
+        raise ArtifactError(
+            f"{where} must lie in 0..{count - 1}, got {index_E.min()}..{index_E.max()}; prepare the data again"
+        )
+
+
+def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
+    if least is None:
+        return np.ones(rows.num_rows, dtype=np.bool_)
+    if schema.RATING not in rows.column_names:
+        raise ConfigError(
+            f"min_rating must be unset for a log without a 'rating' column, got {least}; remove it"
+        )
+    rated: BoolArray = pc.fill_null(pc.greater_equal(rows[schema.RATING], least), False).to_numpy()
+    return rated
+
+
+def _numbers(table: pa.Table, name: str) -> IntArray:
+    return np.asarray(table[name].to_numpy(), dtype=np.int64)
+
+
+def _by_first_appearance(code_E: IntArray) -> IntArray:
+    codes, first = np.unique(code_E, return_index=True)
+    return np.asarray(codes[np.argsort(first)], dtype=np.int64)
+
+
+def _renumber(code_E: IntArray, kept: IntArray) -> IntArray:
+    number = np.full(int(kept.max()) + 1, -1, dtype=np.int64)
+    number[kept] = np.arange(len(kept))
+    return number[code_E]

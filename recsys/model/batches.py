@@ -1,0 +1,56 @@
+"""Training batches: windows of histories, batched by length so that next to nothing is padding.
+
+Axes: B batch, T time, W window.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.core.arrays import IntArray
+from recsys.data.events import EventLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding."""
+
+    items_BT: IntArray
+    timestamps_BT: IntArray
+    lengths_B: IntArray
+
+
+def _windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Cut every user's events into windows; a long user's first window has a random length, drawn anew each epoch."""
+    edges = []
+    for user in np.flatnonzero(log.lengths_U > 0):
+        begin, end = int(log.offsets_U1[user]), int(log.offsets_U1[user + 1])
+        first = end if end - begin <= max_length else begin + int(rng.integers(1, max_length + 1))
+        edges.append(np.unique(np.r_[begin, np.arange(first, end, max_length), end]))
+    starts_W = np.concatenate([edge[:-1] for edge in edges])
+    return starts_W, np.concatenate([edge[1:] for edge in edges]) - starts_W
+
+
+def epoch_batches(
+    log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Yield an epoch's batches of about ``positions`` items, in random order, rows of similar length together."""
+    starts_W, lengths_W = _windows(log, max_length, rng)
+    order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))
+    groups = []
+    first = 0
+    while first < len(order_W):
+        rows = max(1, positions // int(lengths_W[order_W[first]]))
+        while rows > 1 and rows * lengths_W[order_W[min(first + rows, len(order_W)) - 1]] > positions * 1.2:
+            rows = rows * 3 // 4
+        groups.append(order_W[first : first + rows])
+        first += rows
+    for group in rng.permutation(len(groups)):
+        yield _pack(log, starts_W[groups[group]], lengths_W[groups[group]])
+
+
+def _pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
+    steps_T = np.arange(lengths_B.max())
+    index_BT = np.minimum(starts_B[:, None] + steps_T, len(log.items_E) - 1)
+    return Batch(items_BT=log.items_E[index_BT], timestamps_BT=log.timestamps_E[index_BT], lengths_B=lengths_B)

@@ -1,0 +1,226 @@
+"""Pre-training: any-order token loss, category loss and the item head's softmax, all positions of a history at once.
+
+Axes: B batch, T time, R row (a training position), M codebook, K code, N item, Q category, D width.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recsys.codes.validity import ValidityIndex
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.config import Config
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import LOG, track
+from recsys.data.events import EventLog
+from recsys.model.batches import Batch, epoch_batches
+from recsys.model.generator import Generator
+from recsys.model.objectives import category_loss, item_loss, token_loss
+
+
+class FitConfig(Config):
+    """How the generator is pre-trained."""
+
+    epochs: int = 14
+    """Passes over the training part."""
+    learning_rate: float = 1.5e-3
+    """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    batch_positions: int = 2048
+    """Training positions a batch."""
+    token_weight: float = 0.5
+    """Weight of the any-order token loss beside the item head's loss of weight 1."""
+    category_weight: float = 0.1
+    """Weight of the category loss (lambda in the paper)."""
+    token_share: float = 0.5
+    """Share of positions that the token decoder is trained on in each batch."""
+    depths: tuple[float, ...] = (0.45, 0.35, 0.2)
+    """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTargets:
+    """A batch of partial paths drawn at random orders, and what may follow them."""
+
+    rows_R: IntArray
+    codes_RM: IntArray
+    partial_RM: IntArray
+    allowed_RMK: BoolArray
+
+
+def draw_partial_paths(
+    index: ValidityIndex, codes_RM: IntArray, rows_R: IntArray, depths: tuple[float, ...], rng: np.random.Generator
+) -> TokenTargets:
+    """Choose for each row how many and which of its item's codes are already known, and mask what may follow."""
+    count, codebooks = codes_RM.shape
+    depths = depths[:codebooks]
+    depth_R = rng.choice(len(depths), size=count, p=np.array(depths) / sum(depths))
+    order_RM = np.argsort(rng.random((count, codebooks)), axis=1)
+    partial_RM = np.full_like(codes_RM, -1)
+    allowed_RMK = np.empty((count, codebooks, index.codebook_size), dtype=np.bool_)
+    allowed_RMK[depth_R == 0] = index.allowed(index.start(1))[0]
+    for depth in range(1, len(depths)):
+        at = np.flatnonzero(depth_R == depth)
+        candidates = index.start(len(at))
+        for step in range(depth):
+            book = order_RM[at, step]
+            code = codes_RM[at, book]
+            partial_RM[at, book] = code
+            candidates = index.choose(candidates, np.arange(len(at)), book, code)
+        allowed_RMK[at] = index.allowed(candidates)
+    return TokenTargets(rows_R=rows_R, codes_RM=codes_RM, partial_RM=partial_RM, allowed_RMK=allowed_RMK)
+
+
+class Pretrainer:
+    """One training run: builds batches' losses, steps the optimizer, keeps the best weights by validation."""
+
+    def __init__(
+        self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
+    ) -> None:
+        self.generator, self.log, self.config, self.seed = generator, log, config, seed
+        self.category_N = torch.from_numpy(category_N).to(generator.device)
+        codes_NM = generator.codes_NM.cpu().numpy()
+        self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
+        self.codes_NM = codes_NM
+        self.optimizer = torch.optim.AdamW(
+            generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        batches = sum(1 for _ in self._batches(0))
+        total, warm = batches * config.epochs, max(1, batches * config.epochs // 20)
+        self.batches = batches
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min((step + 1) / warm, 0.5 * (1 + np.cos(np.pi * min(1.0, step / total)))),
+        )
+
+    def _batches(self, epoch: int) -> Any:
+        length = self.generator.shape.max_history
+        rng = rng_for(self.seed, "epoch", epoch)
+        return epoch_batches(self.log, max_length=length, positions=self.config.batch_positions, rng=rng)
+
+    def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the three losses of a batch of windows."""
+        generator = self.generator
+        items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
+        times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
+        vectors_ND = generator.item_vectors()
+        states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
+        real_BT = np.arange(batch.items_BT.shape[1]) < batch.lengths_B[:, None]
+        row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in np.nonzero(real_BT))
+        state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
+        before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
+        seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        losses = {"item": item_loss(generator.scaled(state_RD), unit_ND, target_R, seen_RT)}
+        return losses | self._path_losses(state_RD, target_R, rng)
+
+    def _path_losses(self, state_RD: Tensor, target_R: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
+        picked = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
+        if len(picked) == 0:
+            picked = np.arange(1)
+        rows = torch.from_numpy(picked).to(state_RD.device)
+        target_R = target_R[rows]
+        paths = draw_partial_paths(
+            self.index, self.codes_NM[target_R.cpu().numpy()], picked, self.config.depths, rng
+        )
+        partial_RM, codes_RM, allowed_RMK = (
+            torch.from_numpy(array).to(state_RD.device)
+            for array in (paths.partial_RM, paths.codes_RM, paths.allowed_RMK)
+        )
+        logits_RMK, category_RQ = self.generator.step(state_RD[rows], partial_RM)
+        return {
+            "token": token_loss(logits_RMK, allowed_RMK, codes_RM, partial_RM < 0),
+            "category": category_loss(category_RQ, self.category_N[target_R]),
+        }
+
+    def run_epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch and return its mean losses."""
+        weights = {"item": 1.0, "token": self.config.token_weight, "category": self.config.category_weight}
+        torch.manual_seed(derive_seed(self.seed, "dropout", epoch))
+        rng = rng_for(self.seed, "paths", epoch)
+        self.generator.train()
+        sums = dict.fromkeys(weights, 0.0)
+        what = f"epoch {epoch + 1}/{self.config.epochs}"
+        for batch in track(self._batches(epoch), what=what, total=self.batches):
+            losses = self.losses(batch, rng)
+            total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}
+        self.generator.eval()
+        return {name: value / self.batches for name, value in sums.items()}
+
+    def save(self, path: Path, epoch: int, best: dict[str, Any]) -> None:
+        """Write a checkpoint after an epoch: weights, optimizer, schedule and the best weights so far."""
+        state = {
+            "epoch": epoch,
+            "best": best,
+            "weights": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def restore(self, path: Path) -> tuple[int, dict[str, Any]]:
+        """Load a checkpoint; returns the next epoch and the best weights so far."""
+        state = torch.load(path, weights_only=True)
+        self.generator.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        return state["epoch"] + 1, state["best"]
+
+
+def pretrain(
+    trainer: Pretrainer, *, validate: Callable[[Generator], float], checkpoint: Path | None = None
+) -> list[dict[str, float]]:
+    """Train the generator in place, leave the best epoch's weights in it, and return the log of epochs.
+
+    With a checkpoint path, a killed run goes on from its last finished epoch and ends as if it had not been killed.
+    """
+    first, best = 0, {"score": -1.0, "weights": {}, "log": []}
+    if checkpoint is not None and checkpoint.exists():
+        first, best = trainer.restore(checkpoint)
+        LOG.info("going on from epoch %d of the checkpoint", first + 1)
+    for epoch in range(first, trainer.config.epochs):
+        losses = trainer.run_epoch(epoch)
+        score = validate(trainer.generator)
+        line = losses | {"validation": score}
+        best["log"].append(line)
+        LOG.info("epoch %d %s", epoch + 1, "  ".join(f"{name} {value:.4f}" for name, value in line.items()))
+        if score > best["score"]:
+            best |= {"score": score, "weights": copy.deepcopy(trainer.generator.state_dict())}
+        if checkpoint is not None:
+            trainer.save(checkpoint, epoch, best)
+    trainer.generator.load_state_dict(best["weights"])
+    log: list[dict[str, float]] = best["log"]
+    return log
+
+
+def item_head_ndcg(generator: Generator, histories: Any, targets_U: IntArray, *, batch_size: int = 512) -> float:
+    """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
+    gains: list[FloatArray] = []
+    with torch.inference_mode():
+        unit_ND = functional.normalize(generator.item_vectors(), dim=-1)
+        for start in range(0, len(histories), batch_size):
+            batch = histories[start : start + batch_size]
+            scores = (generator.scaled(generator.encode(batch)) @ unit_ND.T).cpu().numpy()
+            targets_B = targets_U[start : start + batch_size]
+            wanted_B = scores[np.arange(len(batch)), targets_B]
+            for row, history in enumerate(batch):
+                scores[row, history.items] = -np.inf
+            rank_B = 1 + (scores >= wanted_B[:, None]).sum(1) - (scores[np.arange(len(batch)), targets_B] >= wanted_B)
+            gains.append(np.where(rank_B <= 10, 1 / np.log2(rank_B + 1), 0.0))
+    return float(np.concatenate(gains).mean())

@@ -1,0 +1,196 @@
+"""The generator: encodes a history, scores items, and scores the next token of a partial path in any order.
+
+Axes: B batch, T time, P path, R row (a training position), M codebook, K code, N item, Q category, D width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from recsys.contracts import History
+from recsys.core.arrays import IntArray
+from recsys.core.config import Config
+from recsys.model.blocks import CausalEncoder
+
+
+class ModelConfig(Config):
+    """The generator's shape."""
+
+    width: int = 128
+    """Width of item vectors and of the encoder."""
+    code_width: int = 32
+    """Width of one code's embedding; an item concatenates one per codebook."""
+    decoder_width: int = 512
+    """Hidden width of the any-order token decoder."""
+    layers: int = 2
+    """Encoder layers."""
+    heads: int = 4
+    """Attention heads."""
+    dropout: float = 0.4
+    """Dropout inside the encoder and the token decoder."""
+    code_dropout: float = 0.1
+    """Dropout on the concatenated code embeddings of an item."""
+    max_history: int = 50
+    """How many of the latest events the encoder sees."""
+
+
+class GeneratorConfig(PretrainedConfig):
+    """Sizes of a saved generator: the recipe's shape and the catalogue's."""
+
+    model_type = "recsys_generator"
+
+    def __init__(
+        self,
+        *,
+        num_items: int = 1,
+        num_codebooks: int = 1,
+        codebook_size: int = 2,
+        num_categories: int = 1,
+        shape: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.num_items = num_items
+        self.num_codebooks = num_codebooks
+        self.codebook_size = codebook_size
+        self.num_categories = num_categories
+        self.shape = ModelConfig(**(shape or {})).model_dump()
+        super().__init__(**kwargs)
+
+
+class TokenDecoder(nn.Module):
+    """Scores all codebooks' codes and the category, given a history's state and the codes chosen so far."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        shape = ModelConfig(**config.shape)
+        tokens = config.num_codebooks * config.codebook_size
+        self.from_state = nn.Linear(shape.width, shape.decoder_width)
+        self.from_codes = nn.Linear(config.num_codebooks * shape.code_width, shape.decoder_width, bias=False)
+        self.from_mask = nn.Linear(config.num_codebooks, shape.decoder_width, bias=False)
+        self.hidden = nn.Sequential(nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(shape.decoder_width, shape.width))
+        self.norm = nn.LayerNorm(shape.width)
+        self.token_head = nn.Linear(shape.width, tokens)
+        self.category_head = nn.Linear(shape.width, config.num_categories)
+
+    def forward(self, state_PD: Tensor, chosen_PMC: Tensor, used_PM: Tensor) -> tuple[Tensor, Tensor]:
+        """Return token logits (paths, codebooks x codes) and category logits (paths, categories)."""
+        mixed = self.from_state(state_PD) + self.from_codes(chosen_PMC.flatten(1)) + self.from_mask(used_PM)
+        g_PD = self.norm(state_PD + self.hidden(mixed))
+        return self.token_head(g_PD), self.category_head(g_PD)
+
+
+class Generator(PreTrainedModel):
+    """REG4Rec's generative model with an item-level causal encoder and an any-order token decoder.
+
+    The encoder reads one vector an item (its codes' embeddings and an id vector) after a learned start vector, so one
+    pass over a history trains every position of it. Items and tokens are scored from the same state.
+    """
+
+    config_class = GeneratorConfig
+    base_model_prefix = "generator"
+    main_input_name = "items_BT"
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        shape = self.shape = ModelConfig(**config.shape)
+        tokens = config.num_codebooks * config.codebook_size
+        self.register_buffer("codes_NM", torch.zeros(config.num_items, config.num_codebooks, dtype=torch.long))
+        self.code_embedding = nn.Embedding(tokens, shape.code_width)
+        self.code_projection = nn.Linear(config.num_codebooks * shape.code_width, shape.width)
+        self.code_dropout = nn.Dropout(shape.code_dropout)
+        self.item_embedding = nn.Embedding(config.num_items, shape.width)
+        self.start = nn.Parameter(torch.zeros(shape.width))
+        self.input_dropout = nn.Dropout(shape.dropout / 2)
+        self.encoder = CausalEncoder(shape.width, shape.heads, shape.layers, shape.dropout, shape.max_history + 1)
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+        self.decoder = TokenDecoder(config)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Linear) else 0.05)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _offsets_M(self) -> Tensor:
+        config = self.config
+        return torch.arange(config.num_codebooks, device=self.device) * config.codebook_size
+
+    def item_vectors(self) -> Tensor:
+        """Return every item's vector: projected code embeddings plus its id vector, shape (items, width)."""
+        codes = self.code_embedding(self.codes_NM + self._offsets_M()).flatten(1)
+        return self.code_projection(self.code_dropout(codes)) + self.item_embedding.weight  # type: ignore[no-any-return]
+
+    def encode_prefixes(self, items_BT: Tensor, timestamps_BT: Tensor, vectors_ND: Tensor) -> Tensor:
+        """Return the state after the start vector and after each item.
+
+        Shape:
+            items_BT: (batch, time) catalogue indices, padding (any index) on the right.
+            timestamps_BT: (batch, time) seconds.
+            result: (batch, time + 1, width); entry t has seen the first t items.
+        """
+        x_BTD = functional.embedding(items_BT, vectors_ND)
+        start_B1D = self.start.expand(len(items_BT), 1, -1)
+        first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
+        x_BTD = self.input_dropout(torch.cat([start_B1D, x_BTD], dim=1))
+        states_BTD: Tensor = self.encoder(x_BTD, torch.cat([first_B1, timestamps_BT], dim=1))
+        return states_BTD
+
+    def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> Tensor:
+        """Return the state after each whole history (its latest ``max_history`` events), shape (batch, width).
+
+        ``vectors_ND`` are the item vectors where the caller holds them already.
+        """
+        items_BT, timestamps_BT, lengths_B = pad_histories(histories, self.shape.max_history)
+        items, times = (torch.from_numpy(array).to(self.device) for array in (items_BT, timestamps_BT))
+        vectors_ND = self.item_vectors() if vectors_ND is None else vectors_ND
+        states = self.encode_prefixes(items, times, vectors_ND)
+        return states[torch.arange(len(histories), device=self.device), torch.from_numpy(lengths_B).to(self.device)]
+
+    def step(self, state_PD: Tensor, codes_PM: Tensor) -> tuple[Tensor, Tensor]:
+        """Score the next token and the category of partial paths.
+
+        Shape:
+            state_PD: (paths, width).
+            codes_PM: (paths, codebooks), -1 where a codebook is free.
+            result: logits (paths, codebooks, codes) and category logits (paths, categories).
+        """
+        used_PM = codes_PM >= 0
+        chosen_PMC = self.code_embedding(codes_PM.clamp(min=0) + self._offsets_M()) * used_PM[..., None]
+        logits, category_PQ = self.decoder(state_PD, chosen_PMC, used_PM.float())
+        return logits.view(len(state_PD), self.config.num_codebooks, self.config.codebook_size), category_PQ
+
+    def scaled(self, state_BD: Tensor) -> Tensor:
+        """Return the state whose inner products with unit item vectors are item logits (cosine over temperature)."""
+        return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
+
+    def item_log_probs(self, state_BD: Tensor) -> Tensor:
+        """Return the item head's log-probabilities over the catalogue, shape (batch, items)."""
+        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
+        return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T, dim=-1)
+
+    def forward(self, items_BT: Tensor, timestamps_BT: Tensor) -> Tensor:
+        """Return item log-probabilities after each prefix, shape (batch, time + 1, items)."""
+        return self.item_log_probs(self.encode_prefixes(items_BT, timestamps_BT, self.item_vectors()))
+
+
+def pad_histories(histories: Sequence[History], max_history: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Pad the latest events of histories on the right; returns items (B, T), timestamps (B, T), lengths (B,)."""
+    recent = [history.last(max_history) for history in histories]
+    lengths_B = np.array([len(history.items) for history in recent], dtype=np.int64)
+    longest = int(lengths_B.max(initial=0))
+    items_BT = np.zeros((len(recent), longest), dtype=np.int64)
+    timestamps_BT = np.zeros((len(recent), longest), dtype=np.int64)
+    for row, history in enumerate(recent):
+        items_BT[row, : lengths_B[row]] = history.items
+        timestamps_BT[row, : lengths_B[row]] = history.timestamps
+    return items_BT, timestamps_BT, lengths_B
+
+
+AutoConfig.register(GeneratorConfig.model_type, GeneratorConfig, exist_ok=True)
+AutoModel.register(GeneratorConfig, Generator, exist_ok=True)

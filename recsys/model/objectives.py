@@ -1,0 +1,85 @@
+"""The three losses of pre-training, each small and pure.
+
+Axes: R row (a training position), T time, M codebook, K code, N item, Q category, D width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CHUNK_ROWS = 128
+"""Rows whose logits over the catalogue are held at once: 128 x 12,000 floats fit in the cache of two cores."""
+
+
+class _ChunkedSoftmax(torch.autograd.Function):
+    """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
+
+    @staticmethod
+    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:  # noqa: D102
+        dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
+        items = items_ND.to(dtype)
+        grad_queries = torch.empty_like(queries_RD)
+        grad_items = torch.zeros_like(items_ND)
+        total = queries_RD.new_zeros(())
+        for start in range(0, len(queries_RD), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            queries, targets = queries_RD[rows].to(dtype), targets_R[rows, None]
+            logits = (queries @ items.T).float()
+            wanted = logits.gather(1, targets)
+            logits.scatter_(1, seen_RT[rows], float("-inf")).scatter_(1, targets, wanted)
+            normaliser = logits.logsumexp(1, keepdim=True)
+            total += (normaliser - wanted).sum()
+            error = logits.sub_(normaliser).exp_()
+            error.scatter_add_(1, targets, torch.full_like(wanted, -1.0))
+            error = error.to(dtype)
+            grad_queries[rows] = (error @ items).float()
+            grad_items += (error.T @ queries).float()
+        ctx.save_for_backward(grad_queries / len(queries_RD), grad_items / len(queries_RD))
+        return total / len(queries_RD)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: D102
+        grad_queries, grad_items = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_items, None, None
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    """Tell whether matrix products in bfloat16 are faster than in float32 here."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the catalogue, with what the user already has taken out of the softmax.
+
+    Products run in bfloat16 where the processor has it (the softmax itself stays in float32).
+
+    Shape:
+        queries_RD: (rows, width), inner products with items are logits.
+        targets_R: (rows,) catalogue indices.
+        seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
+    """
+    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, targets_R, seen_RT)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor, free_RM: Tensor) -> Tensor:
+    """Return the token loss under the mask that decoding uses (method: L_token, any order).
+
+    Each free codebook's softmax runs over the codes that exist among the items still compatible with the path, so the
+    loss teaches only choices that exist. Mean over (row, codebook) pairs that leave a choice.
+
+    Shape:
+        logits_RMK, allowed_RMK: (rows, codebooks, codes).
+        codes_RM: (rows, codebooks) the target's codes.
+        free_RM: (rows, codebooks) True where the codebook is not chosen yet.
+    """
+    log_probs_RMK = functional.log_softmax(logits_RMK.masked_fill(~allowed_RMK, -1e9), dim=-1)
+    picked_RM = log_probs_RMK.gather(2, codes_RM[..., None]).squeeze(2)
+    counted_RM = (free_RM & (allowed_RMK.sum(-1) > 1)).float()
+    return -(picked_RM * counted_RM).sum() / counted_RM.sum().clamp(min=1.0)
+
+
+def category_loss(category_logits_RQ: Tensor, category_R: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the target's category, predicted before the token (method: L_cate)."""
+    return functional.cross_entropy(category_logits_RQ, category_R)

@@ -1,0 +1,1 @@
+"""Rewards of a finished path, each by itself, and their weighted sum."""

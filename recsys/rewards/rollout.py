@@ -1,0 +1,63 @@
+"""A batch of finished paths as the rewards see it, and the spread of a reward over a window of next items (MSRA).
+
+Axes: R rollout, M codebook (tokens) , S step, Q category, H next item.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from recsys.core.arrays import FloatArray, IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Finished paths and the items their users went on to.
+
+    Shape:
+        tokens_RM: (rollouts, codebooks) the chosen code of each codebook, in codebook order.
+        category_RSQ: (rollouts, steps, categories) the category distribution before each step, in step order.
+        target_items_RH: (rollouts, window) the items at t+1..t+h, -1 where the history ends.
+    """
+
+    tokens_RM: IntArray
+    category_RSQ: FloatArray
+    target_items_RH: IntArray
+
+    def __post_init__(self) -> None:
+        rows = {len(self.tokens_RM), len(self.category_RSQ), len(self.target_items_RH)}
+        if len(rows) != 1:
+            raise ValueError(
+                f"the rows of a rollout must be as many in all parts, got tokens {self.tokens_RM.shape}, categories "
+                f"{self.category_RSQ.shape}, targets {self.target_items_RH.shape}; pass one row per path in each"
+            )
+
+
+class Reward(Protocol):
+    """A named judgement of finished paths."""
+
+    @property
+    def name(self) -> str:
+        """What the reward is called in reports."""
+        ...
+
+    def __call__(self, rollout: Rollout) -> FloatArray:
+        """Return one value per path, shape (rollouts,)."""
+        ...
+
+
+def spread(values_RH: FloatArray, target_items_RH: IntArray, decay: float) -> FloatArray:
+    """Average a reward over the items of the window that exist, item t+j with weight decay^(j-1) (MSRA).
+
+    sum_j w^(j-1) value_j / sum_j w^(j-1); a row without any target is worth 0.
+
+    Shape:
+        values_RH: (rollouts, window) the value against item t+j.
+        target_items_RH: (rollouts, window), -1 where the history ends.
+        result: (rollouts,)
+    """
+    weights_RH = decay ** np.arange(target_items_RH.shape[1]) * (target_items_RH >= 0)
+    total_R = weights_RH.sum(axis=1)
+    summed_R = (weights_RH * values_RH).sum(axis=1)
+    return np.divide(summed_R, total_R, out=np.zeros_like(total_R), where=total_R > 0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The online API: HTTP at the edge, a model behind a deadline, a store beneath, a fallback beside."""
