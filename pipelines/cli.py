@@ -119,7 +119,9 @@ def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> Non
 def recommend(
     run: Run,
     history: Annotated[str | None, typer.Option(help="Item ids, oldest first, separated by commas.")] = None,
-    users: Annotated[Path | None, typer.Option(help="Parquet or CSV with a user_id column: batch mode, on Ray.")] = None,
+    users: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV with a user_id column: batch mode, on Ray.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="Batch mode: the Parquet file to write.")] = None,
     n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
     explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,

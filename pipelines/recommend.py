@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from recsys.codes.catalogue import Catalogue
 
 from pipelines.runtime import start_ray
 from pipelines.show import console, slate_json, slate_table
-from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History
 from recsys.core.errors import CallError, DataError
 from recsys.data.prepare import load_prepared
@@ -85,11 +85,15 @@ def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
     started_here = start_ray()
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        rows = ray.data.from_arrow(table).repartition(max(1, table.num_rows // (4 * BATCH_USERS))).map_batches(
-            BatchRecommender,
-            fn_constructor_args=(run.resolve(), n),
-            batch_size=BATCH_USERS,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=2),
+        rows = (
+            ray.data.from_arrow(table)
+            .repartition(max(1, table.num_rows // (4 * BATCH_USERS)))
+            .map_batches(
+                BatchRecommender,
+                fn_constructor_args=(run.resolve(), n),
+                batch_size=BATCH_USERS,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=2),
+            )
         )
         parts = [pa.table(part) if isinstance(part, dict) else part for part in ray.get(rows.to_arrow_refs())]
         result = pa.concat_tables(part for part in parts if part.num_rows)

@@ -106,7 +106,11 @@ def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Ent
         "seed": recipe.seed,
         "parents": list(stage.parents),
         "files": hash_folder(folder),
-        "versions": {"python": platform.python_version(), "recsys": version("recsys"), "torch": version("torch")},
+        "versions": {
+            "python": platform.python_version(),
+            "recsys": version("recsys"),
+            "torch": version("torch"),
+        },
     }
 
 

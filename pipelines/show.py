@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from recsys.codes.catalogue import Catalogue
 from rich.console import Console
 from rich.table import Table
 
-from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Path, Slate
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "coverage")
@@ -13,7 +13,9 @@ METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "coverage")
 
 def evaluation_table(result: dict[str, Any]) -> Table:
     """Lay an evaluation out as a table, with the 95% bootstrap interval beside Recall@10."""
-    title = f"{result['dataset']}: {result['split']}, {result['users']:,} users, {result['items']:,} items, full ranking"
+    title = (
+        f"{result['dataset']}: {result['split']}, {result['users']:,} users, {result['items']:,} items, full ranking"
+    )
     table = Table(title=title)
     table.add_column("recommender")
     table.add_column("seen items")

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -52,7 +53,7 @@ class ItemTable:
         return np.asarray(found, dtype=np.int64)
 
     def members(self, category: str) -> IntArray | None:
-        """Return the items of a category (upper and lower case are one), or None when there is no such category.
+        """Return the items of a category (upper and lower case are one), or None when there is none such.
 
         Shape:
             return: (members,) catalogue indices.
@@ -80,13 +81,15 @@ def read_items(bundle: Path) -> ItemTable:
     table = pq.read_table(path)
     item_ids: list[ItemId] = table["item_id"].to_pylist()
     size = len(item_ids)
-    titles = table["title"].to_pylist() if "title" in table.column_names else [None] * size
-    titles = [str(item_id) if title is None else str(title) for item_id, title in zip(item_ids, titles, strict=True)]
+    raw_titles = table["title"].to_pylist() if "title" in table.column_names else [None] * size
+    titles: list[str] = [
+        str(item_id) if title is None else str(title) for item_id, title in zip(item_ids, raw_titles, strict=True)
+    ]
     raw = table["categories"].to_pylist() if "categories" in table.column_names else [None] * size
     categories = [_category_list(value) for value in raw]
     counts_N = _counts(bundle / "popularity.json", size)
     manifest = bundle / "manifest.json"
-    version = json.loads(manifest.read_text()).get("model_version", "unknown") if manifest.is_file() else "unknown"
+    version = _json_value(manifest, "model_version") if manifest.is_file() else "unknown"
     return ItemTable(
         item_ids=item_ids,
         titles=titles,
@@ -166,12 +169,19 @@ def _category_list(value: object) -> list[str]:
 def _counts(path: Path, size: int) -> IntArray:
     if not path.is_file():
         return np.zeros(size, np.int64)
-    counts_N = np.asarray(json.loads(path.read_text())["counts"], dtype=np.int64)
+    counts_N = np.asarray(_json_value(path, "counts"), dtype=np.int64)
     if counts_N.shape != (size,):
         raise ArtifactError(
             f"{path} must have one count per item ({size}), got {counts_N.shape}; run `recsys publish` again"
         )
     return counts_N
+
+
+def _json_value(path: Path, key: str) -> Any:
+    try:
+        return json.loads(path.read_text())[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} must be JSON with {key}, got {error!r}; run `recsys publish` again") from error
 
 
 def _members(categories: Sequence[Sequence[str]]) -> dict[str, IntArray]:

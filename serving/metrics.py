@@ -17,7 +17,9 @@ class Metrics:
         self._degraded = Counter(
             "recsys_degraded", "Answers without the model, by reason", ["reason"], registry=self.registry
         )
-        self._illegal = Counter("recsys_illegal_items", "Items of the model refused on the way out", registry=self.registry)
+        self._illegal = Counter(
+            "recsys_illegal_items", "Items of the model refused on the way out", registry=self.registry
+        )
         self._lost = Counter("recsys_lost_exposures", "Answers whose exposures were not stored", registry=self.registry)
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:

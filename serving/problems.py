@@ -40,7 +40,9 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """Ends a request with a problem document."""
 
-    def __init__(self, status: int, detail: str, *, faults: Sequence[Fault] = (), retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, *, faults: Sequence[Fault] = (), retry_after: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -103,7 +105,13 @@ def _fault(error: Mapping[str, Any]) -> Fault:
         came = shown(error.get("ctx", {}).get("error", "something else"))
         return Fault(where=where, wanted="valid JSON", came=came, change="send a JSON document encoded as UTF-8")
     if error.get("type") == "extra_forbidden":
-        return Fault(where=where, wanted="a known field", came=shown(error.get("input")), change="remove or rename this field")
+        came = shown(error.get("input"))
+        return Fault(
+            where=where,
+            wanted="a known field",
+            came=shown(error.get("input")),
+            change="remove or rename this field",
+        )
     change = "add this field" if error.get("type") == "missing" else "change this value to what is wanted"
     return Fault(where=where, wanted=wanted, came=shown(error.get("input")), change=change)
 
@@ -111,7 +119,7 @@ def _fault(error: Mapping[str, Any]) -> Fault:
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     faults = faults_of(error.errors())
-    detail = f"the request has {len(error.errors())} fault(s); errors says what was wanted, what came, what to change"
+    detail = f"the request has {len(error.errors())} fault(s); `errors` lists them with what to change"
     return problem_response(422, detail, path=request.url.path, faults=faults)
 
 

@@ -1,10 +1,9 @@
-"""Owns the model at run time: loading it beside the traffic, asking it under a deadline, checking what it says."""
+"""Owns the model at run time: loaded beside the traffic, asked under a deadline, checked."""
 
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,7 +117,7 @@ class Replica:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def recommend(self, history: History, *, n: int, eligible_N: BoolArray) -> Checked:
-        """Return the model's checked slate, or raise :class:`ModelUnavailableError` once the deadline has passed.
+        """Return the model's checked slate, or raise :class:`ModelUnavailableError` after the deadline.
 
         Shape:
             eligible_N: (items,) True where an item may be shown; seen items are False here.
@@ -135,7 +134,7 @@ class Replica:
         try:
             slate = future.result(timeout=self._deadline)
             return check_slate(slate, n=n, eligible_N=eligible_N)
-        except (FutureTimeoutError, CancelledError) as error:
+        except (TimeoutError, CancelledError) as error:
             future.cancel()
             raise ModelUnavailableError(Refusal.LATE) from error
         except Exception as error:
@@ -167,7 +166,7 @@ class Replica:
 
 
 def check_slate(slate: Slate, *, n: int, eligible_N: BoolArray) -> Checked:
-    """Take out what must never be shown: unknown, ineligible or repeated items, and scores that are no numbers.
+    """Take out what must never be shown: unknown, ineligible, repeated items, scores that are no numbers.
 
     Shape:
         eligible_N: (items,) True where an item may be shown.

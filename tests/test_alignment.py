@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recsys.codes.validity import ValidityIndex
 
 from recsys.alignment.align import align
 from recsys.alignment.config import AlignmentConfig, RewardWeights
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.rollouts import choose_codebook, sample_paths
-from recsys.codes.validity import ValidityIndex
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
@@ -68,9 +68,7 @@ def test_prompts_when_drawn_from_training_log_then_never_touch_held_out_items(le
         allowed = np.arange(start, stop - 2 if stop - start >= 3 else stop)
         np.testing.assert_array_equal(history.items, allowed[: len(history.items)])
         following = allowed[len(history.items) :][:3]
-        np.testing.assert_array_equal(
-            targets_H, np.pad(following, (0, 3 - len(following)), constant_values=-1)
-        )
+        np.testing.assert_array_equal(targets_H, np.pad(following, (0, 3 - len(following)), constant_values=-1))
         assert len(following) > 0
 
 
@@ -80,8 +78,8 @@ def test_prompts_when_no_user_has_two_events_then_says_so():
 
 
 def test_choose_codebook_when_one_is_spent_and_one_forced_then_takes_surest_with_a_choice():
-    # Codebook 0 is spent; 1 has one allowed code (forced); 2 and 3 have a choice and 3 is surer, but its sure code 0 is
-    # barred: softmax(5, 0) gives .0067 to the allowed code 1 of codebook 3 and codes 2; codebook 2 gives .5 to each.
+    # Codebook 0 is spent; 1 has one allowed code (forced); 2 and 3 have a choice. Codebook 3 is surer, but
+    # its code 0 is barred: softmax(5, 0, 0) leaves .0066 to codes 1 and 2; codebook 2 gives .5 to 0 and 1.
     low = -50.0
     logits = torch.tensor([[[9, 0, 0.0], [9, 0, 0], [1, 1, low], [5, 0, 0]]])
     allowed = torch.tensor([[[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 1, 1]]], dtype=torch.bool)
@@ -112,9 +110,7 @@ def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, te
     policy = make_policy(generator, log)
     policy.train()
     prompt_R = torch.arange(10).repeat_interleave(4)
-    paths = sample_paths(
-        policy.backbone, prompt_R, temperature=temperature, rng=torch.Generator().manual_seed(2)
-    )
+    paths = sample_paths(policy.backbone, prompt_R, temperature=temperature, rng=torch.Generator().manual_seed(2))
     ids = torch.cat([prompt_R[:, None], paths.token_ids(SIZE)], dim=1)
     log_probs = (policy(ids).logits[:, :-1] / temperature).log_softmax(dim=-1)
     forced = log_probs.gather(2, ids[:, 1:, None]).squeeze(2)
@@ -162,7 +158,6 @@ def test_align_when_all_rewards_weigh_nothing_then_every_group_is_flat_and_nothi
     torch.testing.assert_close(generator.tokens.weight, start)
 
 
-@pytest.mark.slow
 def test_align_when_the_world_is_simple_then_raises_the_step_reward(world):
     config = CONFIG.model_copy(update={"steps": 60, "prompts_per_step": 8, "group_size": 8, "window": 1})
     report = run(world, config)

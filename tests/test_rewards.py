@@ -25,7 +25,7 @@ def rollout(tokens, targets, category=None):
 
 
 def codewords():
-    # The same orthonormal codewords in both codebooks: an item's match with a path is the number of shared codes.
+    # The same orthonormal codewords in both codebooks: item and path match by the number of shared codes.
     return np.stack([np.eye(3), np.eye(3)]).astype(np.float32)
 
 
@@ -47,7 +47,7 @@ def test_step_reward_when_history_ends_then_uses_items_it_has():
 
 
 def test_category_reward_when_one_of_two_steps_is_right_then_is_half():
-    # Predictions are categories 1 then 0. Item 2 is of category 1: one of two. Item 0 of category 0: one of two.
+    # Predictions are categories 1 then 0. Item 2 is of category 1: one of two. Item 0 of 0: one of two.
     # Item 3 of category 2: none. w = .8: (.5 + .8 * .5 + .64 * 0) / 2.44 = .9 / 2.44.
     told = rollout([[0, 0]], [[2, 0, 3]], [[[0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]])
     assert CategoryReward(category_N=CATEGORY_N)(told) == pytest.approx([0.9 / 2.44])
@@ -72,7 +72,7 @@ def test_path_reward_when_target_is_in_top_n_then_is_one():
 
 
 def test_path_reward_when_history_ended_then_missing_item_is_no_hit():
-    # faiss pads with -1 when it finds too few; the search length is cut to the catalogue so -1 cannot match -1.
+    # faiss pads with -1 when it finds too few; the search length is cut to the catalogue: -1 never meets -1.
     reward = PathReward(codewords(), CODES_NM, top_n=100)
     assert reward(rollout([[1, 1]], [[-1, -1]])) == pytest.approx([0.0])
 
@@ -104,7 +104,7 @@ def test_rubric_when_a_weight_is_missing_then_says_so():
 def test_rubric_when_pickled_then_scores_the_same():
     rubric = make_rubric({"step": 1.0, "consistency": 1.0, "path": 1.0})
     told = rollout([[0, 1], [2, 1]], [[1, 0], [3, -1]])
-    again = pickle.loads(pickle.dumps(rubric))  # noqa: S301
+    again = pickle.loads(pickle.dumps(rubric))
     np.testing.assert_array_equal(again(told).total_R, rubric(told).total_R)
 
 

@@ -1,15 +1,16 @@
 """Stage aligned: GRPO on recommendation rewards, from the pre-trained model."""
 
+from recsys.codes.catalogue import Catalogue
+from recsys.tokenizer.mpq import MPQTokenizer
+
 from pipelines.job import Job
 from recsys.alignment.trainer import align
-from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
 from recsys.model.generator import Generator
-from recsys.tokenizer.mpq import MPQTokenizer
 
 
 def align_model(job: Job) -> None:

@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
+from recsys.codes.catalogue import Catalogue
+from recsys.decoding.decoder import DecoderConfig
+from recsys.evaluation.leave_one_out import evaluate_recommender
 
 from pipelines.job import Job
-from recsys.codes.catalogue import Catalogue
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
-from recsys.decoding.decoder import DecoderConfig
-from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import save_bundle
 from recsys.recommender.consistency import observed_divergences
@@ -30,12 +30,19 @@ def select_and_bundle(job: Job) -> None:
         theta = _theta(job, generator, catalogue, asked)
         for path_weight in job.recipe.selection.path_weights:
             config = job.recipe.decoder.model_copy(update={"path_weight": path_weight, "theta": theta})
-            tried.append({"model": name, "path_weight": path_weight, "theta": theta}
-                         | _judge(generator, catalogue, config, asked))
+            tried.append(
+                {"model": name, "path_weight": path_weight, "theta": theta}
+                | _judge(generator, catalogue, config, asked)
+            )
         alone = job.recipe.decoder.model_copy(update={"item_head": False, "theta": theta})
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
     best = max(tried, key=lambda row: row["ndcg@10"])
-    LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best["model"], best["path_weight"], best["ndcg@10"])
+    LOG.info(
+        "kept the %s model with path weight %s: ndcg@10 %.4f",
+        best["model"],
+        best["path_weight"],
+        best["ndcg@10"],
+    )
     save_bundle(
         job.out,
         generator=models[best["model"]],
@@ -58,9 +65,7 @@ def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Question
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
-def _judge(
-    generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
-) -> dict[str, float]:
+def _judge(generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions) -> dict[str, float]:
     recommender = ReasoningRecommender(generator, catalogue, config, trace=False)
     row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0)
     values = row.to_json()

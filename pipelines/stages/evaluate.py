@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any, cast
 
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.replay import replay
+
 from pipelines.recipe import Recipe
 from pipelines.stages.baselines import load_baselines
 from recsys.contracts import Recommender
@@ -11,8 +14,6 @@ from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, Split, questions
-from recsys.evaluation.leave_one_out import evaluate_recommender
-from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
 
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")

@@ -1,9 +1,9 @@
 """Stage model: pre-train the generator."""
 
 import torch
+from recsys.codes.catalogue import Catalogue
 
 from pipelines.job import Job
-from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed

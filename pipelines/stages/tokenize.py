@@ -1,12 +1,13 @@
 """Stage tokenizer: fit MPQ and hold its quality against the recipe's bounds."""
 
+from recsys.features.assemble import Features
+from recsys.tokenizer.mpq import fit_tokenizer
+from recsys.tokenizer.quality import check, measure
+
 from pipelines.job import Job
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
-from recsys.features.assemble import Features
-from recsys.tokenizer.mpq import fit_tokenizer
-from recsys.tokenizer.quality import check, measure
 
 
 def fit_mpq(job: Job) -> None:
@@ -15,7 +16,9 @@ def fit_mpq(job: Job) -> None:
     seed = derive_seed(job.recipe.seed, "tokenizer")
     tokenizer = fit_tokenizer(vectors_NF, job.recipe.tokenizer, seed=seed, device=str(pick_device(job.recipe.device)))
     codes_NM = tokenizer.encode(vectors_NF)
-    quality = measure(codes_NM, vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM), job.recipe.tokenizer.codebook_size)
+    quality = measure(
+        codes_NM, vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM), job.recipe.tokenizer.codebook_size
+    )
     check(quality, job.recipe.quality)
     tokenizer.save(job.out)
     write_json(job.out / "quality.json", quality.to_json())

@@ -30,7 +30,7 @@ from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward,
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentReport:
-    """What alignment did; rates are shares in [0, 1], rewards are unweighted means on the same probe histories."""
+    """What alignment did; rates are in [0, 1], rewards are unweighted means on fixed histories."""
 
     group_hit_rate: float
     """Share of groups in which at least one path found a target: the first thing to look at."""
@@ -93,10 +93,10 @@ def align(
     )
     was_training = generator.training
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    policy = PathPolicy(generator, validity=validity, histories=prompts.histories)
-    roller = Roller(policy, prompts, rubric, config=config, seed=seed)
-    before = _probe(roller, seed=seed)
     with _ambient_state_kept(), tempfile.TemporaryDirectory() as folder:
+        policy = PathPolicy(generator, validity=validity, histories=prompts.histories)
+        roller = Roller(policy, prompts, rubric, config=config, seed=seed)
+        before = _probe(roller, seed=seed)
         trainer = build_trainer(roller, seed=seed, folder=folder)
         started = time.perf_counter()
         trainer.train()
@@ -149,7 +149,9 @@ def _report(
 def _ambient_state_kept() -> Iterator[None]:
     """Give back the global random states, which the trainer seeds."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

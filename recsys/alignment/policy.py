@@ -1,7 +1,7 @@
 """The generator as a causal language model over code and codebook tokens, as trl's trainer wants one.
 
-A sequence is a prompt token (an index into the bound prompts) and then, step by step, the codebook that was chosen and
-the code chosen from it. Token ids: 0..K-1 codes, K..K+M-1 codebooks, then padding and end.
+A sequence is a prompt token (an index into the bound prompts) and then, step by step, the codebook that was
+chosen and the code chosen from it. Token ids: 0..K-1 codes, K..K+M-1 codebooks, then padding and end.
 
 Axes: R row (a path), S step, T token, V vocabulary, M codebook, K code, Q category, D width.
 """
@@ -54,7 +54,7 @@ class PathBackbone(nn.Module):
         return state[row_R]
 
     def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutput:
-        """Return the masked logits of the token after each position as ``last_hidden_state``, (rows, tokens, vocabulary).
+        """Return the masked logits of each next token as ``last_hidden_state``, (rows, tokens, vocabulary).
 
         Code positions carry their codebook's logits masked to the codes some item still has given the prefix;
         codebook positions are certain, for the order is a function of the state and not sampled.
@@ -74,21 +74,17 @@ class PathBackbone(nn.Module):
 class PathPolicy(PreTrainedModel):
     """A generator, bound to a validity index and to prompts, that trl can train as a language model.
 
-    The generator is shared, not copied, and stays in evaluation mode: without dropout a path's probability in training
-    is the probability it was sampled with.
+    The generator is shared, not copied, and stays in evaluation mode: without dropout a path's probability in
+    training is the probability it was sampled with.
     """
 
     config_class = PathPolicyConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
 
-    def __init__(
-        self, generator: Generator, *, validity: ValidityIndex, histories: Sequence[History]
-    ) -> None:
+    def __init__(self, generator: Generator, *, validity: ValidityIndex, histories: Sequence[History]) -> None:
         sizes = generator.config
-        super().__init__(
-            PathPolicyConfig(num_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size)
-        )
+        super().__init__(PathPolicyConfig(num_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size))
         vocabulary = self.config.vocab_size
         self.backbone = PathBackbone(generator, validity, histories, vocabulary=vocabulary)
         self.head = nn.Linear(vocabulary, vocabulary, bias=False, device=generator.device)
@@ -102,6 +98,11 @@ class PathPolicy(PreTrainedModel):
         super().train(mode)
         self.backbone.generator.eval()
         return self
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Never: paths are short. trl reads this name, which warns where transformers has renamed it."""
+        return False
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the head, a frozen identity: the hidden state is the logits already."""
@@ -132,18 +133,16 @@ def path_logits(
 
 
 def _prefixes(book_RS: Tensor, code_RS: Tensor, num_codebooks: int) -> Tensor:
-    """Return the partial path before each step, -1 where a codebook is free, shape (rows, steps, codebooks)."""
+    """Return the partial path before each step, -1 where free, shape (rows, steps, codebooks)."""
     rows, steps = code_RS.shape
     codes_RSM = code_RS.new_full((rows, steps, num_codebooks), -1)
     for step in range(1, steps):
-        codes_RSM[:, step] = codes_RSM[:, step - 1].scatter(
-            1, book_RS[:, step - 1 : step], code_RS[:, step - 1 : step]
-        )
+        codes_RSM[:, step] = codes_RSM[:, step - 1].scatter(1, book_RS[:, step - 1 : step], code_RS[:, step - 1 : step])
     return codes_RSM
 
 
 def _allowed_along(book_RS: Tensor, code_RS: Tensor, validity: ValidityIndex) -> Tensor:
-    """Return which codes of the chosen codebook were allowed before each step, bool, shape (rows, steps, codes)."""
+    """Return which codes of the chosen codebook were allowed before each step, shape (rows, steps, codes)."""
     books, codes = book_RS.cpu().numpy(), code_RS.cpu().numpy()
     rows = torch.arange(len(books))
     candidates = validity.start(len(books))

@@ -30,7 +30,7 @@ class PromptTable:
 
 
 def draw_prompts(log: EventLog, *, count: int, window: int, rng: np.random.Generator) -> PromptTable:
-    """Draw positions of a training log that have an event before and one after, each at most once if there are enough.
+    """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
     Args:
         log: the training log (``recsys.data.splits.training_log``); nothing outside it is read.
@@ -41,9 +41,7 @@ def draw_prompts(log: EventLog, *, count: int, window: int, rng: np.random.Gener
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     next_E = np.flatnonzero(np.arange(len(users_E)) > log.offsets_U1[users_E])
     if not len(next_E):
-        raise DataError(
-            "the training log must have a user with two events, got none; import more interactions"
-        )
+        raise DataError("the training log must have a user with two events, got none; import more interactions")
     drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)
     starts_P, ends_P = log.offsets_U1[users_E[drawn_P]], log.offsets_U1[users_E[drawn_P] + 1]
     at_PH = drawn_P[:, None] + np.arange(window)

@@ -35,7 +35,7 @@ class SampledPaths:
 
 
 def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -> Tensor:
-    """Return the free codebook whose best allowed code is most probable under its own softmax (CRSS), shape (rows,).
+    """Return the free codebook whose best allowed code is most probable under its softmax (CRSS), (rows,).
 
     Codebooks that still leave a choice go before those with one allowed code.
 
@@ -49,9 +49,7 @@ def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -
 
 
 @torch.no_grad()
-def sample_paths(
-    backbone: PathBackbone, prompt_R: Tensor, *, temperature: float, rng: torch.Generator
-) -> SampledPaths:
+def sample_paths(backbone: PathBackbone, prompt_R: Tensor, *, temperature: float, rng: torch.Generator) -> SampledPaths:
     """Sample one path per row; rows of the same prompt share its encoding.
 
     Shape:
@@ -74,9 +72,7 @@ def sample_paths(
         log_probs.append(logits_RK.log_softmax(dim=-1)[rows, code_R])
         categories.append(category_RQ.softmax(dim=-1))
         codes_RM[rows, book_R] = code_R
-        candidates = validity.choose(
-            candidates, np.arange(len(rows)), book_R.cpu().numpy(), code_R.cpu().numpy()
-        )
+        candidates = validity.choose(candidates, np.arange(len(rows)), book_R.cpu().numpy(), code_R.cpu().numpy())
     return SampledPaths(
         book_RS=torch.stack(books, dim=1),
         code_RS=torch.stack(codes, dim=1),

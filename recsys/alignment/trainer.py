@@ -1,4 +1,4 @@
-"""The set-up of trl's GRPO trainer: rollouts and rewards as it calls them, the reference, progress, no side effects.
+"""The set-up of trl's GRPO trainer: rollouts, rewards as it calls them, the reference, progress.
 
 Axes: R row (a path), M codebook, H next item.
 """
@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -67,18 +67,14 @@ class Roller:
         self.rubric = rubric
         self.config = config
         self.tally = Tally()
-        self._rng = torch.Generator(device=policy.device).manual_seed(
-            derive_seed(seed, "alignment", "rollouts")
-        )
+        self._rng = torch.Generator(device=policy.device).manual_seed(derive_seed(seed, "alignment", "rollouts"))
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        """Return what trl's ``rollout_func`` must, and the scores as an extra field (trl repeats prompts itself)."""
+        """Return what trl's ``rollout_func`` must, and the scores as an extra field (trl repeats prompts)."""
         del trainer
         started = time.perf_counter()
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.policy.device)
-        paths = sample_paths(
-            self.policy.backbone, prompt_R, temperature=self.config.temperature, rng=self._rng
-        )
+        paths = sample_paths(self.policy.backbone, prompt_R, temperature=self.config.temperature, rng=self._rng)
         rolled = time.perf_counter()
         scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
         self.tally.note(scores, self.config.group_size)
@@ -107,7 +103,7 @@ def _reward(name: str) -> Callable[..., list[float]]:
     return part
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]
+class _Progress(TrainerCallback):
     """Steps the project's progress display."""
 
     def __init__(self, steps: int) -> None:
@@ -123,7 +119,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
 
 
 def path_tokenizer(num_codebooks: int, codebook_size: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer over the names of code and codebook tokens; trl needs one and decodes completions with it."""
+    """Return a tokenizer over the names of code and codebook tokens; trl decodes completions with it."""
     names = [f"c{code}" for code in range(codebook_size)] + [f"b{book}" for book in range(num_codebooks)]
     vocabulary = {name: token for token, name in enumerate([*names, "<pad>", "<eos>"])}
     return PreTrainedTokenizerFast(
@@ -131,6 +127,12 @@ def path_tokenizer(num_codebooks: int, codebook_size: int) -> PreTrainedTokenize
         pad_token="<pad>",
         eos_token="<eos>",
     )
+
+
+def _checkpointing_setting() -> str:
+    """Return what this transformers calls recomputing activations; the old name warns beside the new."""
+    names = {setting.name for setting in fields(GRPOConfig)}
+    return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 
 
 def _settings(config: AlignmentConfig, *, seed: int, device: torch.device, folder: str) -> GRPOConfig:
@@ -154,7 +156,7 @@ def _settings(config: AlignmentConfig, *, seed: int, device: torch.device, folde
         importance_sampling_level="sequence",
         scale_rewards="group",
         disable_dropout=False,
-        gradient_checkpointing=False,
+        **{_checkpointing_setting(): False},
         bf16=False,
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=False,
@@ -167,7 +169,7 @@ def _settings(config: AlignmentConfig, *, seed: int, device: torch.device, folde
 
 
 def build_trainer(roller: Roller, *, seed: int, folder: str) -> GRPOTrainer:
-    """Return a trainer for the roller's policy whose reference is a frozen copy of its generator as it is now.
+    """Return a trainer for the roller's policy whose reference is a frozen copy of its generator as it is.
 
     trl would load the reference by a path; made without one (beta 0) and given ours, it needs no files.
     """

@@ -66,9 +66,7 @@ class Manifest:
         try:
             entries: dict[str, Any] = json.loads(self.path.read_text())
         except json.JSONDecodeError as error:
-            raise ArtifactError(
-                f"{self.path} must be JSON, got {error}; delete it to run every stage again"
-            ) from error
+            raise ArtifactError(f"{self.path} must be JSON, got {error}; delete it to run every stage again") from error
         return entries
 
     def record(self, stage: str, entry: Mapping[str, Any]) -> None:

@@ -31,9 +31,7 @@ def id_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         try:
             return column.cast(pa.int64())
         except pa.ArrowInvalid as error:
-            raise DataError(
-                f"{where} must hold whole 64-bit numbers, got {error}; store it as text"
-            ) from error
+            raise DataError(f"{where} must hold whole 64-bit numbers, got {error}; store it as text") from error
     raise DataError(f"{where} must hold integers or text, got {kind}; store it as one of these")
 
 
@@ -56,7 +54,7 @@ def number_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
 
 
 def integer_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Return whole numbers as int64 (fractions cut off, dates as unix seconds); what is no number becomes null."""
+    """Return whole numbers as int64 (fractions cut, dates as unix seconds), what is no number as null."""
     kind = column.type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
@@ -90,14 +88,10 @@ def _item_column(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedAr
 
 def _vector(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if not _is_list(column.type):
-        raise DataError(
-            f"{where} must hold lists of one length, got {column.type}; store it as fixed-size lists"
-        )
+        raise DataError(f"{where} must hold lists of one length, got {column.type}; store it as fixed-size lists")
     lengths = pc.unique(pc.list_value_length(column.drop_null())).to_pylist()
     if len(lengths) > 1:
-        raise DataError(
-            f"{where} must hold lists of one length, got lengths {sorted(lengths)[:5]}; pad or drop"
-        )
+        raise DataError(f"{where} must hold lists of one length, got lengths {sorted(lengths)[:5]}; pad or drop")
     return _cast(column, pa.list_(pa.float32(), lengths[0] if lengths else 0), where)
 
 
@@ -120,9 +114,7 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def text_of(
-    *, title: str | None, brand: str | None, categories: list[str] | None, more: str | None = None
-) -> str:
+def text_of(*, title: str | None, brand: str | None, categories: list[str] | None, more: str | None = None) -> str:
     """Return one line of text about an item, from what is known of it."""
     parts = [
         title or "",

@@ -53,7 +53,15 @@ class EventLog:
         )
 
 
-def build_log(user_E: IntArray, item_E: IntArray, timestamp_E: IntArray, order_E: IntArray, *, num_users: int, num_items: int) -> EventLog:
+def build_log(
+    user_E: IntArray,
+    item_E: IntArray,
+    timestamp_E: IntArray,
+    order_E: IntArray,
+    *,
+    num_users: int,
+    num_items: int,
+) -> EventLog:
     """Sort raw events by user, time and the given order among equal times, stably."""
     by_E = np.lexsort((order_E, timestamp_E, user_E))
     counts_U = np.bincount(user_E, minlength=num_users)

@@ -31,11 +31,9 @@ _MARK = "source.txt"
 
 
 def fetch(name: str, to: Path) -> str:
-    """Put the named data set into the folder ``to`` in the data contract; return a sentence with its source."""
+    """Put the named data set into the folder ``to`` in the data contract; return a sentence on its source."""
     if name not in FETCHERS:
-        raise CallError(
-            f"the data set must be one of {', '.join(FETCHERS)}, got {name!r}; choose one of these"
-        )
+        raise CallError(f"the data set must be one of {', '.join(FETCHERS)}, got {name!r}; choose one of these")
     mark = to / _MARK
     held = mark.read_text(encoding="utf-8").strip() if mark.exists() else None
     there = [file for file in (schema.INTERACTIONS, schema.ITEMS) if (to / file).exists()]
@@ -69,8 +67,7 @@ def _fetch_ml_100k(to: Path) -> str:
             continue
         _store(dataset, to, "ml-100k")
         return (
-            f"MovieLens-100K (GroupLens, research use, not to be passed on) came from {source} "
-            f"and was written to {to}."
+            f"MovieLens-100K (GroupLens, research use, not to be passed on) came from {source} and was written to {to}."
         )
     raise DataError(
         f"ml-100k must come from one of two places, got: {'; '.join(causes)}. "

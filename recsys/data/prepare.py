@@ -50,7 +50,7 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
-    """Filter a dataset's events and number its users (by first appearance) and items (by the items' order)."""
+    """Filter events and number users (by first appearance) and items (by the items' order)."""
     rows = dataset.interactions
     rated_E = _rated_enough(rows, config.min_rating)
     user_E = codes_of(rows[schema.USER])
@@ -114,9 +114,7 @@ def save_prepared(prepared: Prepared, folder: Path) -> None:
     user_E = np.repeat(np.arange(log.num_users, dtype=np.int64), log.lengths_U)
     write_parquet(prepared.items, folder / ITEMS)
     write_parquet(pa.table({schema.USER: pa.array(prepared.user_ids)}), folder / USERS)
-    write_parquet(
-        pa.table({"user": user_E, "item": log.items_E, schema.TIMESTAMP: log.timestamps_E}), folder / EVENTS
-    )
+    write_parquet(pa.table({"user": user_E, "item": log.items_E, schema.TIMESTAMP: log.timestamps_E}), folder / EVENTS)
     temporary = folder / f".{REPORT}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(prepared.report, indent=2), encoding="utf-8")
     os.replace(temporary, folder / REPORT)
@@ -130,14 +128,10 @@ def load_prepared(folder: Path) -> Prepared:
         user_E, item_E, time_E = (_numbers(events, name) for name in ("user", "item", schema.TIMESTAMP))
         user_ids = users[schema.USER].to_pylist()
     except (DataError, OSError, KeyError, ValueError) as error:
-        raise ArtifactError(
-            f"{folder} must hold a prepared log, got: {error}; prepare the data again"
-        ) from error
+        raise ArtifactError(f"{folder} must hold a prepared log, got: {error}; prepare the data again") from error
     _check_indices(user_E, len(user_ids), f"{folder / EVENTS}: column 'user'")
     _check_indices(item_E, items.num_rows, f"{folder / EVENTS}: column 'item'")
-    log = build_log(
-        user_E, item_E, time_E, np.arange(len(user_E)), num_users=len(user_ids), num_items=items.num_rows
-    )
+    log = build_log(user_E, item_E, time_E, np.arange(len(user_E)), num_users=len(user_ids), num_items=items.num_rows)
     return Prepared(log=log, user_ids=user_ids, items=items, report=report)
 
 
@@ -152,9 +146,7 @@ def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
     if least is None:
         return np.ones(rows.num_rows, dtype=np.bool_)
     if schema.RATING not in rows.column_names:
-        raise ConfigError(
-            f"min_rating must be unset for a log without a 'rating' column, got {least}; remove it"
-        )
+        raise ConfigError(f"min_rating must be unset for a log without a 'rating' column, got {least}; remove it")
     rated: BoolArray = pc.fill_null(pc.greater_equal(rows[schema.RATING], least), False).to_numpy()
     return rated
 

@@ -88,7 +88,7 @@ def make_synthetic(config: SyntheticConfig) -> Dataset:
 
 
 def _walks(value_NF: IntArray, config: SyntheticConfig) -> tuple[IntArray, IntArray]:
-    """Let every user choose items one after the other, none twice; shapes (users, max_events) and (users,)."""
+    """Let users choose items one by one, none twice; shapes (users, max_events) and (users,)."""
     rng = rng_for(config.seed, "walks")
     one_hot_NFV = np.eye(_NUM_VALUES)[value_NF]
     traits_NK = one_hot_NFV.reshape(config.items, -1)

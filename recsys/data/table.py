@@ -42,8 +42,8 @@ class BadRows:
 class Dataset:
     """A log and its items in the data contract, cleaned, with the count of what was left out.
 
-    ``interactions`` always has ``user_id``, ``item_id``, ``timestamp`` (int64) and ``position`` (int64); ``items``
-    has one row for every item of the interactions and maybe more.
+    ``interactions`` always has ``user_id``, ``item_id`` and, as int64, ``timestamp`` and ``position``;
+    ``items`` has one row for every item of the interactions and maybe more.
     """
 
     interactions: pa.Table
@@ -64,9 +64,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     note = json.dumps(dict(dataset.bad_rows.counts)).encode()
     write_parquet(dataset.items, folder / schema.ITEMS)
-    write_parquet(
-        dataset.interactions.replace_schema_metadata({_BAD_ROWS_KEY: note}), folder / schema.INTERACTIONS
-    )
+    write_parquet(dataset.interactions.replace_schema_metadata({_BAD_ROWS_KEY: note}), folder / schema.INTERACTIONS)
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -108,8 +106,8 @@ def build_dataset(
     bad = bad.plus(counts)
     if rows.num_rows == 0:
         raise DataError(
-            f"{where} (interactions) must have at least one usable row, got none (left out: {dict(bad.counts)}); "
-            "mend the columns named there"
+            f"{where} (interactions) must have at least one usable row, got none "
+            f"(left out: {dict(bad.counts)}); mend the columns named there"
         )
     if items is None:
         items = pa.table({schema.ITEM: rows[schema.ITEM].unique()})
@@ -163,9 +161,7 @@ def _clean_interactions(table: pa.Table, where: str) -> tuple[pa.Table, dict[str
 def _clean_items(table: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
     columns = {name: decode(table[name]) for name in table.column_names}
     columns[schema.ITEM] = id_column(columns[schema.ITEM], f"{where}: column 'item_id'")
-    clean, counts = _drop_nulls(
-        pa.table(item_columns(columns, where)), {"null item_id in items": schema.ITEM}
-    )
+    clean, counts = _drop_nulls(pa.table(item_columns(columns, where)), {"null item_id in items": schema.ITEM})
     repeated_N = _repeated(clean, [schema.ITEM])
     counts["duplicate item_id in items"] = int(repeated_N.sum())
     return clean.filter(pa.array(~repeated_N)), counts
@@ -236,6 +232,4 @@ def _stored_bad_rows(table: pa.Table, path: Path) -> BadRows:
     try:
         return BadRows().plus({str(cause): int(n) for cause, n in json.loads(note).items()})
     except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: the note of bad rows must be JSON counts, got {note!r}; import anew"
-        ) from error
+        raise DataError(f"{path}: the note of bad rows must be JSON counts, got {note!r}; import anew") from error

@@ -32,9 +32,7 @@ def _windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[
     return starts_W, np.concatenate([edge[1:] for edge in edges]) - starts_W
 
 
-def epoch_batches(
-    log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator
-) -> Iterator[Batch]:
+def epoch_batches(log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield an epoch's batches of about ``positions`` items, in random order, rows of similar length together."""
     starts_W, lengths_W = _windows(log, max_length, rng)
     order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))

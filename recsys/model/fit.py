@@ -57,7 +57,11 @@ class TokenTargets:
 
 
 def draw_partial_paths(
-    index: ValidityIndex, codes_RM: IntArray, rows_R: IntArray, depths: tuple[float, ...], rng: np.random.Generator
+    index: ValidityIndex,
+    codes_RM: IntArray,
+    rows_R: IntArray,
+    depths: tuple[float, ...],
+    rng: np.random.Generator,
 ) -> TokenTargets:
     """Choose for each row how many and which of its item's codes are already known, and mask what may follow."""
     count, codebooks = codes_RM.shape
@@ -128,9 +132,7 @@ class Pretrainer:
             picked = np.arange(1)
         rows = torch.from_numpy(picked).to(state_RD.device)
         target_R = target_R[rows]
-        paths = draw_partial_paths(
-            self.index, self.codes_NM[target_R.cpu().numpy()], picked, self.config.depths, rng
-        )
+        paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], picked, self.config.depths, rng)
         partial_RM, codes_RM, allowed_RMK = (
             torch.from_numpy(array).to(state_RD.device)
             for array in (paths.partial_RM, paths.codes_RM, paths.allowed_RMK)

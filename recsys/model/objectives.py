@@ -17,7 +17,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:
         dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
         items = items_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
@@ -40,7 +40,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         return total / len(queries_RD)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: D102
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_queries, grad_items = ctx.saved_tensors
         return grads[0] * grad_queries, grads[0] * grad_items, None, None
 

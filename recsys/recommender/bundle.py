@@ -1,11 +1,11 @@
 """The bundle: everything serving loads and nothing more.
 
-    bundle/manifest.json      model version, which model was kept, its validation figures
-    bundle/decoder.json       how paths are decoded and weighed, as chosen on validation
-    bundle/model/             the generator (Hugging Face layout)
-    bundle/catalog/           codes and facets
-    bundle/items.parquet      ids and titles, in the order of the catalogue
-    bundle/popularity.json    counts for the fallback
+bundle/manifest.json      model version, which model was kept, its validation figures
+bundle/decoder.json       how paths are decoded and weighed, as chosen on validation
+bundle/model/             the generator (Hugging Face layout)
+bundle/catalog/           codes and facets
+bundle/items.parquet      ids and titles, in the order of the catalogue
+bundle/popularity.json    counts for the fallback
 """
 
 import json
@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.codes.catalogue import Catalogue
-from recsys.core.artifacts import hash_folder, hash_value, require, write_json
 from recsys.core.arrays import IntArray
+from recsys.core.artifacts import hash_folder, hash_value, require, write_json
 from recsys.core.device import Device, pick_device
 from recsys.decoding.decoder import DecoderConfig
 from recsys.model.generator import Generator

@@ -41,7 +41,13 @@ class ReasoningRecommender:
         """Return one slate per history (see :class:`recsys.contracts.Recommender`)."""
         eligible_BN = self._eligible(histories, keep_seen=keep_seen, eligible_N=eligible_N)
         return decode(
-            self.scorer, self.index, histories, n=n, config=self.config, eligible_BN=eligible_BN, trace=self.trace
+            self.scorer,
+            self.index,
+            histories,
+            n=n,
+            config=self.config,
+            eligible_BN=eligible_BN,
+            trace=self.trace,
         )
 
     def _eligible(

@@ -44,7 +44,8 @@ class GeneratorScorer:
             state_PD = context.state_BD[torch.from_numpy(row_P).to(device)]
             logits, category = self.generator.step(state_PD, torch.from_numpy(codes_PM).to(device))
             return StepScores(
-                logits_PMK=logits.float().cpu().numpy(), category_PQ=category.softmax(-1).float().cpu().numpy()
+                logits_PMK=logits.float().cpu().numpy(),
+                category_PQ=category.softmax(-1).float().cpu().numpy(),
             )
 
     def score_items(self, context: Context) -> FloatArray:

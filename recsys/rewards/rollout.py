@@ -1,6 +1,6 @@
-"""A batch of finished paths as the rewards see it, and the spread of a reward over a window of next items (MSRA).
+"""A batch of finished paths as the rewards see it, and the spread of a reward over next items (MSRA).
 
-Axes: R rollout, M codebook (tokens) , S step, Q category, H next item.
+Axes: R rollout, M codebook (tokens), S step, Q category, H next item.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,9 @@ class Rollout:
         rows = {len(self.tokens_RM), len(self.category_RSQ), len(self.target_items_RH)}
         if len(rows) != 1:
             raise ValueError(
-                f"the rows of a rollout must be as many in all parts, got tokens {self.tokens_RM.shape}, categories "
-                f"{self.category_RSQ.shape}, targets {self.target_items_RH.shape}; pass one row per path in each"
+                f"the rows of a rollout must be as many in all parts, got tokens {self.tokens_RM.shape}, "
+                f"categories {self.category_RSQ.shape}, targets {self.target_items_RH.shape}; "
+                "pass one row per path in each"
             )
 
 

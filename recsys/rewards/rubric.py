@@ -18,7 +18,7 @@ from recsys.rewards.rollout import Reward, Rollout, spread
 class StepReward:
     """Share of the M generated tokens that the target has too (REG4Rec, arXiv 2508.15308, PARS step reward).
 
-    A token is a code of a codebook, so codes are compared codebook by codebook; spread over the window (MSRA).
+    A token is a code of a codebook, so codes are compared by codebook; spread over the window (MSRA).
 
     Shape:
         codes_NM: (items, codebooks) every item's codes.
@@ -57,7 +57,7 @@ class CategoryReward:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencyReward:
-    """One minus the mean Jensen-Shannon divergence, base 2, of neighbouring steps (arXiv 2508.15308, PARS js).
+    """One minus the mean JS divergence, base 2, of neighbouring steps (arXiv 2508.15308, PARS js).
 
     It ignores the target, is not spread over the window, and is maximal for a constant prediction.
     """
@@ -76,21 +76,19 @@ class ConsistencyReward:
 
 
 class PathReward:
-    """One if the target is in the top N of a search with the sum of the path's codewords (arXiv 2508.15308, PARS path).
+    """One if a search with the sum of the path's codewords finds the target (arXiv 2508.15308, PARS path).
 
-    Each codebook has its own space, so codewords are lifted before they are summed: the sum is their concatenation, and
-    the inner product of a path and an item is the sum over codebooks of the inner products of their codewords.
+    Each codebook has its own space, so codewords are lifted before they are summed: the sum is their
+    concatenation, and a path's inner product with an item is the sum of those of their codewords.
     """
 
     name = "path"
 
-    def __init__(
-        self, codewords_MKD: FloatArray, codes_NM: IntArray, *, top_n: int = 10, decay: float = 0.8
-    ) -> None:
+    def __init__(self, codewords_MKD: FloatArray, codes_NM: IntArray, *, top_n: int = 10, decay: float = 0.8) -> None:
         if codewords_MKD.shape[0] != codes_NM.shape[1]:
             raise ValueError(
-                f"codewords must be of the codes' {codes_NM.shape[1]} codebooks, got {codewords_MKD.shape[0]}; "
-                "pass the codebooks that produced the codes"
+                f"codewords must be of the codes' {codes_NM.shape[1]} codebooks, "
+                f"got {codewords_MKD.shape[0]}; pass the codebooks that produced the codes"
             )
         self._codewords_MKD = np.ascontiguousarray(codewords_MKD, dtype=np.float32)
         self._top_n = min(top_n, len(codes_NM))

@@ -36,9 +36,7 @@ class TinyGenerator(PreTrainedModel):
     base_model_prefix = "tiny"
     main_input_name = "items"
 
-    def __init__(
-        self, codes_NM: np.ndarray, *, codebook_size: int, num_categories: int, width: int = 16
-    ) -> None:
+    def __init__(self, codes_NM: np.ndarray, *, codebook_size: int, num_categories: int, width: int = 16) -> None:
         items, books = codes_NM.shape
         super().__init__(
             TinyConfig(
@@ -61,9 +59,7 @@ class TinyGenerator(PreTrainedModel):
 
     def step(self, state_PD: Tensor, codes_PM: Tensor) -> tuple[Tensor, Tensor]:
         books, size = self.config.num_codebooks, self.config.codebook_size
-        ids = torch.where(
-            codes_PM < 0, books * size, codes_PM + torch.arange(books, device=self.device) * size
-        )
+        ids = torch.where(codes_PM < 0, books * size, codes_PM + torch.arange(books, device=self.device) * size)
         mixed = torch.tanh(state_PD + self.codes(ids).sum(dim=1))
         return self.tokens(mixed).view(-1, books, size), self.category(mixed)
 

@@ -20,7 +20,5 @@ IMPORTERS: dict[str, Callable[[Path], Dataset]] = {
 def import_dataset(format: str, source: Path) -> Dataset:
     """Import ``source`` written in one of the :data:`IMPORTERS`' formats."""
     if format not in IMPORTERS:
-        raise CallError(
-            f"the format must be one of {', '.join(IMPORTERS)}, got {format!r}; choose one of these"
-        )
+        raise CallError(f"the format must be one of {', '.join(IMPORTERS)}, got {format!r}; choose one of these")
     return IMPORTERS[format](source)

@@ -36,9 +36,7 @@ def import_amazon(source: Path) -> Dataset:
 
 def _files(source: Path) -> tuple[Path, Path | None]:
     if not source.exists():
-        raise DataError(
-            f"{source} must be a reviews file or a folder with one, got nothing there; check the path"
-        )
+        raise DataError(f"{source} must be a reviews file or a folder with one, got nothing there; check the path")
     folder = source if source.is_dir() else source.parent
     found = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES) and path.is_file())
     metadata = [path for path in found if path.name.lower().startswith("meta")]
@@ -49,8 +47,8 @@ def _files(source: Path) -> tuple[Path, Path | None]:
     reviews = [path for path in found if path not in metadata]
     if len(reviews) != 1 or len(metadata) > 1:
         raise DataError(
-            f"{source} must hold one reviews file and at most one meta_* file, got {[p.name for p in found][:10]}; "
-            "name the reviews file itself"
+            f"{source} must hold one reviews file and at most one meta_* file, "
+            f"got {[p.name for p in found][:10]}; name the reviews file itself"
         )
     return reviews[0], metadata[0] if metadata else None
 
@@ -62,7 +60,8 @@ def _objects(path: Path, bad: Counter[str], *, loose: bool = False) -> Iterator[
         with path.open("rb") as raw:
             packed = raw.read(2) == _GZIP_MAGIC
         with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
+                number += 1
                 if not line.strip():
                     continue
                 value = _parse(line, loose=loose)
@@ -111,8 +110,8 @@ def _reviews(path: Path) -> tuple[pa.Table, Counter[str]]:
         ratings.append(_number(row.get("rating" if new else "overall")))
     if not known:
         raise DataError(
-            f"{path}, line 1: column 'reviewerID' or 'user_id' must be there, got {len(users)} JSON objects without "
-            f"({dict(bad)}); take a reviews file of 2014, 2018 or 2023"
+            f"{path}, line 1: column 'reviewerID' or 'user_id' must be there, "
+            f"got {len(users)} JSON objects without ({dict(bad)}); take a reviews file of 2014, 2018 or 2023"
         )
     table = pa.table(
         {

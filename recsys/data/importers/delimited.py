@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -27,9 +28,9 @@ def read_delimited(
     """
     skipped = 0
 
-    def skip(_row: object) -> str:
+    def skip(row: Any) -> str:
         nonlocal skipped
-        skipped += 1
+        skipped += 1 + row.text.rstrip().count("\n")  # an open quote swallows lines
         return "skip"
 
     header = list(names) if names is not None else _header(path, delimiter=delimiter, quoted=quoted)
@@ -82,9 +83,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     except UnicodeDecodeError as wrong:
         line = data.count(b"\n", 0, wrong.start) + 1
         column = wrong.start - data.rfind(b"\n", 0, wrong.start)
-        return (
-            f"{path}, line {line}, column {column}: must be UTF-8, got {wrong.reason}; save the file as UTF-8"
-        )
+        return f"{path}, line {line}, column {column}: must be UTF-8, got {wrong.reason}; save the file as UTF-8"
     except OSError:
         return f"{path} must be a readable file, got {error}; check the path"
     return f"{path} must be delimited text, got {error}; check delimiter and quotes there"

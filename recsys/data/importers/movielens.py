@@ -12,9 +12,10 @@ from recsys.data.importers.delimited import WRONG_FIELDS, read_delimited
 from recsys.data.table import BadRows, Dataset, build_dataset
 
 _GENRES = (
-    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|"
-    "Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
-).split("|")
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary"),
+    *("Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi"),
+    *("Thriller", "War", "Western"),
+)
 _FIRST_GENRE = 5
 _INTERACTION_COLUMNS = (schema.USER, schema.ITEM, schema.RATING, schema.TIMESTAMP)
 
@@ -23,9 +24,7 @@ def import_movielens(source: Path) -> Dataset:
     """Import a MovieLens folder (or its ratings file), whichever of the three layouts it has."""
     folder = source.parent if source.is_file() else source
     if (folder / "u.data").exists():
-        rows, counts = read_delimited(
-            folder / "u.data", delimiter="\t", quoted=False, names=_INTERACTION_COLUMNS
-        )
+        rows, counts = read_delimited(folder / "u.data", delimiter="\t", quoted=False, names=_INTERACTION_COLUMNS)
         items, item_counts = _grouplens_items(folder)
     elif inter := sorted(folder.glob("*.inter")):
         rows, counts = _recbole_table(inter[0], _INTERACTION_COLUMNS)
@@ -61,13 +60,12 @@ def _recbole_items(path: Path) -> tuple[pa.Table | None, dict[str, int]]:
     if not path.exists():
         return None, {}
     table, counts = _recbole_table(path, (schema.ITEM,))
-    columns = {
+    columns: dict[str, list[str | None]] = {
         name: table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
         for name in (schema.ITEM, "movie_title", "release_year", "class")
     }
     titles = [
-        _with_year(title, year)
-        for title, year in zip(columns["movie_title"], columns["release_year"], strict=True)
+        _with_year(title, year) for title, year in zip(columns["movie_title"], columns["release_year"], strict=True)
     ]
     genres = [(text or "").split() for text in columns["class"]]
     return _items(columns[schema.ITEM], titles, genres), counts
@@ -86,8 +84,7 @@ def _latest_items(path: Path) -> tuple[pa.Table | None, dict[str, int]]:
     table, counts = read_delimited(path)
     table = _renamed(table, {"movieId": schema.ITEM, "title": schema.TITLE, "genres": "genres"}, path)
     genres = [
-        [] if text in (None, "", "(no genres listed)") else text.split("|")
-        for text in table["genres"].to_pylist()
+        [] if text in (None, "", "(no genres listed)") else text.split("|") for text in table["genres"].to_pylist()
     ]
     return _items(table[schema.ITEM].to_pylist(), table[schema.TITLE].to_pylist(), genres), counts
 
@@ -106,7 +103,7 @@ def _items(ids: list[str | None], titles: list[str | None], genres: list[list[st
 
 
 def _with_year(title: str | None, year: str | None) -> str | None:
-    if not title or not year or re.search(r"\(\d{4}\)$", title):
+    if not title or not re.fullmatch(r"\d{4}", year or "") or re.search(r"\(\d{4}\)$", title):
         return title
     return f"{title} ({year})"
 

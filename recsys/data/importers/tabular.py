@@ -43,9 +43,7 @@ def _files(source: Path, suffix: str) -> tuple[Path, Path | None]:
         return source, None
     rows_file, items_file = source / f"interactions{suffix}", source / f"items{suffix}"
     if not rows_file.exists():
-        raise DataError(
-            f"{source} must hold interactions{suffix}, got a folder without it; name the file itself"
-        )
+        raise DataError(f"{source} must hold interactions{suffix}, got a folder without it; name the file itself")
     return rows_file, items_file if items_file.exists() else None
 
 

@@ -1,0 +1,157 @@
+"""The whole road on the synthetic world: once, twice, with one key changed, in-process and on Ray."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.flow import STAGES, train
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.recommend import recommend_batch, recommend_one
+from pipelines.stages.evaluate import replay_run
+from recsys.core.artifacts import Manifest
+from recsys.data.prepare import load_prepared
+from recsys.data.synthetic import SyntheticConfig, make_synthetic
+from recsys.data.table import write_dataset
+from recsys.recommender.bundle import load_bundle
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_dataset(make_synthetic(SyntheticConfig(num_users=150, num_items=120)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("smoke")
+
+
+@pytest.fixture(scope="module")
+def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(world, folder, recipe, use_ray=False)
+    return folder
+
+
+def artifact_hashes(run: Path) -> dict[str, dict[str, str]]:
+    return {stage.name: Manifest(run).read()[stage.name]["files"] for stage in STAGES}
+
+
+def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_keys(run: Path) -> None:
+    result = json.loads((run / "reports" / "evaluation.json").read_text())
+    assert {row["recommender"] for row in result["rows"]} == {
+        "recsys",
+        "popularity",
+        "cooccurrence",
+        "sasrec",
+    }
+    assert {row["seen"] for row in result["rows"]} == {"kept", "removed"}
+    promised = {
+        "recommender",
+        "seen",
+        "recall@5",
+        "ndcg@5",
+        "recall@10",
+        "ndcg@10",
+        "coverage",
+        "std",
+        "interval",
+    }
+    assert all(promised <= set(row) for row in result["rows"])
+
+
+def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, recipe: Recipe) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("model.safetensors")}
+    entries = Manifest(run).read()
+    train(world, run, recipe, use_ray=False)
+    assert Manifest(run).read() == entries
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("model.safetensors")} == before
+
+
+@pytest.mark.slow
+def test_train_when_one_key_changes_then_only_what_depends_on_it_runs(
+    world: Path, recipe: Recipe, run: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    changed = load_recipe("smoke", ("alignment.steps=1",))
+    before = {name: entry["key"] for name, entry in Manifest(copy).read().items()}
+    train(world, copy, changed, use_ray=False)
+    after = {name: entry["key"] for name, entry in Manifest(copy).read().items()}
+    stages = {stage.name for stage in STAGES}
+    assert {name for name in stages if before[name] != after[name]} == {"aligned", "bundle"}
+
+
+@pytest.mark.slow
+def test_train_when_seed_is_the_same_then_artifacts_and_recommendations_are_equal(
+    world: Path, run: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(world, tmp_path, recipe, use_ray=False)
+    assert artifact_hashes(tmp_path) == artifact_hashes(run)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_train_when_on_ray_then_artifacts_equal_those_made_in_process(
+    world: Path, run: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(world, tmp_path, recipe, use_ray=True)
+    assert artifact_hashes(tmp_path) == artifact_hashes(run)
+
+
+def test_recommend_when_asked_for_all_users_then_items_exist_are_unseen_and_distinct(run: Path) -> None:
+    bundle, log = load_bundle(run / "bundle"), load_prepared(run / "data").log
+    histories = [log.history(user) for user in range(log.num_users)]
+    for history, slate in zip(histories, bundle.recommender.recommend(histories, n=10), strict=True):
+        assert len(slate.items) == 10
+        assert len(set(slate.items)) == 10
+        assert not set(slate.items) & set(history.items)
+        assert slate.items.min() >= 0
+        assert slate.items.max() < log.num_items
+        assert (np.diff(slate.scores) <= 0).all()
+
+
+def test_recommend_one_when_explained_then_paths_lead_to_the_item(run: Path) -> None:
+    bundle = load_bundle(run / "bundle")
+    ids = [str(item) for item in bundle.catalogue.item_ids[:3]]
+    answer = recommend_one(run, ",".join(ids), n=5, explain=True)
+    rows = {item: row for row, item in enumerate(bundle.catalogue.item_ids)}
+    assert any(item["paths"] for item in answer["items"])
+    for item in answer["items"]:
+        for path in item["paths"]:
+            for step in path["steps"]:
+                assert bundle.catalogue.codes_NM[rows[item["item_id"]], step["codebook"]] == step["code"]
+
+
+def test_replay_when_run_then_every_figure_has_an_interval(run: Path, recipe: Recipe) -> None:
+    result = replay_run(run, recipe)
+    assert result["rows"]
+    for row in result["rows"]:
+        for value in row.values():
+            if isinstance(value, dict):
+                assert value["low"] <= value["value"] <= value["high"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Path, tmp_path: Path) -> None:
+    prepared, bundle = load_prepared(run / "data"), load_bundle(run / "bundle")
+    users = prepared.user_ids[:40]
+    pq.write_table(pa.table({"user_id": users}), tmp_path / "users.parquet")
+    recommend_batch(run, tmp_path / "users.parquet", tmp_path / "out.parquet", n=5)
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert len(rows) == 40 * 5
+    slates = bundle.recommender.recommend([prepared.log.history(row) for row in range(40)], n=5)
+    wanted = {
+        (str(user), rank + 1): bundle.catalogue.item_ids[int(item)]
+        for user, slate in zip(users, slates, strict=True)
+        for rank, item in enumerate(slate.items)
+    }
+    assert {(row["user_id"], row["rank"]): row["item_id"] for row in rows} == wanted

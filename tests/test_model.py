@@ -1,0 +1,165 @@
+"""The generator, its losses, its batches, and training that survives a kill."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recsys.codes.validity import ValidityIndex
+from torch.nn import functional
+from transformers import AutoModel
+
+from recsys.contracts import History
+from recsys.data.events import EventLog, build_log
+from recsys.model.batches import epoch_batches
+from recsys.model.fit import FitConfig, Pretrainer, draw_partial_paths, item_head_ndcg, pretrain
+from recsys.model.generator import Generator, GeneratorConfig
+from recsys.model.objectives import item_loss, token_loss
+
+SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
+
+
+def tiny_generator(num_items: int = 20, seed: int = 0) -> Generator:
+    torch.manual_seed(seed)
+    config = GeneratorConfig(num_items=num_items, num_codebooks=2, codebook_size=5, num_categories=3, shape=SHAPE)
+    generator = Generator(config)
+    codes_NM = np.stack([np.arange(num_items) % 5, np.arange(num_items) // 5 % 5], axis=1)
+    generator.codes_NM.copy_(torch.from_numpy(codes_NM))
+    return generator.eval()
+
+
+def cycle_log(num_users: int = 40, num_items: int = 20, length: int = 9) -> EventLog:
+    """Everybody walks the circle of items from a different start."""
+    users = np.repeat(np.arange(num_users), length)
+    steps = np.tile(np.arange(length), num_users)
+    return build_log(users, (users + steps) % num_items, steps * 3600, steps, num_users=num_users, num_items=num_items)
+
+
+def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients() -> None:
+    torch.manual_seed(1)
+    queries = torch.randn(300, 8, requires_grad=True)
+    items = functional.normalize(torch.randn(40, 8), dim=-1).requires_grad_()
+    targets = torch.randint(0, 40, (300,))
+    seen = torch.randint(0, 40, (300, 3))
+    seen = torch.where(seen == targets[:, None], targets[:, None], seen)
+    logits = (queries @ items.T).scatter(1, seen, float("-inf"))
+    logits = logits.scatter(1, targets[:, None], (queries @ items.T).gather(1, targets[:, None]))
+    plain = functional.cross_entropy(logits, targets)
+    wanted = torch.autograd.grad(plain, (queries, items))
+    got_loss = item_loss(queries, items, targets, seen)
+    got = torch.autograd.grad(got_loss, (queries, items))
+    # Products may run in bfloat16, which keeps 8 bits: 1/256 of the value.
+    assert got_loss.item() == pytest.approx(plain.item(), rel=0.01)
+    for mine, theirs in zip(got, wanted, strict=True):
+        assert (mine - theirs).norm() / theirs.norm() < 0.02
+
+
+def test_token_loss_when_two_codes_allowed_then_is_log_two() -> None:
+    logits = torch.zeros(1, 2, 4)
+    allowed = torch.tensor([[[True, True, False, False], [True, False, False, False]]])
+    loss = token_loss(logits, allowed, torch.tensor([[0, 0]]), torch.tensor([[True, True]]))
+    # Codebook 0 leaves two equal choices: -log(1/2) = .6931; codebook 1 leaves none and does not count.
+    assert loss.item() == pytest.approx(0.693147, abs=1e-5)
+
+
+def test_encode_prefixes_when_the_future_changes_then_the_past_does_not() -> None:
+    generator = tiny_generator()
+    items = torch.tensor([[1, 2, 3, 4]])
+    times = torch.tensor([[0, 10, 20, 30]])
+    vectors = generator.item_vectors()
+    with torch.inference_mode():
+        before = generator.encode_prefixes(items, times, vectors)
+        items[0, 3], times[0, 3] = 9, 99999
+        after = generator.encode_prefixes(items, times, vectors)
+    assert torch.allclose(before[0, :4], after[0, :4], atol=1e-6)
+    assert not torch.allclose(before[0, 4], after[0, 4], atol=1e-4)
+
+
+def test_encode_when_batched_with_longer_histories_then_equals_alone() -> None:
+    generator = tiny_generator()
+    histories = [History(items=np.arange(n), timestamps=np.arange(n) * 100) for n in (0, 2, 5, 9)]
+    with torch.inference_mode():
+        together = generator.encode(histories)
+        alone = torch.cat([generator.encode([history]) for history in histories])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    generator = tiny_generator()
+    generator.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    history = [History(items=np.array([3, 4]), timestamps=np.array([0, 60]))]
+    with torch.inference_mode():
+        assert torch.equal(
+            again.item_log_probs(again.encode(history)), generator.item_log_probs(generator.encode(history))
+        )
+    assert torch.equal(again.codes_NM, generator.codes_NM)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12), seed=st.integers(0, 99))
+def test_epoch_batches_when_cut_then_hold_every_event_once(lengths: list[int], seed: int) -> None:
+    lengths = [*lengths, 1]
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    events = np.arange(len(users))
+    log = build_log(users, events, events, events, num_users=len(lengths), num_items=len(events))
+    found: list[int] = []
+    for batch in epoch_batches(log, max_length=7, positions=20, rng=np.random.default_rng(seed)):
+        assert batch.lengths_B.max() <= 7
+        for row, length in enumerate(batch.lengths_B):
+            found.extend(batch.items_BT[row, :length])
+    assert sorted(found) == list(events)
+
+
+def test_draw_partial_paths_when_masked_then_the_truth_is_always_allowed() -> None:
+    codes_NM = np.random.default_rng(0).integers(0, 6, (50, 3))
+    paths = draw_partial_paths(
+        ValidityIndex(codes_NM, 6), codes_NM, np.arange(50), (0.4, 0.3, 0.3), np.random.default_rng(1)
+    )
+    for row in range(50):
+        known = paths.partial_RM[row] >= 0
+        alive = (codes_NM[:, known] == codes_NM[row, known]).all(1)
+        for book in range(3):
+            assert paths.allowed_RMK[row, book, codes_NM[row, book]]
+            assert set(np.flatnonzero(paths.allowed_RMK[row, book])) == set(codes_NM[alive, book])
+
+
+def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  # type: ignore[no-untyped-def]
+    """Train on the circle; with ``stop_after`` the run dies after that many epochs and is started again."""
+    log = cycle_log()
+    histories = [log.history(user, drop_last=1) for user in range(40)]
+    targets = np.array([log.history(user).items[-1] for user in range(40)])
+    config = FitConfig(epochs=epochs, batch_positions=64, learning_rate=1e-2)
+    calls = 0
+
+    def validate(generator: Generator) -> float:
+        nonlocal calls
+        calls += 1
+        if stop_after is not None and calls > stop_after:
+            raise KeyboardInterrupt
+        return item_head_ndcg(generator, histories, targets)
+
+    generator = tiny_generator()
+    trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)
+    pretrain(trainer, validate=validate, checkpoint=tmp_path / "checkpoint.pt")
+    return generator
+
+
+def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    generator = fitted(tmp_path, epochs=12)
+    with torch.inference_mode():
+        scores = generator.item_log_probs(
+            generator.encode([History(items=np.array([4, 5, 6]), timestamps=np.arange(3) * 3600)])
+        )
+    assert scores.argmax().item() == 7
+
+
+def test_pretrain_when_killed_then_goes_on_to_the_same_weights(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = fitted(tmp_path / "whole", epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "killed", epochs=4, stop_after=2)
+    again = fitted(tmp_path / "killed", epochs=4)
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name]), name

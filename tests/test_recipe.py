@@ -1,0 +1,33 @@
+"""Recipes: every shipped one loads, survives a round trip, and faults are reported together."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.recipe import Recipe, load_recipe, recipe_names, save_recipe
+from recsys.core.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_when_saved_resolved_then_loads_equal(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    save_recipe(recipe, tmp_path / "recipe.toml")
+    assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
+
+
+def test_recipe_when_promised_then_exists() -> None:
+    assert {"smoke", "default", "benchmark"} <= set(recipe_names())
+
+
+def test_default_recipe_when_loaded_then_equals_the_defaults_of_the_code() -> None:
+    assert load_recipe("default") == Recipe()
+
+
+def test_overrides_when_given_then_change_nested_values() -> None:
+    recipe = load_recipe("smoke", ("fit.epochs=9", "decoder.order=fixed"))
+    assert (recipe.fit.epochs, recipe.decoder.order) == (9, "fixed")
+
+
+def test_recipe_when_it_has_two_faults_then_both_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"2 faults.*fit\.epochz.*seed|2 faults.*seed.*fit\.epochz"):
+        load_recipe("smoke", ("fit.epochz=9", "seed=soon"))
