@@ -14,7 +14,7 @@ from recsys.features.assemble import FeatureConfig
 from recsys.tokenizer.mpq import MPQConfig
 from recsys.tokenizer.quality import QualityConfig
 
-from recsys.alignment.trainer import AlignmentConfig
+from recsys.alignment.config import AlignmentConfig
 from recsys.core.config import Config
 from recsys.core.device import Device
 from recsys.core.errors import ConfigError

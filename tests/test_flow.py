@@ -22,7 +22,7 @@ from recsys.recommender.bundle import load_bundle
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    write_dataset(make_synthetic(SyntheticConfig(num_users=150, num_items=120)), folder)
+    write_dataset(make_synthetic(SyntheticConfig(users=150, items=120)), folder)
     return folder
 
 

@@ -3,9 +3,11 @@
 from recsys.codes.catalogue import Catalogue
 from recsys.tokenizer.mpq import MPQTokenizer
 
+from dataclasses import asdict
+
 from pipelines.job import Job
-from recsys.alignment.trainer import align
-from recsys.core.artifacts import write_json
+from recsys.alignment.align import align
+from recsys.core.artifacts import write_json, write_timings
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -25,4 +27,7 @@ def align_model(job: Job) -> None:
         category_N=Catalogue.load(job.run / "catalog").category_N,
     )
     generator.save_pretrained(job.out)
-    write_json(job.out / "alignment.json", report.to_json())
+    figures = asdict(report)
+    timed = {name: figures.pop(name) for name in list(figures) if "second" in name}
+    write_timings(job.run, "alignment", timed)
+    write_json(job.out / "alignment.json", figures)

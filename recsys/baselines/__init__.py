@@ -1,0 +1,1 @@
+"""Rivals that are readable alone: popularity, item co-occurrence, and SASRec with a full softmax."""

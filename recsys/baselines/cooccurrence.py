@@ -1,0 +1,104 @@
+"""Item co-occurrence: items that stand near the last items of a history in other users' histories.
+
+Axes: B history, E event, N item, W history item that still counts.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from recsys.baselines.slates import slates_from_scores
+from recsys.contracts import History, Slate
+from recsys.core.arrays import BoolArray, FloatArray
+from recsys.core.artifacts import require, write_json
+from recsys.core.config import Config
+from recsys.data.events import EventLog
+
+TINY = 0.01
+"""The most popular item's prior, as a share of the smallest score that one co-occurrence can give."""
+
+
+class CooccurrenceConfig(Config):
+    """Settings of the co-occurrence baseline."""
+
+    window: int = 5
+    """Two events of a user co-occur when they are at most this many events apart."""
+    last: int = 5
+    """How many of a history's last events vote."""
+    decay: float = 0.7
+    """Each older event's vote is the next newer one's times this."""
+
+
+class Cooccurrence:
+    """Ranks items by decayed sums of cosine-normalised co-occurrence counts, then by popularity."""
+
+    name = "cooccurrence"
+
+    def __init__(self, similarity_NN: sparse.csr_array, counts_N: FloatArray, config: CooccurrenceConfig) -> None:
+        self.similarity_NN = similarity_NN
+        self.counts_N = counts_N
+        self.config = config
+        smallest = float(similarity_NN.data.min()) if similarity_NN.nnz else 1.0
+        below = TINY * smallest * config.decay ** (config.last - 1)
+        self.prior_N: FloatArray = (below * counts_N / max(float(counts_N.max(initial=0.0)), 1.0)).astype(np.float32)
+
+    @classmethod
+    def fit(cls, log: EventLog, config: CooccurrenceConfig | None = None) -> "Cooccurrence":
+        """Count pairs of items inside the window of a training log and normalise them by the items' counts."""
+        config = config or CooccurrenceConfig()
+        users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+        shape = (log.num_items, log.num_items)
+        pairs_NN = sparse.csr_array(shape, dtype=np.float32)
+        for apart in range(1, config.window + 1):
+            same_E = users_E[apart:] == users_E[:-apart]
+            earlier_E, later_E = log.items_E[:-apart][same_E], log.items_E[apart:][same_E]
+            differ_E = earlier_E != later_E
+            rows_E, columns_E = earlier_E[differ_E], later_E[differ_E]
+            ones_E = np.ones(len(rows_E), np.float32)
+            pairs_NN = pairs_NN + sparse.coo_array((ones_E, (rows_E, columns_E)), shape=shape).tocsr()
+        counts_N = np.bincount(log.items_E, minlength=log.num_items).astype(np.float32)
+        scale_NN = sparse.diags_array(1 / np.sqrt(np.maximum(counts_N, 1)), dtype=np.float32)
+        similarity_NN = sparse.csr_array(scale_NN @ (pairs_NN + pairs_NN.T) @ scale_NN)
+        return cls(similarity_NN, counts_N, config)
+
+    def recommend(
+        self,
+        histories: Sequence[History],
+        *,
+        n: int,
+        keep_seen: bool = False,
+        eligible_N: BoolArray | None = None,
+    ) -> list[Slate]:
+        """Return the items that co-occur most with the end of each history.
+
+        Shape:
+            eligible_N: (items,) True where an item may be recommended.
+        """
+        if not histories:
+            return []
+        last_W = [history.items[-self.config.last :][::-1] for history in histories]
+        rows_W = np.repeat(np.arange(len(histories)), [len(items) for items in last_W])
+        votes_W = np.concatenate([self.config.decay ** np.arange(len(items)) for items in last_W])
+        shape = (len(histories), len(self.counts_N))
+        votes_BN = sparse.coo_array((votes_W.astype(np.float32), (rows_W, np.concatenate(last_W))), shape=shape).tocsr()
+        scores_BN = (votes_BN @ self.similarity_NN).toarray() + self.prior_N
+        return slates_from_scores(scores_BN, histories, n, keep_seen, eligible_N)
+
+    def save(self, folder: Path) -> None:
+        """Write the similarities, the counts and the settings into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sparse.save_npz(folder / "similarity.npz", self.similarity_NN)
+        np.save(folder / "counts.npy", self.counts_N)
+        write_json(folder / "config.json", self.config.model_dump())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Cooccurrence":
+        """Read what :meth:`save` wrote."""
+        path = require(folder / "config.json", remedy="fit and save the co-occurrence baseline first")
+        return cls(
+            sparse.csr_array(sparse.load_npz(folder / "similarity.npz")),
+            np.load(folder / "counts.npy"),
+            CooccurrenceConfig.model_validate_json(path.read_text()),
+        )

@@ -1,0 +1,288 @@
+"""SASRec trained with a softmax over all items: a causal Transformer over item ids alone.
+
+Axes: B sequence, T position, D width, N item, V valid position.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys.baselines.slates import slates_from_scores
+from recsys.contracts import History, Slate
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.artifacts import require, write_json
+from recsys.core.config import Config
+from recsys.core.device import Device, pick_device
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import LOG, track
+from recsys.data.events import EventLog
+from recsys.data.splits import Questions
+
+HISTORIES_PER_CALL = 256
+
+
+class SASRecConfig(Config):
+    """Settings of the SASRec baseline."""
+
+    width: int = 64
+    """Size of item vectors and hidden states."""
+    layers: int = 2
+    """Transformer layers."""
+    heads: int = 2
+    """Attention heads."""
+    dropout: float = 0.3
+    """Dropout on the inputs and inside every layer."""
+    max_length: int = 50
+    """The last so many events of a history are read."""
+    logits: Literal["cosine", "dot"] = "cosine"
+    """Cosines times a learned scale, or plain dot products with the item vectors."""
+    epochs: int = 20
+    """Passes over the training log."""
+    batch_positions: int = 2048
+    """Padded positions per batch."""
+    learning_rate: float = 1e-3
+    """Peak of the learning rate, after warm-up and before the cosine decay."""
+    warmup_share: float = 0.05
+    """Share of all steps that warm up."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay."""
+    validate_every: int = 2
+    """Epochs between validations."""
+    max_validation_users: int = 2000
+    """Validate on at most so many users."""
+    device: Device = "auto"
+    """Where it trains and runs."""
+
+
+class SASRecNetwork(nn.Module):
+    """Pre-norm causal Transformer with learned positions and tied item vectors."""
+
+    def __init__(self, config: SASRecConfig, num_items: int) -> None:
+        super().__init__()
+        self.cosine = config.logits == "cosine"
+        self.items = nn.Embedding(num_items, config.width)
+        self.positions = nn.Embedding(config.max_length, config.width)
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.heads,
+            dim_feedforward=4 * config.width,
+            dropout=config.dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        norm = nn.LayerNorm(config.width)
+        self.layers = nn.TransformerEncoder(layer, config.layers, norm=norm, enable_nested_tensor=False)
+        for weight in self.layers.parameters():
+            if weight.dim() > 1:  # the encoder copies one layer, which would start all layers equal
+                nn.init.xavier_uniform_(weight)
+        self.dropout = nn.Dropout(config.dropout)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def forward(self, items_BT: Tensor) -> Tensor:
+        """Return the hidden state after each position; padding stands right, so causality hides it.
+
+        Shape:
+            items_BT: (sequences, positions) -> (sequences, positions, width).
+        """
+        length = items_BT.shape[1]
+        inputs_BTD = self.dropout(self.items(items_BT) + self.positions.weight[:length])
+        mask_TT = nn.Transformer.generate_square_subsequent_mask(length, device=items_BT.device)
+        hidden_BTD: Tensor = self.layers(inputs_BTD, mask=mask_TT, is_causal=True)
+        return hidden_BTD
+
+    def logits(self, hidden_VD: Tensor) -> Tensor:
+        """Score all items from hidden states.
+
+        Shape:
+            hidden_VD: (positions, width) -> (positions, items).
+        """
+        if not self.cosine:
+            return hidden_VD @ self.items.weight.T
+        return (
+            self.log_scale.exp()
+            * functional.normalize(hidden_VD, dim=-1)
+            @ functional.normalize(self.items.weight, dim=-1).T
+        )
+
+
+class SASRec:
+    """Ranks items by the softmax of a causal Transformer; an empty history gets the training counts."""
+
+    name = "sasrec"
+
+    def __init__(self, network: SASRecNetwork, counts_N: FloatArray, config: SASRecConfig) -> None:
+        self.device = pick_device(config.device)
+        self.network = network.to(self.device).eval()
+        self.counts_N = counts_N
+        self.config = config
+
+    @classmethod
+    def fit(
+        cls,
+        log: EventLog,
+        config: SASRecConfig | None = None,
+        *,
+        seed: int = 0,
+        validation: Questions | None = None,
+    ) -> "SASRec":
+        """Train on a training log; with validation questions the epoch with the best NDCG@10 is kept."""
+        config = config or SASRecConfig()
+        counts_N = np.bincount(log.items_E, minlength=log.num_items).astype(np.float32)
+        device = pick_device(config.device)
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+            torch.manual_seed(derive_seed(seed, "sasrec"))
+            model = cls(SASRecNetwork(config, log.num_items), counts_N, config)
+            _train(model, windows(log, config.max_length), seed=seed, validation=validation)
+        return model
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """Return every item's logit for each history.
+
+        Shape:
+            result: (histories, items); an empty history's row holds the training counts.
+        """
+        scores_BN = np.tile(self.counts_N, (len(histories), 1))
+        known_B = np.flatnonzero([len(history.items) > 0 for history in histories])
+        if not len(known_B):
+            return scores_BN
+        items_BT, lengths_B = _pad([histories[b].items[-self.config.max_length :] for b in known_B.tolist()])
+        with torch.inference_mode():
+            hidden_BTD = self.network(items_BT.to(self.device))
+            last_BD = hidden_BTD[torch.arange(len(known_B)), lengths_B - 1]
+            scores_BN[known_B] = self.network.logits(last_BD).float().cpu().numpy()
+        return scores_BN
+
+    def recommend(
+        self,
+        histories: Sequence[History],
+        *,
+        n: int,
+        keep_seen: bool = False,
+        eligible_N: BoolArray | None = None,
+    ) -> list[Slate]:
+        """Return the likeliest next items for each history.
+
+        Shape:
+            eligible_N: (items,) True where an item may be recommended.
+        """
+        slates: list[Slate] = []
+        for start in range(0, len(histories), HISTORIES_PER_CALL):
+            batch = histories[start : start + HISTORIES_PER_CALL]
+            slates += slates_from_scores(self.scores(batch), batch, n, keep_seen, eligible_N)
+        return slates
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, the counts and the settings into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()},
+            folder / "weights.safetensors",
+        )
+        np.save(folder / "counts.npy", self.counts_N)
+        write_json(folder / "config.json", self.config.model_dump())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SASRec":
+        """Read what :meth:`save` wrote."""
+        path = require(folder / "config.json", remedy="fit and save the SASRec baseline first")
+        config = SASRecConfig.model_validate_json(path.read_text())
+        counts_N: FloatArray = np.load(folder / "counts.npy")
+        network = SASRecNetwork(config, len(counts_N))
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        return cls(network, counts_N, config)
+
+
+def windows(log: EventLog, max_length: int) -> list[IntArray]:
+    """Cut histories into runs of ``max_length`` inputs and one target: all but the first event are targets once."""
+    runs: list[IntArray] = []
+    for start, stop in zip(log.offsets_U1[:-1].tolist(), log.offsets_U1[1:].tolist(), strict=True):
+        for end in range(stop, start + 1, -max_length):
+            runs.append(log.items_E[max(start, end - max_length - 1) : end])
+    return runs
+
+
+def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list[IntArray]:
+    """Group sequences of like lengths into batches of at most ``positions`` padded positions, in random order."""
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(-lengths[order], kind="stable")]
+    groups: list[IntArray] = []
+    start = 0
+    while start < len(order):
+        size = max(1, positions // int(lengths[order[start]]))
+        groups.append(order[start : start + size])
+        start += size
+    return [groups[g] for g in rng.permutation(len(groups))]
+
+
+def _pad(sequences: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
+    """Return the sequences as one matrix, padded on the right with item 0, and their lengths."""
+    lengths_B = torch.tensor([len(items) for items in sequences])
+    tensors = [torch.from_numpy(np.array(items, np.int64)) for items in sequences]
+    return nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths_B
+
+
+def _train(model: SASRec, runs: list[IntArray], *, seed: int, validation: Questions | None) -> None:
+    if not runs:
+        raise ValueError("SASRec must have a user with two training events, got none; fit it on a longer log")
+    config, network, rng = model.config, model.network, rng_for(seed, "sasrec-batches")
+    lengths = np.array([len(run) - 1 for run in runs])
+    steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
+    warmup = max(1, round(config.warmup_share * steps))
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))),
+    )
+    best, kept = -1.0, network.state_dict()
+    for epoch in track(range(1, config.epochs + 1), what="training SASRec", total=config.epochs):
+        network.train()
+        for group in batches(lengths, config.batch_positions, rng):
+            loss = _loss(network, [runs[b] for b in group], model.device)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        network.eval()
+        if validation is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
+            value = _validate(model, validation, seed=seed)
+            LOG.debug("SASRec epoch %d: validation ndcg@10 %.4f", epoch, value)
+            if value > best:
+                best, kept = value, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(kept)
+
+
+def _loss(network: SASRecNetwork, runs: Sequence[IntArray], device: torch.device) -> Tensor:
+    """Return the mean cross-entropy of every valid position's next item."""
+    items_BT, lengths_B = _pad(runs)
+    items_BT = items_BT.to(device)
+    valid_BT = (torch.arange(items_BT.shape[1] - 1) < (lengths_B - 1)[:, None]).to(device)
+    hidden_VD = network(items_BT[:, :-1])[valid_BT]
+    return functional.cross_entropy(network.logits(hidden_VD), items_BT[:, 1:][valid_BT])
+
+
+def _validate(model: SASRec, validation: Questions, *, seed: int) -> float:
+    """Return NDCG@10 with seen items removed and ties ranked against the model, on a fixed sample of users."""
+    users = len(validation.targets_U)
+    asked = rng_for(seed, "sasrec-validation").permutation(users)[: model.config.max_validation_users]
+    total = 0.0
+    for start in range(0, len(asked), HISTORIES_PER_CALL):
+        batch = asked[start : start + HISTORIES_PER_CALL]
+        histories = [validation.histories[u] for u in batch.tolist()]
+        for scores_N, history, target in zip(
+            model.scores(histories), histories, validation.targets_U[batch], strict=True
+        ):
+            wanted = scores_N[target]
+            scores_N[history.items] = -np.inf
+            rank = int((scores_N >= wanted).sum())
+            total += 1 / math.log2(rank + 1) if target not in history.items and rank <= 10 else 0.0
+    return total / max(1, len(asked))

@@ -1,0 +1,1 @@
+"""The narrow waist: which token is which code, the catalogue of codes, and the exact validity index."""

@@ -1,0 +1,191 @@
+"""Owns the state of a beam: partial paths as arrays, how they grow, and how they are ranked and deduplicated.
+
+Axes: P path, M codebook, Q category, E expansion (a path and one more code).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.codes.validity import Candidates, ValidityIndex, join_candidates
+from recsys.contracts import Path, Step
+from recsys.core.arrays import FloatArray, IntArray
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Expansions:
+    """Paths with one more code each, not grown yet.
+
+    Shape:
+        parent_E: (expansions,) index of the path that grows.
+        codebook_E, code_E: (expansions,) the code that is added.
+        step_log_prob_E: (expansions,) log-probability of that code.
+        log_prob_E: (expansions,) log-probability of the whole new path.
+    """
+
+    parent_E: IntArray
+    codebook_E: IntArray
+    code_E: IntArray
+    step_log_prob_E: Float64Array
+    log_prob_E: Float64Array
+
+    def take(self, at_E: NDArray[np.int64] | NDArray[np.bool_]) -> "Expansions":
+        """Return some expansions, by index or mask."""
+        return Expansions(
+            parent_E=self.parent_E[at_E],
+            codebook_E=self.codebook_E[at_E],
+            code_E=self.code_E[at_E],
+            step_log_prob_E=self.step_log_prob_E[at_E],
+            log_prob_E=self.log_prob_E[at_E],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Beam:
+    """Paths of all rows.
+
+    Shape:
+        row_P: (paths,) the row of the batch.
+        codes_PM: (paths, codebooks) chosen codes, -1 where free.
+        log_prob_P: (paths,) summed log-probability.
+        order_PM: (paths, codebooks) the step at which a codebook was chosen, -1 where free.
+        confidence_PM: (paths, codebooks) probability of the chosen code, 0 where free.
+        category_PQ: (paths, categories) the latest category distribution that was predicted on the path.
+        candidates: the items that remain.
+    """
+
+    row_P: IntArray
+    codes_PM: IntArray
+    log_prob_P: Float64Array
+    order_PM: IntArray
+    confidence_PM: FloatArray
+    category_PQ: FloatArray
+    candidates: Candidates
+
+    def __len__(self) -> int:
+        return len(self.row_P)
+
+    def take(self, path_P: IntArray) -> "Beam":
+        """Return some paths, in the given order."""
+        return Beam(
+            row_P=self.row_P[path_P],
+            codes_PM=self.codes_PM[path_P],
+            log_prob_P=self.log_prob_P[path_P],
+            order_PM=self.order_PM[path_P],
+            confidence_PM=self.confidence_PM[path_P],
+            category_PQ=self.category_PQ[path_P],
+            candidates=self.candidates.take(path_P),
+        )
+
+    def with_category(self, category_PQ: FloatArray) -> "Beam":
+        """Return the same paths with newly predicted category distributions."""
+        return replace(self, category_PQ=category_PQ)
+
+    def codes_of(self, expansions: Expansions) -> IntArray:
+        """Return the codes of grown paths, shape (expansions, codebooks)."""
+        codes_EM = self.codes_PM[expansions.parent_E]
+        codes_EM[np.arange(len(codes_EM)), expansions.codebook_E] = expansions.code_E
+        return codes_EM
+
+    def grow(self, expansions: Expansions, index: ValidityIndex, *, step: int) -> "Beam":
+        """Return one new path per expansion; the category distribution is still the parent's."""
+        parent_E, codebook_E = expansions.parent_E, expansions.codebook_E
+        path_E = np.arange(len(parent_E))
+        order_EM, confidence_EM = self.order_PM[parent_E], self.confidence_PM[parent_E]
+        order_EM[path_E, codebook_E] = step
+        confidence_EM[path_E, codebook_E] = np.exp(expansions.step_log_prob_E)
+        return Beam(
+            row_P=self.row_P[parent_E],
+            codes_PM=self.codes_of(expansions),
+            log_prob_P=expansions.log_prob_E,
+            order_PM=order_EM,
+            confidence_PM=confidence_EM,
+            category_PQ=self.category_PQ[parent_E],
+            candidates=index.choose(self.candidates, parent_E, codebook_E, expansions.code_E),
+        )
+
+    def path(self, at: int, *, reason: str = "") -> Path:
+        """Return one path as a value for people; with a reason it is a cut path."""
+        books = [int(book) for book in np.argsort(self.order_PM[at], kind="stable") if self.order_PM[at, book] >= 0]
+        steps = tuple(
+            Step(
+                codebook=book,
+                code=int(self.codes_PM[at, book]),
+                confidence=min(float(self.confidence_PM[at, book]), 1.0),
+            )
+            for book in books
+        )
+        return Path(steps=steps, log_prob=float(self.log_prob_P[at]), pruned=bool(reason), reason=reason)
+
+
+def root_beam(row_P: IntArray, candidates: Candidates, category_PQ: FloatArray, *, num_codebooks: int) -> Beam:
+    """Return one path without codes per given row.
+
+    Shape:
+        row_P: (paths,).
+        category_PQ: (paths, categories).
+    """
+    free_PM = np.full((len(row_P), num_codebooks), -1, np.int64)
+    return Beam(
+        row_P=row_P,
+        codes_PM=free_PM,
+        log_prob_P=np.zeros(len(row_P), np.float64),
+        order_PM=free_PM.copy(),
+        confidence_PM=np.zeros(free_PM.shape, np.float32),
+        category_PQ=category_PQ,
+        candidates=candidates,
+    )
+
+
+def join_beams(beams: Sequence[Beam]) -> Beam:
+    """Return the paths of several beams, one beam after another."""
+    if len(beams) == 1:
+        return beams[0]
+    return Beam(
+        row_P=np.concatenate([beam.row_P for beam in beams]),
+        codes_PM=np.concatenate([beam.codes_PM for beam in beams]),
+        log_prob_P=np.concatenate([beam.log_prob_P for beam in beams]),
+        order_PM=np.concatenate([beam.order_PM for beam in beams]),
+        confidence_PM=np.concatenate([beam.confidence_PM for beam in beams]),
+        category_PQ=np.concatenate([beam.category_PQ for beam in beams]),
+        candidates=join_candidates([beam.candidates for beam in beams]),
+    )
+
+
+def top_per_row(
+    row_E: IntArray, score_E: NDArray[np.floating], limit_B: IntArray, tie_E: IntArray | None = None
+) -> IntArray:
+    """Return the indices of the best entries of each row, rows ascending, best first; ties by ``tie_E`` or position.
+
+    Shape:
+        row_E, score_E, tie_E: (entries,).
+        limit_B: (rows,) how many each row keeps at most.
+    """
+    keys = (-score_E, row_E) if tie_E is None else (tie_E, -score_E, row_E)
+    order_E = np.lexsort(keys)
+    rank_E = rank_in_row(row_E[order_E])
+    return order_E[rank_E < limit_B[row_E[order_E]]]
+
+
+def rank_in_row(sorted_row_E: IntArray) -> IntArray:
+    """Return each entry's place in its row, from 0, for rows in ascending order, shape (entries,)."""
+    return np.arange(len(sorted_row_E)) - np.searchsorted(sorted_row_E, sorted_row_E)
+
+
+def deduplicate(row_P: IntArray, codes_PM: IntArray, log_prob_P: Float64Array) -> IntArray:
+    """Return the indices, ascending, of the best path of each set of codes: the order of choices makes no new path.
+
+    Shape:
+        row_P, log_prob_P: (paths,).
+        codes_PM: (paths, codebooks), -1 where free.
+    """
+    if not len(row_P):
+        return np.empty(0, np.int64)
+    order_P = np.lexsort((-log_prob_P, *codes_PM.T, row_P))
+    keys = np.column_stack([row_P, codes_PM])[order_P]
+    first_P = np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])
+    return np.sort(order_P[first_P])

@@ -1,0 +1,103 @@
+"""Leave-one-out with full ranking: ask every judged user's next item and report the means with intervals."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.contracts import Recommender, Slate
+from recsys.core.arrays import IntArray
+from recsys.core.seeds import rng_for
+from recsys.core.telemetry import track
+from recsys.data.splits import Questions
+from recsys.evaluation.intervals import bootstrap_intervals
+from recsys.evaluation.metrics import coverage, ndcg_at, ranks_of_targets, recall_at
+
+CUTOFFS = (5, 10)
+DEEPEST = max(CUTOFFS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One recommender's figures; ``ranks_U`` stays aside for paired tests between rows.
+
+    Shape:
+        ranks_U: (users,) pessimistic rank of each target, 0 for a miss.
+    """
+
+    recommender: str
+    seen: Literal["kept", "removed"]
+    metrics: dict[str, float]
+    coverage: float
+    interval: dict[str, list[float]]
+    std: dict[str, float]
+    ranks_U: IntArray = field(repr=False)
+    train_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as ``recsys evaluate --json`` writes it."""
+        return {
+            "recommender": self.recommender,
+            "seen": self.seen,
+            **self.metrics,
+            "coverage": self.coverage,
+            "std": self.std,
+            "interval": self.interval,
+            "train_seconds": self.train_seconds,
+        }
+
+
+def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
+    """Return every metric's value per question, by the metric's name.
+
+    Shape:
+        ranks_U: (questions,); so has each array of the result.
+    """
+    figures: dict[str, NDArray[np.float64]] = {}
+    for k in CUTOFFS:
+        figures |= {f"recall@{k}": recall_at(ranks_U, k), f"ndcg@{k}": ndcg_at(ranks_U, k)}
+    return figures
+
+
+def evaluate_recommender(
+    recommender: Recommender,
+    questions: Questions,
+    *,
+    num_items: int,
+    keep_seen: bool,
+    batch_size: int = 256,
+    seed: int,
+) -> Row:
+    """Judge a recommender on all questions, ranking the whole catalogue.
+
+    Args:
+        recommender: who is judged.
+        questions: histories and the items that came next.
+        num_items: size of the catalogue.
+        keep_seen: whether items of the history stay in the ranking.
+        batch_size: questions per call.
+        seed: root of the bootstrap's randomness.
+    """
+    if not len(questions.targets_U):
+        raise ValueError(
+            "questions must hold at least one user, got none; use a log with users of three or more events"
+        )
+    slates: list[Slate] = []
+    starts = range(0, len(questions.targets_U), batch_size)
+    for start in track(starts, what=f"judging {recommender.name}", total=len(starts)):
+        batch = questions.histories[start : start + batch_size]
+        slates += recommender.recommend(batch, n=DEEPEST + 1, keep_seen=keep_seen)
+    ranks_U = ranks_of_targets(slates, questions.targets_U)
+    figures = figures_of(ranks_U)
+    values_UF = np.stack(list(figures.values()), axis=1)
+    low_F, high_F = bootstrap_intervals(values_UF, np.arange(len(ranks_U)), rng_for(seed, "leave-one-out"))
+    return Row(
+        recommender=recommender.name,
+        seen="kept" if keep_seen else "removed",
+        metrics={name: float(value_U.mean()) for name, value_U in figures.items()},
+        coverage=coverage(slates, num_items=num_items, k=DEEPEST),
+        interval={name: [float(low_F[f]), float(high_F[f])] for f, name in enumerate(figures)},
+        std=dict.fromkeys([*figures, "coverage"], 0.0),
+        ranks_U=ranks_U,
+    )

@@ -1,0 +1,62 @@
+"""Ranking metrics with one right answer per question, ties ranked against the recommender.
+
+Axes: U question (a user), N item.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.contracts import Slate
+from recsys.core.arrays import IntArray
+
+MISS = 0
+"""The rank that stands for "not in the slate"."""
+
+
+def rank_of_target(slate: Slate, target: int) -> int | None:
+    """Return how many items of the slate score at least as high as the target, or None if it is not there.
+
+    Ask for one item more than the longest cut-off: a group of equal scores that runs past the cut-off then pushes the
+    target past it too, so that a lucky order among equals is never a hit.
+    """
+    places = np.flatnonzero(slate.items == target)
+    if not len(places):
+        return None
+    return int((slate.scores >= slate.scores[places[0]]).sum())
+
+
+def ranks_of_targets(slates: Sequence[Slate], targets_U: IntArray) -> IntArray:
+    """Return each target's pessimistic rank, MISS where it is not in its slate.
+
+    Shape:
+        targets_U: (questions,) catalogue indices; the result has the same shape.
+    """
+    ranks = (rank_of_target(slate, int(target)) for slate, target in zip(slates, targets_U, strict=True))
+    return np.fromiter((MISS if rank is None else rank for rank in ranks), np.int64, len(targets_U))
+
+
+def recall_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
+    """Return 1 for each question whose target is among the first k, else 0.
+
+    Shape:
+        ranks_U: (questions,) from 1, MISS for a miss; the result has the same shape.
+    """
+    return ((ranks_U != MISS) & (ranks_U <= k)).astype(np.float64)
+
+
+def ndcg_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
+    """Return 1/log2(rank + 1) for each question whose target is among the first k, else 0.
+
+    Shape:
+        ranks_U: (questions,) from 1, MISS for a miss; the result has the same shape.
+    """
+    return recall_at(ranks_U, k) / np.log2(np.maximum(ranks_U, 1) + 1)
+
+
+def coverage(slates: Sequence[Slate], *, num_items: int, k: int = 10) -> float:
+    """Return the share of the catalogue that appears in the first k of any slate."""
+    if not slates:
+        return 0.0
+    return len(np.unique(np.concatenate([slate.items[:k] for slate in slates]))) / num_items

@@ -1,0 +1,224 @@
+"""Decoding: against exhaustive search, its promises about slates, CRSS and CORP by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.codes.validity import ValidityIndex
+from recsys.contracts import StepScores
+from recsys.core.errors import DecodingError
+from recsys.decoding.corp import js_divergence, prune
+from recsys.decoding.crss import choose_codebook
+from recsys.decoding.decoder import DecoderConfig, decode
+from recsys.decoding.paths import deduplicate
+from tests.support.table_scorer import TableScorer, history_of
+
+WIDE = DecoderConfig(num_paths=64, finish_below=1, item_head=False, order="fixed", codes_per_path=4)
+
+
+def exhaustive(scorer, codes_NM, history):
+    """Return every item's log-probability: codes in the fixed order, equal shares among items with equal codes."""
+    context = scorer.encode([history])
+    scores = []
+    for codes_M in codes_NM:
+        partial_1M, left, total = np.full((1, len(codes_M)), -1), codes_NM, 0.0
+        for book, code in enumerate(codes_M):
+            logits_K = scorer.score_steps(context, np.zeros(1, int), partial_1M).logits_PMK[0, book].astype(float)
+            total += logits_K[code] - np.log(np.exp(logits_K[np.unique(left[:, book])]).sum())
+            left = left[left[:, book] == code]
+            partial_1M[0, book] = code
+        scores.append(total - np.log(len(left)))
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_decode_when_beam_is_wide_then_equals_exhaustive_search(seed):
+    codes_NM = np.random.default_rng(seed).integers(0, 4, (20, 3))
+    scorer = TableScorer(items=20, codebooks=3, codes=4, seed=seed)
+    histories = [history_of(1), history_of(2, 4)]
+    slates = decode(scorer, ValidityIndex(codes_NM, 4), histories, n=20, config=WIDE)
+    for history, slate in zip(histories, slates, strict=True):
+        truth_N = exhaustive(scorer, codes_NM, history)
+        assert truth_N[slate.items[0]] == pytest.approx(truth_N.max(), abs=1e-5)
+        np.testing.assert_allclose(slate.scores, truth_N[slate.items], atol=1e-4)
+        assert np.exp(slate.scores).sum() == pytest.approx(1.0, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 10**6),
+    items=st.integers(1, 60),
+    codebooks=st.integers(1, 4),
+    share=st.sampled_from([None, 0.02, 0.5]),
+    n=st.integers(1, 30),
+    config=st.builds(
+        DecoderConfig,
+        num_paths=st.sampled_from([1, 3, 16]),
+        finish_below=st.sampled_from([1, 4]),
+        min_steps=st.integers(1, 3),
+        order=st.sampled_from(["crss", "fixed"]),
+        theta=st.sampled_from([None, 0.0, 0.02, 0.1]),
+        overdraw=st.integers(1, 3),
+        codes_per_path=st.sampled_from([1, 2, 16]),
+        item_head=st.booleans(),
+    ),
+)
+def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items, codebooks, share, n, config):
+    rng = np.random.default_rng(seed)
+    codes_NM = rng.integers(0, 5, (items, codebooks))
+    index = ValidityIndex(codes_NM, 5)
+    scorer = TableScorer(items=items, codebooks=codebooks, codes=5, seed=seed)
+    histories = [history_of(row) for row in range(4)]
+    eligible_BN = None if share is None else rng.random((4, items)) < share
+    slates = decode(scorer, index, histories, n=n, config=config, eligible_BN=eligible_BN)
+    every_BN = np.ones((4, items), np.bool_) if eligible_BN is None else eligible_BN
+    assert scorer.calls["encode"] == scorer.calls["score_items"] <= 1
+    for row, slate in enumerate(slates):
+        assert len(slate.items) == len(slate.scores) == len(set(slate.items)) == min(n, every_BN[row].sum())
+        assert every_BN[row, slate.items].all()
+        assert np.isfinite(slate.scores).all()
+        assert (np.diff(slate.scores) <= 0).all()
+        assert len(slate.pruned) <= 8
+        assert all(path.pruned and path.reason for path in slate.pruned)
+        for item, paths in zip(slate.items, slate.paths, strict=bool(len(slate.items))):
+            assert len(paths) <= 4
+            for path in paths:
+                assert path.log_prob == pytest.approx(sum(np.log(step.confidence) for step in path.steps), abs=1e-3)
+                assert all(codes_NM[item, step.codebook] == step.code for step in path.steps)
+        # The answer for one history does not depend on the others in the batch.
+        only = None if eligible_BN is None else eligible_BN[[row]]
+        alone = decode(scorer, index, [histories[row]], n=n, config=config, eligible_BN=only, trace=False)[0]
+        np.testing.assert_array_equal(alone.items, slate.items)
+        assert alone.paths == ()
+
+
+def test_decode_when_paths_are_finished_then_they_are_not_scored_again():
+    codes_NM = np.random.default_rng(0).integers(0, 4, (40, 4))
+    scorer = TableScorer(items=40, codebooks=4, codes=4)
+    decode(scorer, ValidityIndex(codes_NM, 4), [history_of(1)], n=5, config=DecoderConfig(finish_below=3))
+    for codes_PM in scorer.seen:
+        for codes_M in codes_PM:
+            left = (codes_NM[:, codes_M >= 0] == codes_M[codes_M >= 0]).all(axis=1).sum()
+            assert left > (3 if (codes_M >= 0).sum() >= 2 else 1)
+
+
+def test_decode_when_too_few_items_are_reached_then_the_item_head_fills_up():
+    # One path that ends in one item; the other four of five wanted items come from the item head, in its order.
+    codes_NM = np.stack([np.arange(6), np.arange(6)], axis=1)
+    scorer = TableScorer(items=6, codebooks=2, codes=6)
+    slate = decode(scorer, ValidityIndex(codes_NM, 6), [history_of(1)], n=5, config=DecoderConfig(num_paths=1))[0]
+    head_N = scorer.head_UN[1]
+    rest = [item for item in np.argsort(-head_N) if item != slate.items[0]]
+    assert slate.items[1:].tolist() == rest[:4]
+    assert slate.scores[1] == pytest.approx(slate.scores[0] - 1.0)
+    assert slate.scores[2] == pytest.approx(slate.scores[0] - 1.0 + head_N[rest[1]] - head_N[rest[0]], abs=1e-5)
+    assert [len(paths) for paths in slate.paths] == [1, 0, 0, 0, 0]
+
+
+def test_decode_when_a_row_has_no_eligible_item_then_its_slate_is_empty():
+    eligible_BN = np.array([[False, False], [False, True]])
+    scorer = TableScorer(items=2, codebooks=1, codes=2)
+    slates = decode(
+        scorer,
+        ValidityIndex(np.array([[0], [1]]), 2),
+        [history_of(0), history_of(1)],
+        n=3,
+        config=DecoderConfig(),
+        eligible_BN=eligible_BN,
+    )
+    assert [slate.items.tolist() for slate in slates] == [[], [1]]
+
+
+@pytest.mark.parametrize("order", ["crss", "fixed"])
+@pytest.mark.parametrize("table", ["user_UMK", "head_UN", "user_UQ"])
+def test_decode_when_the_scorer_says_nan_then_refuses(order, table):
+    scorer = TableScorer(items=30, codebooks=3, codes=3)
+    getattr(scorer, table)[:] = np.nan
+    codes_NM = np.random.default_rng(0).integers(0, 3, (30, 3))
+    with pytest.raises(DecodingError, match="NaN"):
+        decode(
+            scorer,
+            ValidityIndex(codes_NM, 3),
+            [history_of(1)],
+            n=3,
+            config=DecoderConfig(order=order, theta=0.1),
+        )
+
+
+def test_choose_codebook_when_one_is_forced_then_prefers_the_most_confident_that_decides():
+    # Codebook 0: one allowed code (confidence 1, no information). Codebook 1: logits 0, 0 -> 1/2.
+    # Codebook 2: logits log 3, 0 -> 3/4, its third code (logit 9) is not allowed and must not count.
+    logits_PMK = np.array([[[5, 1, 1], [0, 0, 0], [np.log(3), 0, 9]]], np.float32)
+    allowed_PMK = np.array([[[True, False, False], [True, True, False], [True, True, False]]])
+    used = np.zeros((1, 3), np.bool_)
+    chosen = []
+    for wanted in ([np.log(0.75), np.log(0.25), -np.inf], [np.log(0.5), np.log(0.5), -np.inf], [0, -np.inf, -np.inf]):
+        codebook_P, log_prob_PK = choose_codebook(logits_PMK, allowed_PMK, used)
+        np.testing.assert_allclose(log_prob_PK[0], wanted, atol=1e-6)
+        chosen.append(int(codebook_P[0]))
+        used[0, codebook_P[0]] = True
+    assert chosen == [2, 1, 0]
+    assert choose_codebook(logits_PMK, allowed_PMK, np.array([[True, False, False]]), order="fixed")[0] == [1]
+
+
+def test_js_divergence_when_worked_out_by_hand_then_agrees():
+    # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): KL(p|m) = log2(4/3) = .415037;
+    # KL(q|m) = 1/2 log2(2/3) + 1/2 log2(2) = .207519; JS = (.415037 + .207519) / 2 = .311278.
+    p_PQ = np.array([[1, 0], [1, 0], [0.3, 0.7]], np.float32)
+    q_PQ = np.array([[0.5, 0.5], [0, 1], [0.3, 0.7]], np.float32)
+    np.testing.assert_allclose(js_divergence(p_PQ, q_PQ), [0.311278, 1.0, 0.0], atol=1e-6)
+
+
+def test_prune_when_too_few_are_consistent_then_the_least_inconsistent_fill_up():
+    # Row 0 wants two of three: the consistent one and the smaller jump. Row 1 wants one, and has only a jump.
+    keep_P = prune(
+        np.array([0, 0, 0, 1]), np.array([0.5, 0.3, 0.0, 0.9], np.float32), theta=0.1, wanted_B=np.array([2, 1])
+    )
+    assert keep_P.tolist() == [False, True, True, True]
+
+
+class JumpScorer(TableScorer):
+    """Codebook 0 comes first, its code 0 is the most probable, then 1, then 2; listed first codes move the category."""
+
+    def __init__(self, jumps):
+        super().__init__(items=12, codebooks=2, codes=12)
+        self.jumps = jumps
+
+    def score_steps(self, context, row_P, codes_PM):
+        logits_PMK = np.zeros((len(row_P), 2, 12), np.float32)
+        logits_PMK[:, 0, :3] = [3, 2, 1]
+        category_PQ = np.tile(np.array([1.0, 0.0], np.float32), (len(row_P), 1))
+        category_PQ[np.isin(codes_PM[:, 0], self.jumps)] = 0.5
+        return StepScores(logits_PMK=logits_PMK, category_PQ=category_PQ)
+
+
+def decode_jumps(jumps, **settings_):
+    """Decode 12 items: first codes 0, 1, 2, four items each."""
+    codes_NM = np.stack([np.arange(12) // 4, np.arange(12)], axis=1)
+    config = DecoderConfig(**{"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", **settings_})
+    return decode(JumpScorer(jumps), ValidityIndex(codes_NM, 12), [history_of(1)], n=1, config=config)[0]
+
+
+def test_decode_when_the_best_path_jumps_then_the_next_best_takes_its_place():
+    # The jump is JS .311278 (worked out above), over theta .3 and under theta .32.
+    slate = decode_jumps([0])
+    assert slate.paths[0][0].steps[0].code == 1
+    assert [path.steps[0].code for path in slate.pruned] == [0]
+    assert "JS 0.311" in slate.pruned[0].reason
+    for kept in (decode_jumps([0], theta=0.32), decode_jumps([0], corp=False), decode_jumps([0], theta=None)):
+        assert kept.paths[0][0].steps[0].code == 0
+        assert kept.pruned == ()
+
+
+def test_decode_when_every_expansion_jumps_then_a_path_lives_all_the_same():
+    slate = decode_jumps([0, 1, 2])
+    assert slate.paths[0][0].steps[0].code == 0
+    assert [path.steps[0].code for path in slate.pruned] == [1]
+
+
+def test_deduplicate_when_orders_differ_then_the_better_path_of_the_same_codes_stays():
+    row_P = np.array([0, 0, 0, 1])
+    codes_PM = np.array([[1, 2, -1], [1, -1, 2], [1, 2, -1], [1, 2, -1]])
+    kept = deduplicate(row_P, codes_PM, np.array([-3.0, -2.5, -2.0, -4.0]))
+    assert kept.tolist() == [1, 2, 3]
