@@ -185,7 +185,7 @@ class JumpScorer(TableScorer):
         super().__init__(items=12, codebooks=2, codes=12)
         self.jumps = jumps
 
-    def score_steps(self, context, row_P, codes_PM):
+    def score_steps(self, context, row_P, codes_PM):  # noqa: ARG002 (the protocol)
         logits_PMK = np.zeros((len(row_P), 2, 12), np.float32)
         logits_PMK[:, 0, :3] = [3, 2, 1]
         category_PQ = np.tile(np.array([1.0, 0.0], np.float32), (len(row_P), 1))

@@ -154,70 +154,114 @@ class _Search:
             self.cuts.append(Cut(beam=attempt.beam.take(cut), jump_P=attempt.jump_P[cut], step=step, theta=self.theta))
         return _join_attempts(first.keep(keeps[0]), second.keep(keeps[1]))
 
-    def _grow(self, beam: Beam, step: int) -> Beam:
-        """Choose each path's next codebook, expand by its best codes, keep the best distinct paths of each request."""
-        config = self.config
-        scores = self.scorer.score_steps(self.context, beam.row_P, beam.codes_PM)
-        if not np.isfinite(scores.logits_PMK).all():
-            raise DecodingError("step scores must be finite, got NaN or infinity; retrain or roll back the model")
-        alive_P = self._consistent(beam, scores.category_PQ, step)
-        beam = replace(beam.take(alive_P), category_PQ=scores.category_PQ[alive_P])
-        allowed_PMK = self.index.allowed(beam.candidates)
-        log_probs_PMK = step_log_probs(scores.logits_PMK[alive_P], allowed_PMK)
-        book_P = choose_codebook(log_probs_PMK, allowed_PMK, beam.codes_PM >= 0, order=config.order)
-        log_probs_PK = log_probs_PMK[np.arange(len(beam)), book_P]
-        parent_X, code_X = _best_codes(log_probs_PK, config.codes_per_path)
-        gain_X = log_probs_PK[parent_X, code_X]
-        score_X = beam.log_prob_P[parent_X] + gain_X
-        width = config.num_paths * (config.overdraw if self._pruning else 1)
-        best = best_per_row(beam.row_P[parent_X], score_X, 2 * width)
-        parent_X, code_X, gain_X, score_X = parent_X[best], code_X[best], gain_X[best], score_X[best]
-        codes_XM = _with_step(beam.codes_PM, parent_X, book_P, code_X)
-        new = distinct(beam.row_P[parent_X], codes_XM, score_X)
-        new = new[best_per_row(beam.row_P[parent_X[new]], score_X[new], width)]
-        parent_X, code_X, gain_X = parent_X[new], code_X[new], gain_X[new]
-        return replace(
-            beam,
-            row_P=beam.row_P[parent_X],
-            codes_PM=codes_XM[new],
-            step_PM=_with_step(beam.step_PM, parent_X, book_P, np.full(len(new), step)),
-            confidence_PM=_with_step(beam.confidence_PM, parent_X, book_P, np.exp(gain_X)),
-            log_prob_P=score_X[new],
-            category_PQ=beam.category_PQ[parent_X],
-            candidates=self.index.choose(beam.candidates, parent_X, book_P[parent_X], code_X),
+    def _grow(self, live: Beam, expansions: Expansions, *, step: int) -> _Attempt:
+        """Grow paths, see which are finished, and score the others for the next step."""
+        beam = live.grow(expansions, self.index, step=step)
+        sizes_P = beam.candidates.sizes_P
+        done_P = sizes_P == 1
+        if step + 1 >= self.config.min_steps:
+            done_P |= sizes_P <= self.config.finish_below
+        if step + 1 == self.index.num_codebooks:
+            done_P[:] = True
+        jump_P = np.zeros(len(beam), np.float32)
+        on_L = np.flatnonzero(~done_P)
+        if not len(on_L):
+            none_LMK = np.empty((0, self.index.num_codebooks, self.index.codebook_size), np.float32)
+            return _Attempt(beam=beam, done_P=done_P, logits_LMK=none_LMK, jump_P=jump_P)
+        scores = self.scorer.score_steps(self.context, beam.row_P[on_L], beam.codes_PM[on_L])
+        if self.theta is not None:
+            jump_P[on_L] = js_divergence(beam.category_PQ[on_L], scores.category_PQ)
+            _require_numbers(jump_P, "category probabilities")
+        category_PQ = beam.category_PQ.copy()
+        category_PQ[on_L] = scores.category_PQ
+        return _Attempt(
+            beam=beam.with_category(category_PQ), done_P=done_P, logits_LMK=scores.logits_PMK, jump_P=jump_P
         )
 
-    @property
-    def _pruning(self) -> bool:
-        return self.config.corp and self.config.theta is not None
 
-    def _consistent(self, beam: Beam, category_PQ: FloatArray, step: int) -> IntArray:
-        """Return the places of paths whose latest step did not make the category jump (CORP), with spares moved up."""
-        theta = self.config.theta
-        if step == 0 or theta is None or not self._pruning:
-            return np.arange(len(beam))
-        jump_P = js_divergence(beam.category_PQ, category_PQ)
-        keep_P = consistent_first(jump_P, beam.row_P, beam.log_prob_P, theta=theta, width=self.config.num_paths)
-        for place in np.flatnonzero(~keep_P & (jump_P > theta)):
-            cut = self.pruned.setdefault(int(beam.row_P[place]), [])
-            if len(cut) < MAX_PRUNED:
-                reason = f"the category jumped by {jump_P[place]:.3f} bits, more than {theta:.3f}"
-                cut.append(beam.path(int(place), pruned=True, reason=reason))
-        return np.flatnonzero(keep_P)
+def _join_attempts(first: _Attempt, second: _Attempt) -> _Attempt:
+    """Return both attempts' paths with rows ascending, so that ties never depend on other rows."""
+    beam = join_beams([first.beam, second.beam])
+    done_P = np.concatenate([first.done_P, second.done_P])
+    order_P = np.argsort(beam.row_P, kind="stable")
+    place_P = np.cumsum(~done_P) - 1
+    logits_LMK = np.concatenate([first.logits_LMK, second.logits_LMK])
+    return _Attempt(
+        beam=beam.take(order_P),
+        done_P=done_P[order_P],
+        logits_LMK=logits_LMK[place_P[order_P[~done_P[order_P]]]],
+        jump_P=np.concatenate([first.jump_P, second.jump_P])[order_P],
+    )
 
 
-def _best_codes(log_probs_PK: FloatArray, count: int) -> tuple[IntArray, IntArray]:
-    """Return (path, code) pairs of each path's best existing codes."""
-    count = min(count, log_probs_PK.shape[1])
-    code_PX = np.argpartition(-log_probs_PK, count - 1, axis=1)[:, :count]
-    code_PX.sort(axis=1)
-    exists_PX = np.take_along_axis(log_probs_PK, code_PX, axis=1) > BARRED / 2
-    parent_X, place_X = np.nonzero(exists_PX)
-    return parent_X, code_PX[parent_X, place_X]
+def _require_numbers(values: FloatArray, what: str) -> None:
+    """Refuse NaN and plus infinity."""
+    if np.isnan(values).any() or np.isposinf(values).any():
+        raise DecodingError(f"{what} must be numbers, got NaN or infinity; check the scorer (a diverged model?)")
 
 
-def _with_step(table_PM: Any, parent_X: IntArray, book_P: IntArray, value_X: Any) -> Any:
-    """Copy the parents' rows and write each new value into the column of the codebook chosen."""
-    rows_XM = table_PM[parent_X].copy()
-    rows_XM[np.arange(len(parent_X)), book_P[parent_X]] = value_X
-    return rows_XM
+def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how)
+    scorer: StepScorer,
+    index: ValidityIndex,
+    histories: Sequence[History],
+    *,
+    n: int,
+    config: DecoderConfig,
+    eligible_BN: BoolArray | None = None,
+    trace: bool = True,
+) -> list[Slate]:
+    """Return one slate per history with ``min(n, eligible items)`` distinct eligible items.
+
+    Items that live paths reach come first, by item head and path evidence; where they are too few, the item head's
+    best eligible items follow, without paths. ``trace=False`` leaves out all paths, which saves time.
+
+    Shape:
+        eligible_BN: (histories, items), True means the item may be recommended; None allows all.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")
+    eligible_B = index.start(len(histories), eligible_BN).sizes_P
+    row_P = np.flatnonzero(eligible_B)
+    if not len(row_P):
+        return [Slate(items=np.empty(0, np.int64), scores=np.empty(0, np.float32)) for _ in histories]
+    context = scorer.encode(histories)
+    head_BN = scorer.score_items(context)
+    _require_numbers(head_BN, "item log-probabilities")
+    head_BN = np.maximum(head_BN, _LOWEST_LOG_PROB)
+    search = _Search(scorer, context, index, config)
+    eligible_PN = None if eligible_BN is None else eligible_BN[row_P]
+    beam = search.run(row_P, eligible_PN, rows=len(histories))
+    reached = reach(beam, head_BN if config.item_head else None)
+    score_G = reached.evidence_G
+    if config.item_head:
+        score_G = head_BN[reached.row_G, reached.item_G] + config.path_weight * score_G
+    ranking = rank(reached, score_G.astype(np.float32), n=n, rows=len(histories))
+    slates = _slates(reached, ranking, head_BN, eligible_BN, wanted_B=np.minimum(eligible_B, n))
+    return _with_paths(slates, reached, ranking, beam, search.cuts) if trace else slates
+
+
+def _slates(
+    reached: Reached, ranking: Ranking, head_BN: FloatArray, eligible_BN: BoolArray | None, *, wanted_B: IntArray
+) -> list[Slate]:
+    """Return the ranked items of each row, filled up where paths reached too few."""
+    slates = []
+    for row, wanted in enumerate(wanted_B.tolist()):
+        part = slice(ranking.offsets_B1[row], ranking.offsets_B1[row + 1])
+        items, scores = reached.item_G[ranking.group_R[part]], ranking.score_R[part]
+        if len(items) < wanted:
+            eligible_N = None if eligible_BN is None else eligible_BN[row]
+            items, scores = fill_up(items, scores, head_BN[row], eligible_N, n=wanted)
+        slates.append(Slate(items=items, scores=scores))
+    return slates
+
+
+def _with_paths(slates: list[Slate], reached: Reached, ranking: Ranking, beam: Beam, cuts: list[Cut]) -> list[Slate]:
+    """Return the slates with the paths to each item and the paths that were cut."""
+    paths = item_paths(reached, beam, ranking.group_R)
+    pruned = cut_paths(cuts, rows=len(slates))
+    traced = []
+    for row, slate in enumerate(slates):
+        own = paths[ranking.offsets_B1[row] : ranking.offsets_B1[row + 1]]
+        own += [()] * (len(slate.items) - len(own))
+        traced.append(Slate(items=slate.items, scores=slate.scores, paths=tuple(own), pruned=pruned[row]))
+    return traced

@@ -1,1 +1,1 @@
-"""Item vectors: what an item's words say, and who goes with whom."""
+"""Item vectors: text, behaviour and given vectors, and the categories read off them."""

@@ -1,54 +1,62 @@
-"""Behavioural vectors: items that stand near each other in histories lie near each other.
+"""Owns vectors of what is used together: windowed co-occurrence, PPMI, truncated SVD.
 
-Axes: N item, E event.
+Axes: N item, E event, F feature.
 """
 
+from typing import Any
+
 import numpy as np
-from scipy import sparse
-from sklearn.preprocessing import normalize
-from sklearn.utils.extmath import randomized_svd
+from pydantic import Field
+from scipy.sparse import coo_array, csr_array
 
 from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.data.events import EventLog
+from recsys.features.reduction import l2_rows, truncated_svd
 
-SMOOTHING = 0.75
-"""Exponent on context counts, which keeps rare contexts from looking informative (word2vec's choice)."""
+_CONTEXT_SMOOTHING = 0.75
 
 
 class BehaviouralConfig(Config):
-    """How co-occurrence in histories becomes a vector."""
+    """How histories become item vectors."""
 
-    width: int = 128
-    """Width of the reduced space."""
-    window: int = 5
-    """How many events apart two items still count as together."""
-
-
-def cooccurrence(log: EventLog, window: int) -> sparse.csr_array:
-    """Count pairs of items at most ``window`` events apart in a history, symmetric, shape (items, items)."""
-    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-    total = sparse.csr_array((log.num_items, log.num_items), dtype=np.float64)
-    for distance in range(1, window + 1):
-        same = users_E[distance:] == users_E[:-distance]
-        left, right = log.items_E[:-distance][same], log.items_E[distance:][same]
-        pairs = sparse.coo_array((np.ones(len(left)), (left, right)), shape=total.shape).tocsr()
-        total = total + pairs + pairs.T
-    return sparse.csr_array(total)
+    width: int = Field(default=128, ge=1)
+    """Width of the behavioural block."""
+    window: int = Field(default=5, ge=1)
+    """Two events of a user count as together when at most so many places apart."""
 
 
 def behavioural_vectors(log: EventLog, config: BehaviouralConfig, seed: int) -> FloatArray:
-    """Return unit vectors from the SVD of positive pointwise mutual information; unseen items are all zeros."""
-    counts = cooccurrence(log, config.window).tocoo()
-    out = np.zeros((log.num_items, config.width), np.float32)
-    if counts.nnz == 0:
-        return out
-    total_N = np.asarray(counts.sum(axis=1)).reshape(-1)
-    context_N = total_N**SMOOTHING
-    row, column = counts.coords
-    share = counts.data * context_N.sum() / (total_N[row] * context_N[column])
-    positive = sparse.csr_array((np.maximum(np.log(share), 0), (row, column)), shape=counts.shape)
-    width = min(config.width, log.num_items - 1)
-    left, values, _ = randomized_svd(positive, n_components=width, random_state=seed)
-    out[:, :width] = normalize(left * np.sqrt(values))
-    return out
+    """Return unit vectors of items by their neighbours in histories, shape (items, width); unseen items get zeros."""
+    ppmi_NN = positive_pmi(cooccurrence(log, config.window))
+    left_NF, values_F = truncated_svd(ppmi_NN, config.width, seed)
+    left_NF[np.diff(ppmi_NN.indptr) == 0] = 0
+    return l2_rows(left_NF * np.sqrt(values_F))
+
+
+def cooccurrence(log: EventLog, window: int) -> Any:
+    """Return the symmetric counts of two different items within a window of one history, sparse (items, items)."""
+    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+    total_NN = csr_array((log.num_items, log.num_items), dtype=np.float64)
+    for distance in range(1, window + 1):
+        left_P, right_P = log.items_E[:-distance], log.items_E[distance:]
+        together_P = (users_E[:-distance] == users_E[distance:]) & (left_P != right_P)
+        left_P, right_P = left_P[together_P], right_P[together_P]
+        ones_P = np.ones(len(left_P))
+        total_NN = total_NN + coo_array((ones_P, (left_P, right_P)), shape=total_NN.shape).tocsr()
+    return csr_array(total_NN + total_NN.T)
+
+
+def positive_pmi(counts_NN: Any) -> Any:
+    """Return max(0, log p(i, j) / (p(i) p'(j))) with p' the context counts to the power .75, normalised."""
+    pairs = counts_NN.tocoo()
+    if pairs.nnz == 0:
+        return csr_array(counts_NN.shape, dtype=np.float32)
+    counts_N = np.asarray(counts_NN.sum(axis=1)).ravel()
+    context_N = counts_N**_CONTEXT_SMOOTHING
+    context_N /= context_N.sum()
+    row_P, column_P = pairs.coords
+    pmi_P = np.log(pairs.data / (counts_N[row_P] * context_N[column_P]))
+    kept_P = pmi_P > 0
+    values_P = pmi_P[kept_P].astype(np.float32)
+    return csr_array((values_P, (row_P[kept_P], column_P[kept_P])), shape=counts_NN.shape)

@@ -1,44 +1,64 @@
-"""One category an item: the level that is specific and still frequent, else a cluster of vectors.
+"""Owns the one category of each item: the deepest frequent level of its list, else a cluster of its vector.
 
 Axes: N item, F feature.
 """
 
 from collections import Counter
+from typing import Any
 
 import faiss
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.data.schema import CATEGORIES
 
 OTHER = "other"
+_MAX_CLUSTERS = 32
 
 
 def item_categories(
     items: pa.Table, vectors_NF: FloatArray, *, min_items: int = 50, seed: int
 ) -> tuple[IntArray, list[str]]:
-    """Return each item's category and the categories' names.
+    """Return each item's category number and the categories' names.
 
-    An item takes its deepest level (a prefix of its list, general to specific) that at least ``min_items`` items share
-    (a tenth of a smaller catalogue); without any such level it is ``other``. Without categories, k-means clusters serve.
+    An item's category is the longest prefix of its ``categories`` (or ``genres``) that at least
+    ``min(min_items, items / 10)`` items share; the last name, "other", is for items without one. A catalogue
+    without any such prefix is clustered instead.
+
+    Shape:
+        vectors_NF: (items, features).
+        returns: (items,) int64 and the names.
     """
-    enough = max(1, min(min_items, items.num_rows // 10))
-    name = next((name for name in (CATEGORIES, "genres") if name in items.column_names), None)
-    lists = [] if name is None else [tuple(row or ()) for row in items[name].to_pylist()]
-    if not any(lists):
-        return _clusters(vectors_NF, max(1, min(32, items.num_rows // enough)), seed)
-    counts = Counter(row[:depth] for row in lists for depth in range(1, len(row) + 1))
-    chosen = [
-        next((" > ".join(row[:d]) for d in range(len(row), 0, -1) if counts[row[:d]] >= enough), OTHER) for row in lists
-    ]
-    names = sorted(set(chosen))
-    index = {label: at for at, label in enumerate(names)}
-    return np.array([index[label] for label in chosen], dtype=np.int64), names
+    column = next((name for name in (CATEGORIES, "genres") if name in items.column_names), None)
+    if column is None:
+        return _clusters(vectors_NF, min_items, seed)
+    lists = [_prefixes(value) for value in items[column].to_pylist()]
+    counts = Counter(prefix for prefixes in lists for prefix in prefixes)
+    least = max(1.0, min(min_items, len(lists) / 10))
+    deepest = [next((p for p in reversed(prefixes) if counts[p] >= least), None) for prefixes in lists]
+    found = sorted({prefix for prefix in deepest if prefix is not None})
+    if not found:
+        return _clusters(vectors_NF, min_items, seed)
+    number = {prefix: index for index, prefix in enumerate(found)}
+    category_N = np.array([len(found) if prefix is None else number[prefix] for prefix in deepest], np.int64)
+    return category_N, [" > ".join(prefix) for prefix in found] + [OTHER]
 
 
-def _clusters(vectors_NF: FloatArray, count: int, seed: int) -> tuple[IntArray, list[str]]:
-    kmeans = faiss.Kmeans(vectors_NF.shape[1], count, niter=20, seed=seed, min_points_per_centroid=1)
-    kmeans.train(np.ascontiguousarray(vectors_NF))
-    _, nearest = kmeans.index.search(np.ascontiguousarray(vectors_NF), 1)
-    return nearest[:, 0].astype(np.int64), [f"cluster {number}" for number in range(count)]
+def _prefixes(value: Any) -> list[tuple[str, ...]]:
+    parts = [str(part) for part in value or [] if part]
+    return [tuple(parts[: depth + 1]) for depth in range(len(parts))]
+
+
+def _clusters(vectors_NF: FloatArray, min_items: int, seed: int) -> tuple[IntArray, list[str]]:
+    count = max(1, min(_MAX_CLUSTERS, len(vectors_NF) // max(1, min_items)))
+    names = [f"cluster {index}" for index in range(count)]
+    if count == 1:
+        return np.zeros(len(vectors_NF), np.int64), names
+    points_NF = np.ascontiguousarray(vectors_NF, dtype=np.float32)
+    with threadpool_limits(1):
+        kmeans = faiss.Kmeans(points_NF.shape[1], count, niter=20, seed=seed, min_points_per_centroid=1)
+        kmeans.train(points_NF)
+        _, nearest_N1 = kmeans.index.search(points_NF, 1)
+    return nearest_N1.ravel().astype(np.int64), names

@@ -1,1 +1,1 @@
-"""MPQ: a mixture of experts with parallel codebooks turns item vectors into tokens."""
+"""The item tokenizer: experts, codebooks, objectives, fit, quality, facets."""

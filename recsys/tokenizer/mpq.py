@@ -1,245 +1,290 @@
-"""The MPQ tokenizer (REG4Rec, section on MPQ): one expert and one codebook per token, a gate, one shared decoder.
+"""Owns MPQ, the item tokenizer of parallel experts with a codebook each: module, fit, encode, save.
 
-Axes: N item, B batch, F feature, M codebook (expert), K code, D latent width of an expert.
+Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, C = M * D.
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import faiss
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config
 from recsys.core.errors import DataError
 from recsys.core.seeds import derive_seed, rng_for
-from recsys.core.telemetry import track
+from recsys.core.telemetry import LOG, track
 from recsys.tokenizer.assignment import resolve_collisions
+from recsys.tokenizer.objectives import (
+    orthogonality_loss,
+    quantisation_losses,
+    reconstruction_loss,
+    straight_through,
+)
+from recsys.tokenizer.start import balanced_rotation, kmeans_codewords
 
-ENCODE_ROWS = 4096
-"""Items encoded at once."""
+_CHUNK = 4096
 
 
 class MPQConfig(Config):
-    """Experts, codebooks and how they are fitted."""
+    """Shape and training of the tokenizer."""
 
-    num_codebooks: int = 8
-    """Experts, and so tokens per item (M)."""
-    codebook_size: int = 256
-    """Codes per codebook (D in the paper); 256 keeps a code in one byte."""
-    width: int = 32
-    """Latent width of one expert."""
-    orthogonality: float = 0.001
-    """Weight of the push that keeps experts' columns orthogonal (alpha)."""
-    codebook_weight: float = 4.0
-    """Weight of the loss that moves codewords to the experts' outputs."""
-    commitment: float = 0.25
-    """Weight of the loss that keeps experts' outputs near their codewords."""
-    epochs: int = 60
+    num_codebooks: int = Field(default=8, ge=1)
+    """Experts, codebooks, and so tokens an item."""
+    codebook_size: int = Field(default=256, ge=2)
+    """Codes in each codebook."""
+    width: int = Field(default=32, ge=1)
+    """Latent width of one expert; num_codebooks * width above the features' width cannot be orthogonal."""
+    orthogonality: float = Field(default=0.001, ge=0)
+    """Weight of the experts' orthogonality (the paper's alpha)."""
+    codebook_weight: float = Field(default=4.0, ge=0)
+    """Weight of moving codewords to the latents."""
+    commitment: float = Field(default=0.25, ge=0)
+    """Weight of moving latents to their codewords."""
+    epochs: int = Field(default=60, ge=0)
     """Passes over the items."""
-    batch_size: int = 1024
-    """Items a batch."""
-    learning_rate: float = 1e-3
-    """Learning rate of Adam."""
-    revive_every: int = 10
-    """Epochs between revivals of unused codes from badly reconstructed items."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's first learning rate; it falls to zero along a cosine."""
+    batch_size: int = Field(default=1024, ge=1)
+    """Items a step."""
+    revive_every: int = Field(default=5, ge=1)
+    """Epochs between two revivals of codes that no item uses."""
     metric: Literal["l2", "cosine"] = "l2"
-    """Distance by which an expert's output finds its code."""
+    """How the nearest codeword is found; cosine puts latents and codewords on the unit sphere."""
     resolve_collisions: bool = True
-    """Whether items with equal codes are told apart by the cheapest next-best code."""
+    """Whether items that share all codes are moved apart at the least price when a catalogue is encoded."""
 
 
 class MPQTokenizer(nn.Module):
-    """Linear experts, a dense softmax gate, one codebook per expert and a shared linear decoder.
-
-    The codeword of expert r lives in block r of the shared latent space, so the gated sum of codewords is their gated
-    concatenation. The gate is scaled by M: an even gate weighs every block by one.
-    """
+    """Linear experts, a codebook each, a dense gate on the quantised vectors and one shared linear decoder."""
 
     def __init__(self, config: MPQConfig, num_features: int) -> None:
         super().__init__()
         self.config = config
         latent = config.num_codebooks * config.width
-        self.experts = nn.Linear(num_features, latent, bias=False)
+        self.experts_FC = nn.Parameter(torch.zeros(num_features, latent))
+        self.codebooks_MKD = nn.Parameter(torch.zeros(config.num_codebooks, config.codebook_size, config.width))
         self.gate = nn.Linear(num_features, config.num_codebooks)
-        self.codebooks = nn.Parameter(torch.zeros(config.num_codebooks, config.codebook_size, config.width))
         self.decoder = nn.Linear(latent, num_features)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
+        nn.init.zeros_(self.decoder.bias)
+        self.mean_F: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean_F", torch.zeros(num_features))
+        self.register_buffer("scale", torch.ones(()))
 
-    def project(self, vectors_BF: Tensor) -> Tensor:
-        """Return every expert's output, shape (batch, codebooks, width)."""
-        return self.experts(vectors_BF).view(len(vectors_BF), self.config.num_codebooks, self.config.width)  # type: ignore[no-any-return]
+    @property
+    def num_features(self) -> int:
+        """Width of the vectors this tokenizer takes."""
+        return self.experts_FC.shape[0]
 
-    def distances(self, latent_BMD: Tensor) -> Tensor:
-        """Return distances to all codewords, shape (batch, codebooks, codes)."""
-        words_MKD = self.codebooks
+    def latents(self, vectors_BF: Tensor) -> Tensor:
+        """Return what each expert makes of standardised vectors, shape (batch, codebooks, width)."""
+        latents_BMD = (vectors_BF @ self.experts_FC).unflatten(-1, (self.config.num_codebooks, self.config.width))
+        return nn.functional.normalize(latents_BMD, dim=-1) if self.config.metric == "cosine" else latents_BMD
+
+    def codewords(self) -> Tensor:
+        """Return the codewords that the lookup compares with, shape (codebooks, codes, width)."""
         if self.config.metric == "cosine":
-            latent_BMD, words_MKD = functional.normalize(latent_BMD, dim=-1), functional.normalize(words_MKD, dim=-1)
-        products_BMK = torch.einsum("bmd,mkd->bmk", latent_BMD, words_MKD)
-        return latent_BMD.square().sum(-1, keepdim=True) - 2 * products_BMK + words_MKD.square().sum(-1)
+            return nn.functional.normalize(self.codebooks_MKD, dim=-1)
+        return self.codebooks_MKD
 
-    def lookup(self, codes_BM: Tensor) -> Tensor:
+    def squared_distances(self, latents_BMD: Tensor) -> Tensor:
+        """Return the squared distance of latents to all codewords, shape (batch, codebooks, codes)."""
+        codewords_MKD = self.codewords()
+        dots_BMK = torch.bmm(latents_BMD.transpose(0, 1), codewords_MKD.transpose(1, 2)).transpose(0, 1)
+        lengths_MK = codewords_MKD.square().sum(-1)
+        return (latents_BMD.square().sum(-1, keepdim=True) - 2 * dots_BMK + lengths_MK).clamp_min(0)
+
+    def look_up(self, codes_BM: Tensor) -> Tensor:
         """Return the codewords of codes, shape (batch, codebooks, width)."""
-        return self.codebooks[torch.arange(self.config.num_codebooks, device=codes_BM.device), codes_BM]
+        return self.codewords()[torch.arange(self.config.num_codebooks, device=codes_BM.device), codes_BM]
 
-    def decode(self, vectors_BF: Tensor, words_BMD: Tensor) -> Tensor:
-        """Reconstruct vectors from gated codewords, shape (batch, features)."""
+    def decode(self, vectors_BF: Tensor, quantised_BMD: Tensor) -> Tensor:
+        """Return reconstructions of standardised vectors: gated codewords side by side, decoded, (batch, features)."""
         gate_BM = self.config.num_codebooks * self.gate(vectors_BF).softmax(-1)
-        return self.decoder((gate_BM[..., None] * words_BMD).flatten(1))  # type: ignore[no-any-return]
+        return self.decoder((gate_BM.unsqueeze(-1) * quantised_BMD).flatten(1))
 
-    def losses(self, vectors_BF: Tensor) -> dict[str, Tensor]:
-        """Return reconstruction, orthogonality, codebook and commitment losses, unweighted means."""
-        latent_BMD = self.project(vectors_BF)
-        words_BMD = self.lookup(self.distances(latent_BMD).argmin(-1))
-        through_BMD = latent_BMD + (words_BMD - latent_BMD).detach()
-        return {
-            "reconstruction": (vectors_BF - self.decode(vectors_BF, through_BMD)).square().sum(-1).mean(),
-            "orthogonality": orthogonality(self.experts.weight.T),
-            "codebook": (latent_BMD.detach() - words_BMD).square().sum((1, 2)).mean(),
-            "commitment": (latent_BMD - words_BMD.detach()).square().sum((1, 2)).mean(),
+    def losses(self, vectors_BF: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the losses of a batch of standardised vectors by name, "total" their weighted sum, and its codes."""
+        latents_BMD = self.latents(vectors_BF)
+        with torch.no_grad():
+            codes_BM = self.squared_distances(latents_BMD).argmin(-1)
+        codewords_BMD = self.look_up(codes_BM)
+        decoded_BF = self.decode(vectors_BF, straight_through(latents_BMD, codewords_BMD))
+        codebook, commitment = quantisation_losses(latents_BMD, codewords_BMD)
+        parts = {
+            "reconstruction": reconstruction_loss(vectors_BF, decoded_BF),
+            "orthogonality": orthogonality_loss(self.experts_FC),
+            "codebook": codebook,
+            "commitment": commitment,
         }
+        config = self.config
+        weights = {
+            "reconstruction": 1.0,
+            "orthogonality": config.orthogonality,
+            "codebook": config.codebook_weight,
+            "commitment": config.commitment,
+        }
+        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return parts | {"total": total}, codes_BM
 
-    @torch.inference_mode()
-    def encode(self, vectors_NF: FloatArray, *, taken_NM: IntArray | None = None) -> IntArray:
-        """Return every item's codes, shape (items, codebooks); codes in ``taken_NM`` belong to other items already."""
-        require_finite(vectors_NF)
-        device = self.codebooks.device
-        chunks = [torch.from_numpy(vectors_NF[i : i + ENCODE_ROWS]) for i in range(0, len(vectors_NF), ENCODE_ROWS)]
-        nearest = [self.distances(self.project(chunk.to(device))).argmin(-1).cpu().numpy() for chunk in chunks]
-        codes_NM = np.concatenate(nearest).astype(np.int64)
-        if not self.config.resolve_collisions:
+    def standardise(self, vectors_NF: FloatArray) -> Tensor:
+        """Return vectors centred and scaled as the fit was, on this tokenizer's device, shape (items, features)."""
+        _require_vectors(vectors_NF, self.num_features)
+        vectors = torch.from_numpy(np.array(vectors_NF, dtype=np.float32)).to(self.mean_F.device)
+        return (vectors - self.mean_F) / self.scale
+
+    @torch.no_grad()
+    def distances(self, vectors_NF: FloatArray) -> FloatArray:
+        """Return squared distances to every codeword, shape (items, codebooks, codes)."""
+        return self.squared_distances(self.latents(self.standardise(vectors_NF))).cpu().numpy()
+
+    @torch.no_grad()
+    def encode(
+        self, vectors_NF: FloatArray, *, taken_NM: IntArray | None = None, resolve: bool | None = None
+    ) -> IntArray:
+        """Return every item's codes; items that would share all codes are moved apart if the config says so.
+
+        Args:
+            vectors_NF: the items.
+            taken_NM: codes of other items that must not be used again, e.g. of the catalogue when new items come.
+            resolve: overrides the config's ``resolve_collisions``; False gives the nearest codes.
+
+        Shape:
+            vectors_NF: (items, features). taken_NM: (other items, codebooks). returns: (items, codebooks) int64.
+        """
+        _require_vectors(vectors_NF, self.num_features)
+        codes_NM = np.empty((len(vectors_NF), self.config.num_codebooks), np.int64)
+        for start in range(0, len(vectors_NF), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            codes_NM[rows] = self.distances(vectors_NF[rows]).argmin(-1)
+        if not (self.config.resolve_collisions if resolve is None else resolve):
             return codes_NM
+        resolution = resolve_collisions(lambda rows_R: self.distances(vectors_NF[rows_R]), codes_NM, taken=taken_NM)
+        if resolution.moved or resolution.left:
+            LOG.info(
+                "tokenizer: %d of %d items moved to a free path at a mean price of %.4f, %d still share one",
+                resolution.moved, len(codes_NM), resolution.price, resolution.left,
+            )  # fmt: skip
+        return resolution.codes_NM
 
-        def distances_of(rows: IntArray) -> FloatArray:
-            latent = self.project(torch.from_numpy(vectors_NF[rows]).to(device))
-            return np.asarray(self.distances(latent).cpu().numpy(), np.float32)
-
-        with torch.inference_mode():
-            return resolve_collisions(codes_NM, distances_of, taken_NM=taken_NM)
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def reconstruct(self, vectors_NF: FloatArray, codes_NM: IntArray) -> FloatArray:
-        """Return what the decoder makes of the codes (the gate reads the vectors), shape (items, features)."""
-        device = self.codebooks.device
-        words = self.lookup(torch.from_numpy(codes_NM).to(device))
-        return np.asarray(self.decode(torch.from_numpy(vectors_NF).to(device), words).cpu().numpy(), np.float32)
+        """Return what the decoder makes of items' codes, in the units of the vectors, shape (items, features)."""
+        decoded_NF = np.empty((len(vectors_NF), self.num_features), np.float32)
+        for start in range(0, len(vectors_NF), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            vectors_BF = self.standardise(vectors_NF[rows])
+            codes_BM = torch.from_numpy(codes_NM[rows]).to(vectors_BF.device)
+            decoded_BF = self.decode(vectors_BF, self.look_up(codes_BM))
+            decoded_NF[rows] = (decoded_BF * self.scale + self.mean_F).cpu().numpy()
+        return decoded_NF
 
+    @torch.no_grad()
     def codewords_MKD(self) -> FloatArray:
-        """Return the codewords, shape (codebooks, codes, width)."""
-        return np.asarray(self.codebooks.detach().cpu().numpy(), np.float32)
+        """Return the codewords, shape (codebooks, codes, width); codebooks have separate spaces."""
+        return self.codewords().cpu().numpy().copy()
 
     def save(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``."""
-        write_json(folder / "config.json", {"num_features": self.experts.in_features, "mpq": self.config.model_dump()})
-        save_file({name: value.cpu().contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
+        """Write ``config.json`` and ``model.safetensors`` into a folder."""
+        write_json(folder / "config.json", self.config.model_dump(mode="json") | {"num_features": self.num_features})
+        state: Mapping[str, Tensor] = self.state_dict()
+        save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "MPQTokenizer":
         """Load a saved tokenizer."""
-        values = json.loads(require(folder / "config.json", remedy="train the run again").read_text())
-        tokenizer = cls(MPQConfig(**values["mpq"]), values["num_features"])
-        tokenizer.load_state_dict(load_file(folder / WEIGHTS))
+        import json
+
+        remedy = "train the run again to make the tokenizer"
+        values = json.loads(require(folder / "config.json", remedy=remedy).read_text())
+        num_features = values.pop("num_features")
+        tokenizer = cls(MPQConfig(**values), num_features)
+        tokenizer.load_state_dict(load_file(require(folder / "model.safetensors", remedy=remedy)))
         return tokenizer.eval()
 
 
-WEIGHTS = "model.safetensors"
-
-
-def orthogonality(weights_FL: Tensor) -> Tensor:
-    """Return ||W^T W - I||_F^2 of the column-normalised matrix of all experts: zero iff all columns are orthogonal."""
-    unit = functional.normalize(weights_FL, dim=0)
-    gram = unit.T @ unit
-    return (gram - torch.eye(len(gram), device=gram.device)).square().sum()
-
-
-def require_finite(vectors_NF: FloatArray) -> None:
-    """Raise unless there is at least one vector and all are finite."""
-    if vectors_NF.ndim != 2 or len(vectors_NF) == 0:
-        raise DataError(f"item vectors must be a matrix with at least one row, got shape {vectors_NF.shape}")
-    bad = np.flatnonzero(~np.isfinite(vectors_NF).all(axis=1))
-    if len(bad):
-        raise DataError(
-            f"item vectors must be finite, got NaN or infinity in {len(bad)} items, first row {bad[0]}; "
-            "repair those vectors or leave them out"
-        )
-
-
 def fit_tokenizer(vectors_NF: FloatArray, config: MPQConfig, *, seed: int, device: str = "cpu") -> MPQTokenizer:
-    """Fit experts and codebooks: k-means start per expert, then Adam on the four losses, dead codes revived."""
-    require_finite(vectors_NF)
-    torch.manual_seed(derive_seed(seed, "mpq"))
-    tokenizer = MPQTokenizer(config, vectors_NF.shape[1]).to(device)
-    _start(tokenizer, vectors_NF, seed)
-    vectors = torch.from_numpy(vectors_NF).to(device)
-    optimizer = torch.optim.Adam(tokenizer.parameters(), lr=config.learning_rate)
-    weights = {
-        "reconstruction": 1.0,
-        "orthogonality": config.orthogonality,
-        "codebook": config.codebook_weight,
-        "commitment": config.commitment,
-    }
-    for epoch in track(range(config.epochs), what="tokenizer", total=config.epochs):
-        rng = rng_for(seed, "mpq", epoch)
-        order = torch.from_numpy(rng.permutation(len(vectors))).to(device)
-        for rows in order.split(config.batch_size):
-            losses = tokenizer.losses(vectors[rows])
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        if config.revive_every and epoch % config.revive_every == 0 and epoch + config.revive_every < config.epochs:
+    """Fit experts, codebooks, gate and decoder; equal seeds give equal weights on one CPU thread.
+
+    Shape:
+        vectors_NF: (items, features), finite.
+
+    Raises:
+        DataError: a vector is not finite, or there are none.
+    """
+    _require_vectors(vectors_NF, None)
+    tokenizer = _start(vectors_NF, config, seed).to(device)
+    vectors = tokenizer.standardise(vectors_NF)
+    batches = max(1, -(-len(vectors) // config.batch_size))
+    optimiser = torch.optim.Adam(tokenizer.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, config.epochs * batches))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "mpq", "fit"))
+    losses: dict[str, Tensor] = {}
+    for epoch in track(range(config.epochs), what="tokenizer epochs", total=config.epochs):
+        for index_B in torch.randperm(len(vectors), generator=rng).to(device).split(config.batch_size):
+            losses, _ = tokenizer.losses(vectors[index_B])
+            optimiser.zero_grad(set_to_none=True)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        if (epoch + 1) % config.revive_every == 0 and epoch + 1 < config.epochs:
             _revive(tokenizer, vectors, rng)
+    LOG.info("tokenizer: last losses %s", {name: round(loss.item(), 4) for name, loss in losses.items()})
     return tokenizer.eval()
 
 
-@torch.no_grad()
-def _start(tokenizer: MPQTokenizer, vectors_NF: FloatArray, seed: int) -> None:
-    """Start from random orthogonal experts, the decoder that inverts them, and k-means codewords per expert."""
-    config, features = tokenizer.config, vectors_NF.shape[1]
-    latent = config.num_codebooks * config.width
+def _start(vectors_NF: FloatArray, config: MPQConfig, seed: int) -> MPQTokenizer:
+    tokenizer = MPQTokenizer(config, vectors_NF.shape[1])
+    mean_F = vectors_NF.mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(np.square(vectors_NF - mean_F).sum(axis=1).mean()))
+    tokenizer.mean_F.copy_(torch.from_numpy(mean_F))
+    tokenizer.scale.fill_(spread if spread > 1e-12 else 1.0)
+    points = tokenizer.standardise(vectors_NF)
     rng = rng_for(seed, "mpq", "rotation")
-    turns = [np.linalg.qr(rng.normal(size=(features, features)))[0] for _ in range(-(-latent // features))]
-    rotation_FL = np.concatenate(turns, axis=1)[:, :latent].astype(np.float32)
-    device = tokenizer.codebooks.device
-    tokenizer.experts.weight.copy_(torch.from_numpy(rotation_FL.T))
-    tokenizer.decoder.weight.copy_(torch.from_numpy(rotation_FL * min(1.0, features / latent)))
-    tokenizer.decoder.bias.zero_()
-    latent_NMD = tokenizer.project(torch.from_numpy(vectors_NF).to(device)).cpu().numpy()
-    for book in range(config.num_codebooks):
-        points = np.ascontiguousarray(latent_NMD[:, book])
-        words = _kmeans(points, config.codebook_size, derive_seed(seed, "kmeans", book))
-        tokenizer.codebooks[book].copy_(torch.from_numpy(words))
-
-
-def _kmeans(points_ND: FloatArray, count: int, seed: int) -> FloatArray:
-    """Return ``count`` centres; where there are fewer points than centres, points repeat with a little noise."""
-    if len(points_ND) <= count:
-        rng = np.random.default_rng(seed)
-        repeated = points_ND[np.arange(count) % len(points_ND)]
-        noise = rng.normal(scale=1e-3 * (points_ND.std() + 1e-6), size=repeated.shape)
-        noise[: len(points_ND)] = 0
-        return np.asarray(repeated + noise, np.float32)
-    kmeans = faiss.Kmeans(points_ND.shape[1], count, niter=15, seed=seed & 0x7FFFFFFF, min_points_per_centroid=1)
-    kmeans.train(points_ND)
-    return np.asarray(kmeans.centroids, np.float32)
+    experts_FC = balanced_rotation(points.numpy(), config.num_codebooks, config.width, rng)
+    with torch.no_grad():
+        tokenizer.experts_FC.copy_(torch.from_numpy(experts_FC))
+        tokenizer.decoder.weight.copy_(torch.from_numpy(np.linalg.pinv(experts_FC).T))
+        latents_NMD = tokenizer.latents(points).numpy()
+        for book in range(config.num_codebooks):
+            kmeans_seed = derive_seed(seed, "mpq", "kmeans", book)
+            start_KD = kmeans_codewords(latents_NMD[:, book], config.codebook_size, kmeans_seed)
+            tokenizer.codebooks_MKD[book].copy_(torch.from_numpy(start_KD))
+    return tokenizer
 
 
 @torch.no_grad()
-def _revive(tokenizer: MPQTokenizer, vectors_NF: Tensor, rng: np.random.Generator) -> None:
-    """Move codes that no item uses to the experts' outputs of badly reconstructed items."""
-    latent_NMD = tokenizer.project(vectors_NF)
-    codes_NM = tokenizer.distances(latent_NMD).argmin(-1)
-    error_NM = (latent_NMD - tokenizer.lookup(codes_NM)).square().sum(-1)
+def _revive(tokenizer: MPQTokenizer, vectors: Tensor, rng: torch.Generator) -> None:
+    """Put codewords that no item uses onto items drawn in proportion to their squared error in that codebook."""
+    chunks = [tokenizer.latents(chunk) for chunk in vectors.split(_CHUNK)]
+    nearest = [tokenizer.squared_distances(chunk).min(-1) for chunk in chunks]
+    latents_NMD = torch.cat(chunks)
+    errors_NM, codes_NM = torch.cat([n.values for n in nearest]).cpu(), torch.cat([n.indices for n in nearest]).cpu()
     for book in range(tokenizer.config.num_codebooks):
-        used_K = torch.bincount(codes_NM[:, book], minlength=tokenizer.config.codebook_size) > 0
-        dead = torch.nonzero(~used_K).flatten()[: len(vectors_NF)]
-        if len(dead):
-            weight = error_NM[:, book].double().cpu().numpy() + 1e-12
-            rows = rng.choice(len(weight), size=len(dead), replace=False, p=weight / weight.sum())
-            tokenizer.codebooks[book, dead] = latent_NMD[torch.from_numpy(rows), book]
+        counts_K = torch.bincount(codes_NM[:, book], minlength=tokenizer.config.codebook_size)
+        dead_X = torch.nonzero(counts_K == 0).flatten()
+        count = min(len(dead_X), int((errors_NM[:, book] > 1e-12).sum()))
+        if count:
+            items_X = torch.multinomial(errors_NM[:, book], count, generator=rng)
+            tokenizer.codebooks_MKD[book, dead_X[:count]] = latents_NMD[items_X, book]
+
+
+def _require_vectors(vectors_NF: FloatArray, num_features: int | None) -> None:
+    if vectors_NF.ndim != 2 or (num_features is not None and vectors_NF.shape[1] != num_features):
+        raise ValueError(
+            f"vectors must have shape (items, {num_features or 'features'}), got {vectors_NF.shape}; "
+            f"pass the vectors this tokenizer was made for"
+        )
+    if num_features is None and 0 in vectors_NF.shape:
+        raise DataError(f"items to fit a tokenizer on must be at least one, got shape {vectors_NF.shape}; import items")
+    if not np.isfinite(vectors_NF).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors_NF).all(axis=1))[0])
+        raise DataError(f"item vectors must be finite, got NaN or infinity in row {row}; repair that item's features")

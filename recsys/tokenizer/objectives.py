@@ -1,0 +1,31 @@
+"""Owns the losses of MPQ (arXiv 2508.15308, method section 1).
+
+Axes: B batch, F feature, C all experts' latent dimensions, M codebook, D latent width of one expert.
+"""
+
+import torch
+from torch import Tensor
+
+
+def orthogonality_loss(experts_FC: Tensor) -> Tensor:
+    """Return || W^T W - I ||_F^2 of the column-normalised concatenation of the experts' matrices."""
+    unit_FC = torch.nn.functional.normalize(experts_FC, dim=0)
+    gram_CC = unit_FC.T @ unit_FC
+    return (gram_CC - torch.eye(gram_CC.shape[0], device=gram_CC.device, dtype=gram_CC.dtype)).square().sum()
+
+
+def reconstruction_loss(vectors_BF: Tensor, decoded_BF: Tensor) -> Tensor:
+    """Return the squared distance of vectors and their reconstructions, summed over features, mean over items."""
+    return (vectors_BF - decoded_BF).square().sum(-1).mean()
+
+
+def quantisation_losses(latents_BMD: Tensor, codewords_BMD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the codebook loss (moves codewords) and the commitment loss (moves experts), summed over codebooks."""
+    codebook = (latents_BMD.detach() - codewords_BMD).square().sum((1, 2)).mean()
+    commitment = (latents_BMD - codewords_BMD.detach()).square().sum((1, 2)).mean()
+    return codebook, commitment
+
+
+def straight_through(latents_BMD: Tensor, codewords_BMD: Tensor) -> Tensor:
+    """Return the codewords in value, with the gradient passed to the latents."""
+    return latents_BMD + (codewords_BMD - latents_BMD).detach()

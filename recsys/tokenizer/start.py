@@ -1,0 +1,75 @@
+"""Owns where a tokenizer starts: a rotation that shares the variance among experts, and k-means codewords.
+
+Axes: N item, F feature, C all experts' latent dimensions, M codebook, K code, D latent width of one expert.
+"""
+
+import faiss
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recsys.core.arrays import FloatArray
+
+_KMEANS_STEPS = 15
+_POINTS_PER_CODE = 256
+_NOISE = 1e-3
+
+
+def balanced_rotation(points_NF: FloatArray, num_experts: int, width: int, rng: np.random.Generator) -> FloatArray:
+    """Return the experts' matrices side by side: each a rotation of its own, equally rich share of principal axes.
+
+    Axes are dealt out greedily, the largest first, to the expert with the smallest product of variances so far
+    (eigenvalue allocation of optimised product quantisation). Experts wider than their share get random directions.
+
+    Shape:
+        returns: (features, experts * width), orthonormal columns where experts * width <= features.
+    """
+    centred_NF = (points_NF - points_NF.mean(axis=0)).astype(np.float64)
+    values_F, axes_FF = np.linalg.eigh(centred_NF.T @ centred_NF)
+    order_F = np.argsort(-values_F, kind="stable")[: num_experts * width]
+    floor = max(float(values_F[order_F[-1]]), float(values_F.max()) * 1e-6, 1e-30)
+    richness_F = np.log(np.maximum(values_F[order_F] / floor, 1.0))
+    room = -(-len(order_F) // num_experts)
+    shares: list[list[int]] = [[] for _ in range(num_experts)]
+    totals_M = np.zeros(num_experts)
+    for axis, richness in zip(order_F, richness_F, strict=True):
+        free = [expert for expert in range(num_experts) if len(shares[expert]) < room]
+        poorest = min(free, key=lambda expert: (totals_M[expert], len(shares[expert])))
+        shares[poorest].append(int(axis))
+        totals_M[poorest] += richness
+    blocks = [_rotated(axes_FF[:, share], width, rng) for share in shares]
+    return np.concatenate(blocks, axis=1).astype(np.float32)
+
+
+def _rotated(axes_FS: FloatArray, width: int, rng: np.random.Generator) -> FloatArray:
+    share = axes_FS.shape[1]
+    rotation_SS, _ = np.linalg.qr(rng.normal(size=(share, share)))
+    extra_FX = rng.normal(size=(axes_FS.shape[0], width - share))
+    extra_FX /= np.linalg.norm(extra_FX, axis=0, keepdims=True)
+    return np.concatenate([axes_FS @ rotation_SS, extra_FX], axis=1)
+
+
+def kmeans_codewords(points_ND: FloatArray, num_codes: int, seed: int) -> FloatArray:
+    """Return start codewords: k-means centres, or with too few points the points and noisy copies of them.
+
+    Shape:
+        points_ND: (items, width), at least one item.
+        returns: (codes, width).
+    """
+    points_ND = np.ascontiguousarray(points_ND, dtype=np.float32)
+    distinct_XD = np.unique(points_ND, axis=0)
+    if len(distinct_XD) <= num_codes:
+        rng = np.random.default_rng(seed)
+        copies_XD = distinct_XD[rng.integers(0, len(distinct_XD), num_codes - len(distinct_XD))]
+        noise_XD = rng.normal(size=copies_XD.shape) * _NOISE * max(float(points_ND.std()), _NOISE)
+        return np.concatenate([distinct_XD, copies_XD + noise_XD]).astype(np.float32)
+    with threadpool_limits(1):
+        kmeans = faiss.Kmeans(
+            points_ND.shape[1],
+            num_codes,
+            niter=_KMEANS_STEPS,
+            seed=seed,
+            min_points_per_centroid=1,
+            max_points_per_centroid=_POINTS_PER_CODE,
+        )
+        kmeans.train(points_ND)
+    return np.asarray(kmeans.centroids, np.float32)
