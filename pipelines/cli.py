@@ -70,7 +70,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from checkpoints, or forget them.")] = True,
     no_ray: NoRay = False,
 ) -> None:
-    """Train on a log: tokenizer, generator, alignment, baselines, a judged bundle. Unchanged stages do not run again."""
+    """Train on a log: tokenizer, generator, alignment, baselines, a judged bundle. What is unchanged is not redone."""
     import shutil
 
     from pipelines.flow import train as run_flow
@@ -116,7 +116,7 @@ def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> Non
 
 
 @app.command()
-def recommend(
+def recommend(  # noqa: PLR0913 (its options are the call)
     run: Run,
     history: Annotated[str | None, typer.Option(help="Item ids, oldest first, separated by commas.")] = None,
     users: Annotated[

@@ -7,20 +7,20 @@ from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
-from recsys.baselines.cooccurrence import CooccurrenceConfig
-from recsys.baselines.sasrec import SASRecConfig
-from recsys.decoding.decoder import DecoderConfig
-from recsys.features.assemble import FeatureConfig
-from recsys.tokenizer.mpq import MPQConfig
-from recsys.tokenizer.quality import QualityConfig
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.baselines.cooccurrence import CooccurrenceConfig
+from recsys.baselines.sasrec import SASRecConfig
 from recsys.core.config import Config
 from recsys.core.device import Device
 from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
+from recsys.decoding.decoder import DecoderConfig
+from recsys.features.assemble import FeatureConfig
 from recsys.model.fit import FitConfig
 from recsys.model.generator import ModelConfig
+from recsys.tokenizer.mpq import MPQConfig
+from recsys.tokenizer.quality import QualityConfig
 
 
 class BaselinesConfig(Config):

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from recsys.codes.catalogue import Catalogue
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Path, Slate
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "coverage")
 
 
 def evaluation_table(result: dict[str, Any]) -> Table:
-    """Lay an evaluation out as a table, with the 95% bootstrap interval beside Recall@10."""
+    """Lay an evaluation out as a table: Recall and NDCG at 5 and 10, coverage, and Recall@10's bootstrap interval."""
     title = (
         f"{result['dataset']}: {result['split']}, {result['users']:,} users, {result['items']:,} items, full ranking"
     )
@@ -31,7 +32,7 @@ def evaluation_table(result: dict[str, Any]) -> Table:
             row["recommender"],
             row["seen"],
             *figures,
-            f"{low:.4f} to {high:.4f}",
+            f"{low:.4f}-{high:.4f}",
             f"{row['train_seconds']:.0f} s",
             style=style,
         )
@@ -40,7 +41,7 @@ def evaluation_table(result: dict[str, Any]) -> Table:
 
 def replay_table(result: dict[str, Any]) -> Table:
     """Lay a replay out as a table."""
-    table = Table(title=f"{result['log']}: replay in time order")
+    table = Table(title=f"{result['log']}: replay in time order", box=SIMPLE)
     names = sorted({key for row in result["rows"] for key, value in row.items() if isinstance(value, dict)})
     for heading in ("recommender", "slice", *names):
         table.add_column(heading)
@@ -88,7 +89,7 @@ def slate_json(slate: Slate, catalogue: Catalogue, *, explain: bool) -> list[dic
 
 def slate_table(slate: Slate, catalogue: Catalogue, titles: list[str], *, caption: str = "") -> Table:
     """Lay a slate out with titles and the best path to each item in words."""
-    table = Table(title=caption or None, show_lines=False)
+    table = Table(title=caption or None, box=SIMPLE)
     table.add_column("#", justify="right")
     table.add_column("item")
     table.add_column("score", justify="right")

@@ -1,6 +1,7 @@
 """The whole road on the synthetic world: once, twice, with one key changed, in-process and on Ray."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,7 @@ def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, re
 
 
 @pytest.mark.slow
-def test_train_when_one_key_changes_then_only_what_depends_on_it_runs(
-    world: Path, recipe: Recipe, run: Path, tmp_path: Path
-) -> None:
-    import shutil
-
+def test_train_when_one_key_changes_then_only_what_depends_on_it_runs(world: Path, run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     changed = load_recipe("smoke", ("alignment.steps=1",))

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recsys.codes.validity import ValidityIndex
 from torch.nn import functional
 from transformers import AutoModel
 
+from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
 from recsys.data.events import EventLog, build_log
 from recsys.model.batches import epoch_batches

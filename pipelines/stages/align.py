@@ -1,23 +1,22 @@
 """Stage aligned: GRPO on recommendation rewards, from the pre-trained model."""
 
-from recsys.codes.catalogue import Catalogue
-from recsys.tokenizer.mpq import MPQTokenizer
-
 from dataclasses import asdict
 
 from pipelines.job import Job
 from recsys.alignment.align import align
+from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json, write_timings
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
 from recsys.model.generator import Generator
+from recsys.tokenizer.mpq import MPQTokenizer
 
 
 def align_model(job: Job) -> None:
     """Align a copy of the pre-trained model and write its diagnostics beside it."""
-    generator = Generator.from_pretrained(job.run / "model").to(pick_device(job.recipe.device))
+    generator = Generator.load(job.run / "model", pick_device(job.recipe.device))
     report = align(
         generator,
         training_log(load_prepared(job.run / "data").log),
@@ -26,7 +25,7 @@ def align_model(job: Job) -> None:
         codewords_MKD=MPQTokenizer.load(job.run / "tokenizer").codewords_MKD(),
         category_N=Catalogue.load(job.run / "catalog").category_N,
     )
-    generator.save_pretrained(job.out)
+    generator.save(job.out)
     figures = asdict(report)
     timed = {name: figures.pop(name) for name in list(figures) if "second" in name}
     write_timings(job.run, "alignment", timed)

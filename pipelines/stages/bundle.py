@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-from recsys.codes.catalogue import Catalogue
-from recsys.decoding.decoder import DecoderConfig
-from recsys.evaluation.leave_one_out import evaluate_recommender
 
 from pipelines.job import Job
+from recsys.codes.catalogue import Catalogue
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
+from recsys.decoding.decoder import DecoderConfig
+from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import save_bundle
 from recsys.recommender.consistency import observed_divergences
@@ -24,7 +24,7 @@ def select_and_bundle(job: Job) -> None:
     asked = questions(prepared.log, "validation")
     top = job.recipe.selection.max_users
     asked = Questions(users_U=asked.users_U[:top], histories=asked.histories[:top], targets_U=asked.targets_U[:top])
-    models = {name: Generator.from_pretrained(job.run / folder) for name, folder in MODELS.items()}
+    models = {name: Generator.load(job.run / folder) for name, folder in MODELS.items()}
     tried: list[dict[str, Any]] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)

@@ -1,9 +1,9 @@
 """Stage model: pre-train the generator."""
 
 import torch
-from recsys.codes.catalogue import Catalogue
 
 from pipelines.job import Job
+from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
@@ -41,5 +41,5 @@ def pretrain_model(job: Job) -> None:
         validate=lambda model: item_head_ndcg(model, histories, targets_U),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
-    generator.save_pretrained(job.out)
+    generator.save(job.out)
     write_json(job.out / "training.json", {"epochs": epochs})

@@ -76,7 +76,7 @@ class Manifest:
     def is_current(self, stage: str, key: str, folder: Path) -> bool:
         """Tell whether a stage ran with this key and left files that are still as they were."""
         entry = self.read().get(stage)
-        return bool(entry) and entry["key"] == key and hash_folder(folder) == entry["files"]
+        return entry is not None and entry["key"] == key and hash_folder(folder) == entry["files"]
 
 
 def require(path: Path, *, remedy: str) -> Path:

@@ -79,4 +79,4 @@ class CausalEncoder(nn.Module):
         bias_BHTT = bias_BTTH.permute(0, 3, 1, 2).masked_fill(future_TT, float("-inf"))
         for block in self.blocks:
             x_BTD = block(x_BTD, bias_BHTT)
-        return self.norm(x_BTD)  # type: ignore[no-any-return]
+        return self.norm(x_BTD)

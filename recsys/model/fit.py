@@ -192,7 +192,8 @@ def pretrain(
 
     With a checkpoint path, a killed run goes on from its last finished epoch and ends as if it had not been killed.
     """
-    first, best = 0, {"score": -1.0, "weights": {}, "log": []}
+    first = 0
+    best: dict[str, Any] = {"score": -1.0, "weights": {}, "log": []}
     if checkpoint is not None and checkpoint.exists():
         first, best = trainer.restore(checkpoint)
         LOG.info("going on from epoch %d of the checkpoint", first + 1)

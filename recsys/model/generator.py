@@ -4,6 +4,7 @@ Axes: B batch, T time, P path, R row (a training position), M codebook, K code, 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
@@ -111,6 +113,18 @@ class Generator(PreTrainedModel):
         self.decoder = TokenDecoder(config)
         self.post_init()
 
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | None = None) -> "Generator":
+        """Load a saved generator for use, without a progress bar for its few megabytes."""
+        disable_progress_bar()
+        generator: Generator = cls.from_pretrained(folder)
+        return generator.to(device or torch.device("cpu")).eval()
+
+    def save(self, folder: Path) -> None:
+        """Save in the Hugging Face layout, without a progress bar."""
+        disable_progress_bar()
+        self.save_pretrained(folder)
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Linear) else 0.05)
@@ -124,7 +138,7 @@ class Generator(PreTrainedModel):
     def item_vectors(self) -> Tensor:
         """Return every item's vector: projected code embeddings plus its id vector, shape (items, width)."""
         codes = self.code_embedding(self.codes_NM + self._offsets_M()).flatten(1)
-        return self.code_projection(self.code_dropout(codes)) + self.item_embedding.weight  # type: ignore[no-any-return]
+        return self.code_projection(self.code_dropout(codes)) + self.item_embedding.weight
 
     def encode_prefixes(self, items_BT: Tensor, timestamps_BT: Tensor, vectors_ND: Tensor) -> Tensor:
         """Return the state after the start vector and after each item.

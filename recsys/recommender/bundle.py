@@ -35,7 +35,7 @@ class Bundle:
     model_version: str
 
 
-def save_bundle(
+def save_bundle(  # noqa: PLR0913 (one argument a part)
     folder: Path,
     *,
     generator: Generator,
@@ -46,7 +46,7 @@ def save_bundle(
     notes: Mapping[str, Any],
 ) -> str:
     """Write a bundle into an empty folder and return its model version: a hash of all that it holds."""
-    generator.save_pretrained(folder / "model")
+    generator.save(folder / "model")
     (folder / "catalog").mkdir()
     catalogue.save(folder / "catalog")
     write_json(folder / "decoder.json", decoder.model_dump())
@@ -66,7 +66,7 @@ def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True) ->
     remedy = f"run `recsys train DATA --to {folder.parent}` to make it"
     manifest = json.loads(require(folder / "manifest.json", remedy=remedy).read_text())
     require(folder / "model" / "model.safetensors", remedy=remedy)
-    generator = Generator.from_pretrained(folder / "model").to(pick_device(device))
+    generator = Generator.load(folder / "model", pick_device(device))
     catalogue = Catalogue.load(folder / "catalog")
     decoder = DecoderConfig.model_validate_json((folder / "decoder.json").read_text())
     recommender = ReasoningRecommender(generator, catalogue, decoder, trace=trace)

@@ -19,7 +19,9 @@ def observed_divergences(recommender: ReasoningRecommender, histories: Sequence[
     row_P = np.array([row for row, _ in paths], dtype=np.int64)
     codes_PM = np.full((len(paths), recommender.catalogue.layout.num_codebooks), -1, dtype=np.int64)
     depth = max((len(steps) for _, steps in paths), default=0)
-    before_PQ = recommender.scorer.score_steps(context, row_P, codes_PM).category_PQ if paths else None
+    if not paths:
+        return np.empty(0, np.float32)
+    before_PQ = recommender.scorer.score_steps(context, row_P, codes_PM).category_PQ
     for step in range(depth):
         took_P = np.array([len(steps) > step for _, steps in paths])
         for path in np.flatnonzero(took_P):
@@ -28,4 +30,4 @@ def observed_divergences(recommender: ReasoningRecommender, histories: Sequence[
         after_PQ = recommender.scorer.score_steps(context, row_P, codes_PM).category_PQ
         found.append(np.asarray(js_divergence(before_PQ, after_PQ))[took_P])
         before_PQ = after_PQ
-    return np.concatenate(found).astype(np.float32) if found else np.empty(0, np.float32)
+    return np.concatenate(found).astype(np.float32)

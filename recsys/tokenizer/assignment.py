@@ -43,7 +43,8 @@ def resolve_collisions(
     differs in one code, else in two. Paths in ``taken`` (and every path some item holds) are never given away.
 
     Args:
-        distances: (items, codebooks, codes), or a function from row numbers to those rows; asked for colliding rows only.
+        distances: (items, codebooks, codes), or a function from row numbers to those rows,
+            asked for colliding rows only.
         codes_NM: the nearest codes.
         taken: paths of other items.
     """
