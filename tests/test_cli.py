@@ -11,21 +11,6 @@ from pipelines.cli import app, main
 
 PLANNED = {"report", "update", "publish", "bench"}
 VERBS = {"demo", "fetch", "import", "train", "evaluate", "replay", "recommend", "serve"} | PLANNED
-    [
-        "demo",
-        "fetch",
-        "import",
-        "train",
-        "evaluate",
-        "replay",
-        "report",
-        "update",
-        "recommend",
-        "publish",
-        "serve",
-        "bench",
-    ]
-)
 
 
 def test_verbs_when_listed_then_are_the_frozen_ones() -> None:

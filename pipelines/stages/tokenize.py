@@ -17,7 +17,11 @@ def fit_mpq(job: Job) -> None:
     tokenizer = fit_tokenizer(vectors_NF, job.recipe.tokenizer, seed=seed, device=str(pick_device(job.recipe.device)))
     codes_NM = tokenizer.encode(vectors_NF)
     quality = measure(
-        codes_NM, vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM), job.recipe.tokenizer.codebook_size
+        codes_NM,
+        vectors_NF,
+        tokenizer.reconstruct(vectors_NF, codes_NM),
+        job.recipe.tokenizer.codebook_size,
+        nearest_NM=tokenizer.encode(vectors_NF, resolve=False),
     )
     check(quality, job.recipe.quality)
     tokenizer.save(job.out)

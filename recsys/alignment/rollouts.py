@@ -63,7 +63,7 @@ def sample_paths(backbone: PathBackbone, prompt_R: Tensor, *, temperature: float
     books, codes, log_probs, categories = [], [], [], []
     for _ in range(codes_RM.shape[1]):
         logits_RMK, category_RQ = generator.step(state_RD, codes_RM)
-        allowed_RMK = torch.tensor(validity.allowed(candidates), device=logits_RMK.device)
+        allowed_RMK = torch.from_numpy(np.array(validity.allowed(candidates))).to(logits_RMK.device)
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
         logits_RK = logits_RMK[rows, book_R].masked_fill(~allowed_RMK[rows, book_R], BARRED) / temperature
         code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)

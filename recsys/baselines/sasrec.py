@@ -249,7 +249,7 @@ def _train(model: SASRec, runs: list[IntArray], *, seed: int, validation: Questi
         for group in batches(lengths, config.batch_positions, rng):
             loss = _loss(network, [runs[b] for b in group], model.device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
         network.eval()

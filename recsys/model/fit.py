@@ -4,6 +4,7 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ class Pretrainer:
         self.batches = batches
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            lambda step: min((step + 1) / warm, 0.5 * (1 + np.cos(np.pi * min(1.0, step / total)))),
+            lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
         )
 
     def _batches(self, epoch: int) -> Any:
@@ -155,7 +156,7 @@ class Pretrainer:
             losses = self.losses(batch, rng)
             total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
             self.optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()

@@ -23,6 +23,19 @@ _KIND_WEIGHTS = (1.0, 1.15, 1.3)
 _WORD, _BRAND, _CATEGORY = 0, 1, 2
 _WORDS = re.compile(r"[^\W\d_][\w'-]*[^\W_]")
 _LISTS = (CATEGORIES, "genres", "tags")
+_STOP = ENGLISH_STOP_WORDS | {
+    "ounce",
+    "ounces",
+    "fluid",
+    "pack",
+    "count",
+    "inch",
+    "inches",
+    "size",
+    "piece",
+    "pcs",
+    "new",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,7 @@ def _item_terms(items: pa.Table) -> list[dict[str, tuple[int, str]]]:
     if title is not None:
         for terms, text in zip(found, items[title].to_pylist(), strict=True):
             for word in _WORDS.findall((text or "").casefold()):
-                if len(word) > 2 and word not in ENGLISH_STOP_WORDS:
+                if len(word) > 2 and word not in _STOP:
                     terms[word] = (_WORD, word)
     for name, kind in [(BRAND, _BRAND), *((name, _CATEGORY) for name in reversed(_LISTS))]:
         if name in items.column_names:

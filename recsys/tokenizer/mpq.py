@@ -232,7 +232,7 @@ def fit_tokenizer(vectors_NF: FloatArray, config: MPQConfig, *, seed: int, devic
         for index_B in torch.randperm(len(vectors), generator=rng).to(device).split(config.batch_size):
             losses, _ = tokenizer.losses(vectors[index_B])
             optimiser.zero_grad(set_to_none=True)
-            losses["total"].backward()  # type: ignore[no-untyped-call]
+            losses["total"].backward()
             optimiser.step()
             schedule.step()
         if (epoch + 1) % config.revive_every == 0 and epoch + 1 < config.epochs:
