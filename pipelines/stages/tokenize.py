@@ -1,13 +1,12 @@
 """Stage tokenizer: fit MPQ and hold its quality against the recipe's bounds."""
 
-from recsys.features.assemble import Features
-from recsys.tokenizer.mpq import fit_tokenizer
-from recsys.tokenizer.quality import check, measure
-
 from pipelines.job import Job
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
+from recsys.features.assemble import Features
+from recsys.tokenizer.mpq import fit_tokenizer
+from recsys.tokenizer.quality import check, measure
 
 
 def fit_mpq(job: Job) -> None:

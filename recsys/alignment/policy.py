@@ -9,6 +9,7 @@ Axes: R row (a path), S step, T token, V vocabulary, M codebook, K code, Q categ
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
@@ -150,6 +151,6 @@ def _allowed_along(book_RS: Tensor, code_RS: Tensor, validity: ValidityIndex) ->
     for step in range(books.shape[1]):
         if step:
             candidates = validity.choose(candidates, rows.numpy(), books[:, step - 1], codes[:, step - 1])
-        allowed_RMK = torch.as_tensor(validity.allowed(candidates))
+        allowed_RMK = torch.from_numpy(np.array(validity.allowed(candidates)))
         masks.append(allowed_RMK[rows, torch.as_tensor(books[:, step])])
     return torch.stack(masks, dim=1).to(book_RS.device)
