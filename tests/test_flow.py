@@ -15,28 +15,7 @@ from pipelines.recommend import recommend_batch, recommend_one
 from pipelines.stages.evaluate import replay_run
 from recsys.core.artifacts import Manifest
 from recsys.data.prepare import load_prepared
-from recsys.data.synthetic import SyntheticConfig, make_synthetic
-from recsys.data.table import write_dataset
 from recsys.recommender.bundle import load_bundle
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    write_dataset(make_synthetic(SyntheticConfig(users=150, items=120)), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return load_recipe("smoke")
-
-
-@pytest.fixture(scope="module")
-def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    train(world, folder, recipe, use_ray=False)
-    return folder
 
 
 def artifact_hashes(run: Path) -> dict[str, dict[str, str]]:
@@ -138,6 +117,7 @@ def test_replay_when_run_then_every_figure_has_an_interval(run: Path, recipe: Re
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Path, tmp_path: Path) -> None:
     prepared, bundle = load_prepared(run / "data"), load_bundle(run / "bundle")
     users = prepared.user_ids[:40]

@@ -1,0 +1,29 @@
+"""A small trained run on the synthetic world, shared by the tests that need one."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.flow import train
+from pipelines.recipe import Recipe, load_recipe
+from recsys.data.synthetic import SyntheticConfig, make_synthetic
+from recsys.data.table import write_dataset
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_dataset(make_synthetic(SyntheticConfig(users=150, items=120)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return load_recipe("smoke")
+
+
+@pytest.fixture(scope="session")
+def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(world, folder, recipe, use_ray=False)
+    return folder

@@ -1,0 +1,102 @@
+"""`recsys serve` as a process on a trained run: events, reasoned recommendations, bad bodies, a missing model."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+READY_SECONDS = 60
+
+
+@contextmanager
+def served(run: Path) -> Iterator[httpx.Client]:
+    """Start `recsys serve` on a free port, wait until it is ready, and end it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "serve", str(run), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            wait_until_answering(client, process)
+            yield client
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def wait_until_answering(client: httpx.Client, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the server ended: {process.communicate()[1]}")
+        try:
+            if client.get("/v2/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the server was not ready in time")
+
+
+def answer_of_the_model(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask until the model has loaded: before that the fallback answers, as it should."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        answer: dict[str, Any] = client.post("/v1/recommend", json=body).raise_for_status().json()
+        if answer["degraded"] != "model_loading" or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_paths(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    items = pq.read_table(run / "bundle" / "items.parquet")
+    ids, titles = items["item_id"].to_pylist(), set(items["title"].to_pylist())
+    with served(tmp_path / "run") as client:
+        events = [
+            {"event_id": f"e{k}", "user_id": "new", "item_id": ids[k], "event_type": "view", "timestamp": 1000 + k}
+            for k in range(3)
+        ]
+        first = client.post("/v1/events", json=events)
+        assert first.status_code == 202
+        assert first.json() == {"accepted": 3, "duplicates": 0, "rejected": []}
+        assert client.post("/v1/events", json=events).json()["duplicates"] == 3
+        answer = answer_of_the_model(client, {"user_id": "new", "n": 10, "explain": True})
+        assert answer["degraded"] is None
+        found = [item["item_id"] for item in answer["items"]]
+        assert len(set(found)) == 10
+        assert not set(found) & set(ids[:3])
+        assert set(found) <= set(ids)
+        assert {item["title"] for item in answer["items"]} <= titles
+        assert any(item.get("path") and item["path"]["steps"] for item in answer["items"])
+        for body in (b"{", b"[]", b'{"n": "many"}', b'{"history": 5}', b"\x00", json.dumps({"n": 10**9}).encode()):
+            bad = client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
+            assert 400 <= bad.status_code < 500
+            assert bad.headers["content-type"].startswith("application/problem+json")
+        assert client.get("/").status_code == 200
+        assert "recsys" in client.get("/metrics").text
+
+
+@pytest.mark.slow
+def test_serve_when_the_model_file_is_gone_then_answers_popularity_and_says_so(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "bundle" / "model" / "model.safetensors").unlink()
+    with served(tmp_path / "run") as client:
+        answer = answer_of_the_model(client, {"history": [], "n": 10})
+        assert answer["degraded"] == "model_failed"
+        counts = json.loads((run / "bundle" / "popularity.json").read_text())["counts"]
+        ids = pq.read_table(run / "bundle" / "items.parquet")["item_id"].to_pylist()
+        got = [counts[ids.index(item["item_id"])] for item in answer["items"]]
+        assert got == sorted(counts, reverse=True)[:10]
