@@ -34,7 +34,9 @@ STAGES = (
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
     # the generative model learns to name the next item by its codes, in any order
-    Stage(name="model", work=pretrain_model, parents=("data", "catalog"), sections=("model", "fit", "device")),
+    Stage(
+        name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
+    ),
     # reinforcement learning on recommendation rewards
     Stage(
         name="aligned",

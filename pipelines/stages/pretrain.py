@@ -9,6 +9,7 @@ from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
+from recsys.features.assemble import Features
 from recsys.model.fit import Pretrainer, item_head_ndcg, pretrain
 from recsys.model.generator import Generator, GeneratorConfig
 
@@ -32,6 +33,8 @@ def pretrain_model(job: Job) -> None:
         )
     )
     generator.codes_NM.copy_(torch.from_numpy(catalogue.codes_NM))
+    if (behaviour_NV := Features.load(job.run / "features").blocks.get("behavioural")) is not None:
+        generator.start_items_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
     asked = questions(log, "validation")
     histories, targets_U = asked.histories[:VALIDATION_USERS], asked.targets_U[:VALIDATION_USERS]

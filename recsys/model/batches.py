@@ -32,8 +32,13 @@ def _windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[
     return starts_W, np.concatenate([edge[1:] for edge in edges]) - starts_W
 
 
-def epoch_batches(log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield an epoch's batches of about ``positions`` items, in random order, rows of similar length together."""
+def epoch_batches(
+    log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator, shuffle_ties: float = 0.0
+) -> Iterator[Batch]:
+    """Yield an epoch's batches of about ``positions`` items, in random order, rows of similar length together.
+
+    In a share ``shuffle_ties`` of the rows, events with equal timestamps are put in a random order.
+    """
     starts_W, lengths_W = _windows(log, max_length, rng)
     order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))
     groups = []
@@ -45,10 +50,26 @@ def epoch_batches(log: EventLog, *, max_length: int, positions: int, rng: np.ran
         groups.append(order_W[first : first + rows])
         first += rows
     for group in rng.permutation(len(groups)):
-        yield _pack(log, starts_W[groups[group]], lengths_W[groups[group]])
+        batch = _pack(log, starts_W[groups[group]], lengths_W[groups[group]])
+        yield _shuffle_ties(batch, shuffle_ties, rng) if shuffle_ties > 0 else batch
 
 
 def _pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
     steps_T = np.arange(lengths_B.max())
     index_BT = np.minimum(starts_B[:, None] + steps_T, len(log.items_E) - 1)
     return Batch(items_BT=log.items_E[index_BT], timestamps_BT=log.timestamps_E[index_BT], lengths_B=lengths_B)
+
+
+def _shuffle_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """Reorder events of equal time in a share of the rows; padding stays where it is."""
+    rows, time = batch.items_BT.shape
+    steps_T = np.arange(time)
+    drawn_BT = rng.random((rows, time))
+    tie_BT = np.where(rng.random((rows, 1)) < share, drawn_BT, steps_T)
+    padding_BT = steps_T >= batch.lengths_B[:, None]
+    order_BT = np.lexsort((tie_BT, batch.timestamps_BT, padding_BT), axis=1)
+    return Batch(
+        items_BT=np.take_along_axis(batch.items_BT, order_BT, axis=1),
+        timestamps_BT=np.take_along_axis(batch.timestamps_BT, order_BT, axis=1),
+        lengths_B=batch.lengths_B,
+    )

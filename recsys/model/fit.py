@@ -35,8 +35,10 @@ class FitConfig(Config):
     """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
-    batch_positions: int = 2048
+    batch_positions: int = 1024
     """Training positions a batch."""
+    shuffle_ties: float = 0.5
+    """Share of windows in which events with equal timestamps are put in a random order: theirs says nothing."""
     token_weight: float = 0.5
     """Weight of the any-order token loss beside the item head's loss of weight 1."""
     category_weight: float = 0.1
@@ -109,7 +111,13 @@ class Pretrainer:
     def _batches(self, epoch: int) -> Any:
         length = self.generator.shape.max_history
         rng = rng_for(self.seed, "epoch", epoch)
-        return epoch_batches(self.log, max_length=length, positions=self.config.batch_positions, rng=rng)
+        return epoch_batches(
+            self.log,
+            max_length=length,
+            positions=self.config.batch_positions,
+            rng=rng,
+            shuffle_ties=self.config.shuffle_ties,
+        )
 
     def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the three losses of a batch of windows."""

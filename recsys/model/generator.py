@@ -125,6 +125,17 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         self.save_pretrained(folder)
 
+    @torch.no_grad()
+    def start_items_from(self, vectors_NV: Tensor) -> None:
+        """Start the id vectors from unit vectors of known likeness, cut or padded with zeros to the model's width.
+
+        A fresh encoder passes its last input through nearly unchanged, so the item head starts out ranking the
+        neighbours of a history's last item.
+        """
+        shared = min(vectors_NV.shape[1], self.shape.width)
+        self.item_embedding.weight.zero_()
+        self.item_embedding.weight[:, :shared] = functional.normalize(vectors_NV[:, :shared], dim=-1)
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Linear) else 0.05)
