@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from recsys.data.synthetic import SyntheticConfig, make_synthetic
 from recsys.data.table import write_dataset
+
+# Machines differ in speed, and CI must say the same twice: no deadlines, and the same examples every time.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,13 @@ def test_encode_when_batched_with_longer_histories_then_equals_alone() -> None:
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_start_items_from_when_given_likeness_then_id_vectors_are_it_cut_or_padded() -> None:
+    generator = tiny_generator()
+    generator.start_items_from(torch.tensor([[3.0, 4.0]]).repeat(20, 1))
+    # (3, 4) has length 5: the unit vector is (.6, .8), padded with zeros to width 16.
+    assert torch.allclose(generator.item_embedding.weight[7], torch.tensor([0.6, 0.8] + [0.0] * 14))
+
+
 def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
     generator = tiny_generator()
     generator.save_pretrained(tmp_path)
@@ -109,6 +116,20 @@ def test_epoch_batches_when_cut_then_hold_every_event_once(lengths: list[int], s
         for row, length in enumerate(batch.lengths_B):
             found.extend(batch.items_BT[row, :length])
     assert sorted(found) == list(events)
+
+
+def test_epoch_batches_when_ties_are_shuffled_then_time_still_ascends_and_items_stay() -> None:
+    # Two users; the first has a tie at time 5, the second none.
+    users, items, times = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 3, 4]), np.array([5, 5, 9, 1, 2])
+    log = build_log(users, items, times, np.arange(5), num_users=2, num_items=5)
+    orders = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for batch in epoch_batches(log, max_length=7, positions=20, rng=rng, shuffle_ties=1.0):
+            for row, length in enumerate(batch.lengths_B):
+                assert (np.diff(batch.timestamps_BT[row, :length]) >= 0).all()
+                orders.add(tuple(batch.items_BT[row, :length].tolist()))
+    assert orders == {(0, 1, 2), (1, 0, 2), (3, 4)}
 
 
 def test_draw_partial_paths_when_masked_then_the_truth_is_always_allowed() -> None:
