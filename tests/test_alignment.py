@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recsys.codes.validity import ValidityIndex
 
 from recsys.alignment.align import align
 from recsys.alignment.config import AlignmentConfig, RewardWeights
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.rollouts import choose_codebook, sample_paths
+from recsys.codes.validity import ValidityIndex
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
@@ -162,3 +162,18 @@ def test_align_when_the_world_is_simple_then_raises_the_step_reward(world):
     config = CONFIG.model_copy(update={"steps": 60, "prompts_per_step": 8, "group_size": 8, "window": 1})
     report = run(world, config)
     assert report.rewards_after["step"] > report.rewards_before["step"] + 0.1
+
+
+def test_choose_codebook_when_compared_with_the_decoders_then_takes_the_same() -> None:
+    from recsys.alignment.rollouts import choose_codebook as ours
+    from recsys.decoding.crss import choose_codebook as decoders
+
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(200, 4, 6)).astype(np.float32)
+    allowed = rng.random((200, 4, 6)) < 0.4
+    allowed[..., 0] = True
+    used = rng.random((200, 4)) < 0.4
+    used[:, 0] = False
+    codes = np.where(used, 0, -1)
+    chosen = ours(torch.from_numpy(logits), torch.from_numpy(allowed), torch.from_numpy(codes))
+    assert (chosen.numpy() == decoders(logits, allowed, used)[0]).all()

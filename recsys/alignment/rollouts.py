@@ -35,15 +35,15 @@ class SampledPaths:
 
 
 def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -> Tensor:
-    """Return the free codebook whose best allowed code is most probable under its softmax (CRSS), (rows,).
+    """Return the free codebook whose best code is most probable under a softmax over its allowed codes (CRSS), (rows,).
 
-    Codebooks that still leave a choice go before those with one allowed code.
+    The rule is the decoder's, in torch: codebooks that still leave a choice go before those with one allowed code.
 
     Shape:
         logits_RMK, allowed_RMK: (rows, codebooks, codes).
         codes_RM: (rows, codebooks), -1 where a codebook is free.
     """
-    best_RM = logits_RMK.softmax(dim=-1).masked_fill(~allowed_RMK, 0.0).amax(dim=-1)
+    best_RM = logits_RMK.masked_fill(~allowed_RMK, BARRED).softmax(dim=-1).amax(dim=-1)
     choice_RM = (allowed_RMK.sum(dim=-1) > 1).float()
     return (best_RM + 2.0 * choice_RM).masked_fill(codes_RM >= 0, -1.0).argmax(dim=-1)
 
