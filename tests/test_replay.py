@@ -7,6 +7,7 @@ import pytest
 
 from recsys.contracts import Slate
 from recsys.data.events import build_log
+from recsys.data.splits import held_out_events, training_log
 from recsys.evaluation.replay import hold_out, replay
 
 DAY = 86_400
@@ -106,3 +107,18 @@ def test_hold_out_when_log_is_empty_then_refuses():
     log = build_log(nothing, nothing, nothing, nothing, num_users=1, num_items=1)
     with pytest.raises(ValueError, match="at least one event"):
         hold_out(log, batch_by="day", max_events=None, seed=0)
+
+
+def test_held_out_events_when_listed_then_are_what_training_never_sees() -> None:
+    # User 0 has four events (the last two are held out), user 1 two (too few to judge: all train).
+    users = np.array([0, 0, 0, 0, 1, 1])
+    log = build_log(users, np.arange(6), np.arange(6), np.arange(6), num_users=2, num_items=6)
+    assert held_out_events(log).tolist() == [False, False, True, True, False, False]
+    assert set(log.items_E[held_out_events(log)]).isdisjoint(training_log(log).items_E)
+
+
+def test_hold_out_when_events_are_not_askable_then_leaves_them_out() -> None:
+    users, times = np.repeat([0, 1], 4), np.tile(np.arange(4) * 86_400, 2)
+    log = build_log(users, np.arange(8) % 5, times, np.arange(8), num_users=2, num_items=5)
+    asked = hold_out(log, batch_by="day", max_events=None, seed=0, askable_E=np.arange(8) == 7)
+    assert asked.events_H.tolist() == [7]

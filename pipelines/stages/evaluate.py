@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any, cast
 
-from recsys.evaluation.leave_one_out import evaluate_recommender
-from recsys.evaluation.replay import replay
-
 from pipelines.recipe import Recipe
 from pipelines.stages.baselines import load_baselines
 from recsys.contracts import Recommender
@@ -13,7 +10,9 @@ from recsys.core.artifacts import Manifest, hash_value, require, write_json
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import Questions, Split, questions
+from recsys.data.splits import Questions, Split, held_out_events, questions
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
 
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
@@ -72,7 +71,7 @@ def replay_run(run: Path, recipe: Recipe) -> dict[str, Any]:
     """Replay the run's own log in time order and write ``reports/replay.json``."""
     log = load_prepared(require(run / "data", remedy=f"run `recsys train DATA --to {run}` first")).log
     result: dict[str, Any] = {"log": _source_name(run)} | replay(
-        contestants(run), log, seed=derive_seed(recipe.seed, "replay")
+        contestants(run), log, seed=derive_seed(recipe.seed, "replay"), askable_E=held_out_events(log)
     )
     (run / "reports").mkdir(exist_ok=True)
     write_json(run / "reports" / "replay.json", result)

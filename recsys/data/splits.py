@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.data.events import EventLog
 
 Split = Literal["validation", "test"]
@@ -35,6 +35,13 @@ def training_log(log: EventLog) -> EventLog:
     """Return the part of the log that every stage may learn from: all but each judged user's last two events."""
     keep_U = np.where(log.lengths_U >= MIN_EVENTS, log.lengths_U - 2, log.lengths_U)
     return log.first(keep_U)
+
+
+def held_out_events(log: EventLog) -> BoolArray:
+    """Return which events training never sees, shape (events,): judged users' last two."""
+    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+    from_end_E = log.offsets_U1[users_E + 1] - np.arange(len(log.items_E))
+    return np.asarray((from_end_E <= 2) & (log.lengths_U[users_E] >= MIN_EVENTS))
 
 
 def questions(log: EventLog, split: Split) -> Questions:
