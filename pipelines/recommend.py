@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from recsys.codes.catalogue import Catalogue
 
 from pipelines.runtime import start_ray
 from pipelines.show import console, slate_json, slate_table
+from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History
 from recsys.core.errors import CallError, DataError
 from recsys.data.prepare import load_prepared

@@ -82,7 +82,7 @@ def test_replay_when_world_is_hand_made_then_rows_have_the_hand_values():
 def test_replay_when_written_as_json_then_has_the_frozen_keys():
     result = json.loads(json.dumps(replay([Recorder(40)], random_log(), seed=0)))
     assert result["off_policy"] == []
-    assert "may have seen events after the cut" in result["note"]
+    assert "may have seen what other users did after the cut" in result["note"]
     for row in result["rows"]:
         assert set(row) == {"recommender", "slice", "recall@10", "ndcg@10"}
         assert set(row["ndcg@10"]) == {"value", "low", "high"}

@@ -3,11 +3,10 @@
 import time
 from pathlib import Path
 
+from pipelines.job import Job
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.sasrec import SASRec
-
-from pipelines.job import Job
 from recsys.contracts import Recommender
 from recsys.core.artifacts import write_timings
 from recsys.core.seeds import derive_seed

@@ -1,15 +1,14 @@
 """Stage catalog: every item's codes and category, and words for every code."""
 
+from pipelines.job import Job
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
+from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
 from recsys.features.assemble import Features
 from recsys.features.categories import item_categories
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.mpq import MPQTokenizer
-
-from pipelines.job import Job
-from recsys.core.seeds import derive_seed
-from recsys.data.prepare import load_prepared
 
 
 def build_catalog(job: Job) -> None:

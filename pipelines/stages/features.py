@@ -1,11 +1,10 @@
 """Stage features: one vector an item."""
 
-from recsys.features.assemble import assemble
-
 from pipelines.job import Job
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
+from recsys.features.assemble import assemble
 
 
 def build_features(job: Job) -> None:
