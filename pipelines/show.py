@@ -13,17 +13,14 @@ METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10", "coverage")
 
 
 def evaluation_table(result: dict[str, Any]) -> Table:
-    """Lay an evaluation out as a table: Recall and NDCG at 5 and 10, coverage, and Recall@10's bootstrap interval."""
-    title = (
-        f"{result['dataset']}: {result['split']}, {result['users']:,} users, {result['items']:,} items, full ranking"
-    )
-    table = Table(title=title)
+    """Lay an evaluation out as a table: Recall and NDCG at 5 and 10, coverage, Recall@10's bootstrap interval."""
+    sizes = f"{result['users']:,} users, {result['items']:,} items"
+    title = f"{result['dataset']}: {result['split']}, {sizes}, full ranking"
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("recommender")
-    table.add_column("seen items")
-    for metric in METRICS:
-        table.add_column(metric, justify="right")
-    table.add_column("recall@10, 95%", justify="right")
-    table.add_column("training", justify="right")
+    table.add_column("seen")
+    for heading in ("R@5", "N@5", "R@10", "N@10", "cover", "R@10, 95 %", "trained"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         low, high = row["interval"]["recall@10"]
         figures = [f"{row[metric]:.4f}" for metric in METRICS]
