@@ -17,9 +17,9 @@ def evaluation_table(result: dict[str, Any]) -> Table:
     sizes = f"{result['users']:,} users, {result['items']:,} items"
     title = f"{result['dataset']}: {result['split']}, {sizes}, full ranking"
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("recommender")
-    table.add_column("seen")
-    for heading in ("R@5", "N@5", "R@10", "N@10", "cover", "R@10, 95 %", "trained"):
+    table.add_column("recommender", no_wrap=True)
+    table.add_column("seen", no_wrap=True)
+    for heading in ("R@5", "N@5", "R@10", "N@10", "cover", "R@10 95 %", "trained"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         low, high = row["interval"]["recall@10"]
@@ -29,7 +29,7 @@ def evaluation_table(result: dict[str, Any]) -> Table:
             row["recommender"],
             row["seen"],
             *figures,
-            f"{low:.4f}-{high:.4f}",
+            f"{low:.3f}-{high:.3f}",
             f"{row['train_seconds']:.0f} s",
             style=style,
         )
