@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.runtime import start_ray
 from pipelines.show import console, slate_json, slate_table
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import History
+from recsys.contracts import History, empty_history
 from recsys.core.errors import CallError, DataError
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
@@ -64,7 +64,7 @@ class BatchRecommender:
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Recommend for a batch with a ``user_id`` column; unknown users get an empty history's answer."""
         users = [str(user) for user in batch["user_id"]]
-        empty = History(items=np.empty(0, np.int64), timestamps=np.empty(0, np.int64))
+        empty = empty_history()
         histories = [self.log.history(self.user_rows[user]) if user in self.user_rows else empty for user in users]
         slates = self.bundle.recommender.recommend(histories, n=self.n)
         lengths = [len(slate.items) for slate in slates]

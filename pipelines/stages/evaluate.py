@@ -1,5 +1,6 @@
 """The judge's turn: leave-one-out beside the baselines, and replay in time order."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +91,5 @@ def _source_name(run: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import json
-
     values: dict[str, Any] = json.loads(path.read_text())
     return values
