@@ -76,11 +76,13 @@ def train(
     from pipelines.flow import train as run_flow
     from pipelines.recipe import load_recipe
     from pipelines.show import console, evaluation_table
+    from pipelines.study import run_study
 
     if not resume:
         shutil.rmtree(to / ".work", ignore_errors=True)
-    result = run_flow(data, to, load_recipe(recipe, tuple(sets or ())), use_ray=not no_ray)
-    console().print(evaluation_table(result))
+    settings = load_recipe(recipe, tuple(sets or ()))
+    work = run_study if settings.study.seeds or settings.study.ablations else run_flow
+    console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray)))
 
 
 @app.command()
@@ -88,16 +90,24 @@ def evaluate(
     run: Run,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     json_file: JsonFile = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also rewrite this data set's table in a Markdown file, between its markers.")
+    ] = None,
 ) -> None:
-    """Judge a run leave-one-out with full ranking, beside the baselines."""
+    """Judge a run leave-one-out with full ranking, beside the baselines; a study is judged over its seeds."""
     from pipelines.show import console, evaluation_table
     from pipelines.stages.evaluate import evaluate_run
+    from pipelines.study import read_study
+    from pipelines.tables import rewrite_table
 
     if split not in ("test", "validation"):
         raise CallError(f"--split must be test or validation, got {split!r}")
-    result = evaluate_run(run, _recipe_of(run), split=split)  # type: ignore[arg-type]
+    result = read_study(run) if split == "test" else None
+    result = result or evaluate_run(run, _recipe_of(run), split=split)  # type: ignore[arg-type]
     console().print(evaluation_table(result))
     _write(json_file, result)
+    if markdown is not None:
+        rewrite_table(markdown, result)
 
 
 @app.command()
@@ -159,8 +169,10 @@ def serve(
 
 @app.command()
 def report(run: Run) -> None:
-    """Write one HTML page about a run (not there yet)."""
-    raise NotThereYet(f"report is not there yet; {run / 'reports'} holds the figures as JSON")
+    """Write one HTML page about a run: figures, plots, example users with their paths; no network needed."""
+    from pipelines.report.page import write_report
+
+    typer.echo(write_report(run))
 
 
 @app.command()

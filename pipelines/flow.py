@@ -1,7 +1,7 @@
 """The whole run, top to bottom. Read this first.
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► aligned ──► bundle ──► evaluation
-               └─────────────────────────────────────────────► baselines ──────────────────────┘
+                         └───────────────────────────────────► baselines ──────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -21,7 +21,7 @@ from pipelines.stages.evaluate import evaluate_run
 from pipelines.stages.features import build_features
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
-from pipelines.stages.tokenize import fit_mpq
+from pipelines.stages.tokenize import fit_codebooks
 from recsys.core.artifacts import write_json
 
 STAGES = (
@@ -30,7 +30,7 @@ STAGES = (
     # what items are: their words, and who goes with whom
     Stage(name="features", work=build_features, parents=("data",), sections=("features",)),
     # a mixture of experts turns an item's vector into M parallel codes
-    Stage(name="tokenizer", work=fit_mpq, parents=("features",), sections=("tokenizer", "quality", "device")),
+    Stage(name="tokenizer", work=fit_codebooks, parents=("features",), sections=("tokenizer", "quality", "device")),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
     # the generative model learns to name the next item by its codes, in any order
@@ -44,8 +44,8 @@ STAGES = (
         parents=("data", "catalog", "tokenizer", "model"),
         sections=("alignment", "device"),
     ),
-    # the rivals, from the same log
-    Stage(name="baselines", work=fit_baselines, parents=("data",), sections=("baselines", "device")),
+    # the rivals, from the same log (and, where an item needs words, the same vectors)
+    Stage(name="baselines", work=fit_baselines, parents=("data", "features"), sections=("baselines", "device")),
     # the better of the two models on validation, and everything serving needs
     Stage(
         name="bundle",
@@ -56,10 +56,12 @@ STAGES = (
 )
 
 
-def train(source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True) -> dict[str, Any]:
-    """Run the flow from a data set to a judged bundle and return the evaluation."""
+def train(
+    source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, lender: Path | None = None
+) -> dict[str, Any]:
+    """Run the flow from a data set to a judged bundle and return the evaluation; a lender's equal stages are taken."""
     run.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, run / "recipe.toml")
     write_json(run / "source.json", {"name": source.resolve().name})
-    run_stages(STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray)
+    run_stages(STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray, lender=lender)
     return evaluate_run(run, recipe)

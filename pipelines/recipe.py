@@ -3,14 +3,15 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from recsys.alignment.config import AlignmentConfig
 from recsys.baselines.cooccurrence import CooccurrenceConfig
 from recsys.baselines.sasrec import SASRecConfig
+from recsys.baselines.tiger import TIGERConfig
 from recsys.core.config import Config
 from recsys.core.device import Device
 from recsys.core.errors import ConfigError
@@ -19,17 +20,26 @@ from recsys.decoding.decoder import DecoderConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.fit import FitConfig
 from recsys.model.generator import ModelConfig
-from recsys.tokenizer.mpq import MPQConfig
+from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
+
+Rival = Literal["popularity", "cooccurrence", "sasrec", "tiger"]
+"""A baseline's name, in a recipe, in a run's folder and in the report."""
 
 
 class BaselinesConfig(Config):
     """The rivals trained beside our model."""
 
+    fitted: tuple[Rival, ...] = ("popularity", "cooccurrence", "sasrec")
+    """Which rivals a run trains; TIGER takes the longest and is left out unless named."""
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     """Item co-occurrence."""
     sasrec: SASRecConfig = SASRecConfig()
     """SASRec with a full softmax."""
+    tiger: TIGERConfig = TIGERConfig()
+    """TIGER: semantic ids by residual k-means, and a Transformer that names them."""
+    tiger_vectors: Literal["text", "all"] = "text"
+    """TIGER's ids come from the text block alone, as published, or from all that our tokenizer reads."""
 
 
 class SelectionConfig(Config):
@@ -47,7 +57,20 @@ class EvaluationConfig(Config):
     """How the report judges."""
 
     max_users: int = 0
-    """Judge only the first so many users; 0 judges all."""
+    """Judge only so many users, drawn at random; 0 judges all."""
+    seen: tuple[Literal["kept", "removed"], ...] = ("kept", "removed")
+    """Whether items of the history stay in the ranking; each is one pass over the users."""
+    dissect: bool = False
+    """Whether our ranking is also judged by its parts: paths alone, item head alone, paths that only propose."""
+
+
+class StudyConfig(Config):
+    """Several runs judged together; a recipe without seeds is one run."""
+
+    seeds: tuple[int, ...] = ()
+    """One run for each; the first is the run that is served."""
+    ablations: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Variants by name, each the settings it changes as ``section.key=value``; every seed is run for each."""
 
 
 class Recipe(Config):
@@ -63,8 +86,8 @@ class Recipe(Config):
     """Filters on the log."""
     features: FeatureConfig = FeatureConfig()
     """Item vectors."""
-    tokenizer: MPQConfig = MPQConfig()
-    """Experts and codebooks."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """Items to codes: experts and codebooks, or a rival."""
     quality: QualityConfig = QualityConfig()
     """Bounds that a tokenizer must keep."""
     model: ModelConfig = ModelConfig()
@@ -81,6 +104,8 @@ class Recipe(Config):
     """Rivals."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """The judge."""
+    study: StudyConfig = StudyConfig()
+    """Seeds and ablations."""
 
     def section(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Return the named settings as plain values, the part of a recipe that a stage depends on."""
@@ -111,11 +136,25 @@ def load_recipe(name: str = "default", overrides: tuple[str, ...] = ()) -> Recip
         raise ConfigError(f"recipe must be one of {recipe_names()} or a .toml file, got {name!r}")
     try:
         values = tomllib.loads(text)
-        for override in overrides:
-            _apply(values, override)
-        return Recipe.model_validate(values)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"recipe {name} must be TOML: {error}") from error
+    return _validated(values, overrides, name=name)
+
+
+def apply_overrides(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
+    """Return a recipe with ``section.key=value`` settings changed.
+
+    Raises:
+        ConfigError: names every fault at once.
+    """
+    return _validated(recipe.model_dump(mode="json", exclude_none=True), overrides, name="with changes")
+
+
+def _validated(values: dict[str, Any], overrides: tuple[str, ...], *, name: str) -> Recipe:
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
         raise ConfigError(f"recipe {name} has {error.error_count()} faults: {faults}") from error

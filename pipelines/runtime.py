@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,15 +20,21 @@ from recsys.core.telemetry import LOG, configure_logging
 Entry = dict[str, Any]
 
 
-def run_stages(stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe, use_ray: bool) -> None:
-    """Run every stage that is not current and record each in the manifest as it ends."""
+def run_stages(
+    stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe, use_ray: bool, lender: Path | None = None
+) -> None:
+    """Run every stage that is not current and record each in the manifest as it ends.
+
+    A stage that another run, the lender, has with the very same inputs and settings is taken from there.
+    """
     if use_ray and not _everything_current(stages, source=source, run=run, recipe=recipe):
         _run_on_ray(stages, source=source, run=run, recipe=recipe)
         return
     entries: dict[str, Entry] = {}
     for stage in stages:
         parents = [entries[parent] for parent in stage.parents]
-        entries[stage.name] = execute(stage, source, run, recipe, *parents)
+        borrowed = None if lender is None else borrow(stage, source, run, recipe, parents, lender=lender)
+        entries[stage.name] = borrowed or execute(stage, source, run, recipe, *parents)
         Manifest(run).record(stage.name, entries[stage.name])
 
 
@@ -77,6 +84,22 @@ def stage_key(stage: Stage, source: Path, recipe: Recipe, parents: Sequence[Entr
     )
 
 
+def borrow(
+    stage: Stage, source: Path, run: Path, recipe: Recipe, parents: Sequence[Entry], *, lender: Path
+) -> Entry | None:
+    """Link a stage's result from another run if that is the one this run would make; returns its entry or None."""
+    key = stage_key(stage, source, recipe, parents)
+    if Manifest(run).is_current(stage.name, key, run / stage.name):
+        return None
+    if not Manifest(lender).is_current(stage.name, key, lender / stage.name):
+        return None
+    with atomic_folder(run / stage.name) as out:
+        shutil.copytree(lender / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
+    LOG.info("%s: as in %s, linked from there", stage.name, lender)
+    entry: Entry = Manifest(lender).read()[stage.name]
+    return entry
+
+
 def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry) -> Entry:
     """Run one stage unless it is current; returns its manifest entry."""
     configure_logging()
@@ -90,7 +113,7 @@ def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Ent
     LOG.info("%s: running", stage.name)
     checkpoints = run / ".work" / f"{stage.name}-{key[:16]}"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     with threadpool_limits(recipe.threads), atomic_folder(folder) as out:
         import torch
 
@@ -103,6 +126,8 @@ def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Ent
     return {
         "key": key,
         "seconds": seconds,
+        "cpu_seconds": round(time.process_time() - worked, 2),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "seed": recipe.seed,
         "parents": list(stage.parents),
         "files": hash_folder(folder),

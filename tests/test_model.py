@@ -5,24 +5,37 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from scipy import sparse
 from torch.nn import functional
 from transformers import AutoModel
 
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
+from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog, build_log
 from recsys.model.batches import epoch_batches
 from recsys.model.fit import FitConfig, Pretrainer, draw_partial_paths, item_head_ndcg, pretrain
 from recsys.model.generator import Generator, GeneratorConfig
-from recsys.model.objectives import item_loss, token_loss
+from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
+from recsys.model.objectives import Asked, item_loss, token_loss
 
 SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
 
 
-def tiny_generator(num_items: int = 20, seed: int = 0) -> Generator:
+def tiny_generator(num_items: int = 20, seed: int = 0, memory: Memory | None = None) -> Generator:
     torch.manual_seed(seed)
-    config = GeneratorConfig(num_items=num_items, num_codebooks=2, codebook_size=5, num_categories=3, shape=SHAPE)
+    memory = memory or Memory(tables=())
+    config = GeneratorConfig(
+        num_items=num_items,
+        num_codebooks=2,
+        codebook_size=5,
+        num_categories=3,
+        shape=SHAPE,
+        memory_pairs=[table.nnz for table in memory.tables],
+    )
     generator = Generator(config)
+    generator.remember(memory)
     codes_NM = np.stack([np.arange(num_items) % 5, np.arange(num_items) // 5 % 5], axis=1)
     generator.codes_NM.copy_(torch.from_numpy(codes_NM))
     return generator.eval()
@@ -42,12 +55,16 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     targets = torch.randint(0, 40, (300,))
     seen = torch.randint(0, 40, (300, 3))
     seen = torch.where(seen == targets[:, None], targets[:, None], seen)
-    logits = (queries @ items.T).scatter(1, seen, float("-inf"))
-    logits = logits.scatter(1, targets[:, None], (queries @ items.T).gather(1, targets[:, None]))
+    weight = torch.tensor([0.7, -0.4], requires_grad=True)
+    evidence = [sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)]
+    told = torch.stack([torch.from_numpy(part.toarray()) for part in evidence])
+    all_logits = queries @ items.T + (weight[:, None, None] * told).sum(0)
+    logits = all_logits.scatter(1, seen, float("-inf"))
+    logits = logits.scatter(1, targets[:, None], all_logits.gather(1, targets[:, None]))
     plain = functional.cross_entropy(logits, targets)
-    wanted = torch.autograd.grad(plain, (queries, items))
-    got_loss = item_loss(queries, items, targets, seen)
-    got = torch.autograd.grad(got_loss, (queries, items))
+    wanted = torch.autograd.grad(plain, (queries, items, weight))
+    got_loss = item_loss(queries, items, weight, Asked(targets_R=targets, seen_RT=seen, evidence=evidence))
+    got = torch.autograd.grad(got_loss, (queries, items, weight))
     # Products may run in bfloat16, which keeps 8 bits: 1/256 of the value.
     assert got_loss.item() == pytest.approx(plain.item(), rel=0.01)
     for mine, theirs in zip(got, wanted, strict=True):
@@ -92,15 +109,76 @@ def test_start_items_from_when_given_likeness_then_id_vectors_are_it_cut_or_padd
 
 
 def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    generator = tiny_generator()
+    generator = tiny_generator(memory=Memory.of(cycle_log()))
+    generator.set_calendar(cycle_log().timestamps_E)
     generator.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path).eval()
     history = [History(items=np.array([3, 4]), timestamps=np.array([0, 60]))]
+    items = [history[0].items]
     with torch.inference_mode():
         assert torch.equal(
-            again.item_log_probs(again.encode(history)), generator.item_log_probs(generator.encode(history))
+            again.item_log_probs(again.encode(history), items),
+            generator.item_log_probs(generator.encode(history), items),
         )
+        assert again.memory_logits(items).abs().sum() > 0
     assert torch.equal(again.codes_NM, generator.codes_NM)
+
+
+def test_memory_when_asked_then_equals_votes_counted_by_hand() -> None:
+    # One user walks 0, 1, 2; another 0, 1. Counts: item 0 twice, 1 twice, 2 once. Pairs one apart: 0-1 twice, 1-2 once.
+    log = build_log(
+        np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1]), np.arange(5), np.arange(5), num_users=2, num_items=3
+    )
+    memory = Memory.of(log)
+    # Next to 1: item 0 with 2 / sqrt(2 * 2) = 1, item 2 with 1 / sqrt(2 * 1) = .7071; votes v tell log(1 + v / .02).
+    immediate = KERNELS.index(next(kernel for kernel in KERNELS if kernel.window == 1))
+    told = memory.evidence([np.array([2, 1]), np.array([], np.int64)])[immediate].toarray()
+    np.testing.assert_allclose(told[0], [np.log(1 + 1 / 0.02), 0, np.log(1 + 0.70711 / 0.02)], rtol=1e-4)
+    assert not told[1].any()
+    # Five apart: 0-2 is a pair too, 1 / sqrt(2 * 1). Of the history 2, 1 the newest votes whole, the other times .7:
+    # item 0 gets 1 + .7 * .7071 = 1.495.
+    near = memory.evidence([np.array([2, 1])])[0].toarray()
+    assert near[0, 0] == pytest.approx(np.log(1 + 1.49497 / 0.02), rel=1e-4)
+
+
+def test_likeness_table_when_items_are_alike_then_holds_powers_of_their_cosines() -> None:
+    # (1, 0) and (.6, .8) have cosine .6: .6 ** 4 = .1296; the zero row has nobody, and (0, 1) is .8 from the second.
+    table = likeness_table(np.array([[2.0, 0.0], [0.6, 0.8], [0.0, 0.0], [0.0, 1.0]], np.float32)).toarray()
+    wanted = np.zeros((4, 4))
+    wanted[0, 1] = wanted[1, 0] = 0.1296
+    wanted[1, 3] = wanted[3, 1] = 0.4096
+    np.testing.assert_allclose(table, wanted, atol=1e-6)
+
+
+def test_cross_fit_when_users_are_dealt_out_then_no_fold_remembers_its_own_pairs() -> None:
+    log = cycle_log()
+    folds = cross_fit(log, 4, np.random.default_rng(0))
+    assert sum(len(fold.log.items_E) for fold in folds) == len(log.items_E)
+    for fold in folds:
+        own_U = fold.log.lengths_U > 0
+        others = Memory.of(log.first(np.where(own_U, 0, log.lengths_U)))
+        assert all((ours != theirs).nnz == 0 for ours, theirs in zip(fold.memory.tables, others.tables, strict=True))
+        whole = Memory.of(log)
+        assert fold.memory.tables[0].sum() != whole.tables[0].sum()
+
+
+def test_set_calendar_when_times_are_spread_then_spans_hold_equal_numbers() -> None:
+    generator = tiny_generator()
+    generator.set_calendar(np.arange(6400))
+    spans = torch.bucketize(torch.arange(6400), generator.calendar_edges)
+    # 6,400 events in 64 spans: a hundred in each, give or take the edges.
+    assert len(spans.unique()) == 64
+    assert (torch.bincount(spans) - 100).abs().max() <= 1
+
+
+def test_load_when_a_weight_is_missing_then_says_train_again(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    generator = tiny_generator()
+    generator.save(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["calendar_in.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ArtifactError, match=r"calendar_in\.weight.*train the run again"):
+        Generator.load(tmp_path)
 
 
 @settings(max_examples=30, deadline=None)
@@ -160,7 +238,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
             raise KeyboardInterrupt
         return item_head_ndcg(generator, histories, targets)
 
-    generator = tiny_generator()
+    generator = tiny_generator(memory=Memory.of(log))
     trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)
     pretrain(trainer, validate=validate, checkpoint=tmp_path / "checkpoint.pt")
     return generator
@@ -169,9 +247,9 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
 def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path) -> None:  # type: ignore[no-untyped-def]
     generator = fitted(tmp_path, epochs=12)
     with torch.inference_mode():
-        scores = generator.item_log_probs(
-            generator.encode([History(items=np.array([4, 5, 6]), timestamps=np.arange(3) * 3600)])
-        )
+        items = np.array([4, 5, 6])
+        state = generator.encode([History(items=items, timestamps=np.arange(3) * 3600)])
+        scores = generator.item_log_probs(state, [items])
     scores = scores.clone()
     scores[0, [4, 5, 6]] = -torch.inf  # training takes what a user has out of the softmax
     assert scores.argmax().item() == 7

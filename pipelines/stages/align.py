@@ -11,18 +11,22 @@ from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
 from recsys.model.generator import Generator
-from recsys.tokenizer.mpq import MPQTokenizer
+from recsys.tokenizer.kinds import load_tokenizer
 
 
 def align_model(job: Job) -> None:
     """Align a copy of the pre-trained model and write its diagnostics beside it."""
     generator = Generator.load(job.run / "model", pick_device(job.recipe.device))
+    if job.recipe.alignment.steps == 0:
+        generator.save(job.out)
+        write_json(job.out / "alignment.json", {"skipped": "alignment.steps is 0"})
+        return
     report = align(
         generator,
         training_log(load_prepared(job.run / "data").log),
         config=job.recipe.alignment,
         seed=derive_seed(job.recipe.seed, "alignment"),
-        codewords_MKD=MPQTokenizer.load(job.run / "tokenizer").codewords_MKD(),
+        codewords_MKD=load_tokenizer(job.run / "tokenizer").codewords_MKD(),
         category_N=Catalogue.load(job.run / "catalog").category_N,
     )
     generator.save(job.out)

@@ -1,44 +1,63 @@
-"""Stage baselines: popularity, item co-occurrence and softmax SASRec from the same log."""
+"""Stage baselines: popularity, item co-occurrence, softmax SASRec and TIGER from the same log, those a recipe names."""
 
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipelines.job import Job
+from pipelines.recipe import Rival
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.sasrec import SASRec
+from recsys.baselines.tiger import TIGER
 from recsys.contracts import Recommender
-from recsys.core.artifacts import write_timings
+from recsys.core.arrays import FloatArray
+from recsys.core.artifacts import require, write_timings
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
+from recsys.features.assemble import Features
+
+LOADERS: Mapping[Rival, Callable[[Path], Recommender]] = {
+    "popularity": Popularity.load,
+    "cooccurrence": Cooccurrence.load,
+    "sasrec": SASRec.load,
+    "tiger": TIGER.load,
+}
 
 
 def fit_baselines(job: Job) -> None:
-    """Fit and save every rival, and how long each took."""
+    """Fit and save every rival that the recipe names, and how long each took."""
     log = load_prepared(job.run / "data").log
-    training, config = training_log(log), job.recipe.baselines
+    training, validation, config = training_log(log), questions(log, "validation"), job.recipe.baselines
+
+    def fit(name: Rival) -> Popularity | Cooccurrence | SASRec | TIGER:
+        seed = derive_seed(job.recipe.seed, name)
+        if name == "popularity":
+            return Popularity.fit(training)
+        if name == "cooccurrence":
+            return Cooccurrence.fit(training, config.cooccurrence)
+        if name == "sasrec":
+            return SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
+        return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
+
     seconds: dict[str, float] = {}
-
-    began = time.perf_counter()
-    Popularity.fit(training).save(job.out / "popularity")
-    seconds["popularity"] = time.perf_counter() - began
-
-    began = time.perf_counter()
-    Cooccurrence.fit(training, config.cooccurrence).save(job.out / "cooccurrence")
-    seconds["cooccurrence"] = time.perf_counter() - began
-
-    began = time.perf_counter()
-    seed = derive_seed(job.recipe.seed, "sasrec")
-    SASRec.fit(training, config.sasrec, seed=seed, validation=questions(log, "validation")).save(job.out / "sasrec")
-    seconds["sasrec"] = time.perf_counter() - began
+    for name in config.fitted:
+        began = time.perf_counter()
+        fit(name).save(job.out / name)
+        seconds[name] = time.perf_counter() - began
     write_timings(job.run, "baselines", seconds)
 
 
 def load_baselines(folder: Path) -> list[Recommender]:
-    """Load the fitted rivals."""
-    return [
-        Popularity.load(folder / "popularity"),
-        Cooccurrence.load(folder / "cooccurrence"),
-        SASRec.load(folder / "sasrec"),
-    ]
+    """Load the rivals that the run fitted."""
+    require(folder, remedy="train the run again to fit the rivals")
+    return [load(folder / name) for name, load in LOADERS.items() if (folder / name).exists()]
+
+
+def _tiger_vectors(job: Job) -> FloatArray:
+    """Return the text block, or all vectors where the recipe asks for them or items have no words."""
+    features = Features.load(job.run / "features")
+    if job.recipe.baselines.tiger_vectors == "all":
+        return features.vectors_NF
+    return features.blocks.get("text", features.vectors_NF)

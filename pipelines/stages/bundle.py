@@ -6,6 +6,7 @@ import numpy as np
 
 from pipelines.job import Job
 from recsys.codes.catalogue import Catalogue
+from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
@@ -21,10 +22,10 @@ def select_and_bundle(job: Job) -> None:
     """Bundle the model and the weights with the best NDCG@10 on validation, seen items removed."""
     prepared = load_prepared(job.run / "data")
     catalogue = Catalogue.load(job.run / "catalog")
-    asked = questions(prepared.log, "validation")
-    top = job.recipe.selection.max_users
-    asked = Questions(users_U=asked.users_U[:top], histories=asked.histories[:top], targets_U=asked.targets_U[:top])
-    models = {name: Generator.load(job.run / folder) for name, folder in MODELS.items()}
+    seed = derive_seed(job.recipe.seed, "selection")
+    asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
+    folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
+    models = {name: Generator.load(job.run / folder) for name, folder in folders.items()}
     tried: list[dict[str, Any]] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)

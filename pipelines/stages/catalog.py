@@ -8,14 +8,14 @@ from recsys.data.prepare import load_prepared
 from recsys.features.assemble import Features
 from recsys.features.categories import item_categories
 from recsys.tokenizer.facets import facets
-from recsys.tokenizer.mpq import MPQTokenizer
+from recsys.tokenizer.kinds import load_tokenizer
 
 
 def build_catalog(job: Job) -> None:
     """Encode all items with the fitted tokenizer and name what its codes mean."""
     items = load_prepared(job.run / "data").items
     vectors_NF = Features.load(job.run / "features").vectors_NF
-    tokenizer = MPQTokenizer.load(job.run / "tokenizer")
+    tokenizer = load_tokenizer(job.run / "tokenizer")
     codes_NM = tokenizer.encode(vectors_NF)
     layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=tokenizer.config.codebook_size)
     category_N, names = item_categories(items, vectors_NF, seed=derive_seed(job.recipe.seed, "categories"))

@@ -1,8 +1,11 @@
 """The judge's turn: leave-one-out beside the baselines, and replay in time order."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from pipelines.recipe import Recipe
 from pipelines.stages.baselines import load_baselines
@@ -11,20 +14,23 @@ from recsys.core.artifacts import Manifest, hash_value, require, write_json
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import Questions, Split, held_out_events, questions
+from recsys.data.splits import Split, held_out_events, questions, training_log
+from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
+from recsys.recommender.parts import dissected
 
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
 
 
-def contestants(run: Path) -> list[Recommender]:
-    """Load our recommender and its rivals from a run."""
+def contestants(run: Path, *, dissect: bool = False) -> list[Recommender]:
+    """Load our recommender and its rivals from a run, and on demand ours by its parts."""
     remedy = f"run `recsys train DATA --to {run}` first"
     require(run / "bundle" / "manifest.json", remedy=remedy)
-    ours = cast(Recommender, load_bundle(run / "bundle", trace=False).recommender)
-    return [*load_baselines(run / "baselines"), ours]
+    ours = load_bundle(run / "bundle", trace=False).recommender
+    parts = dissected(ours) if dissect else []
+    return [*load_baselines(run / "baselines"), *cast(list[Recommender], [*parts, ours])]
 
 
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:
@@ -40,11 +46,14 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
     log = load_prepared(run / "data").log
     asked = questions(log, split)
     if top := recipe.evaluation.max_users:
-        asked = Questions(users_U=asked.users_U[:top], histories=asked.histories[:top], targets_U=asked.targets_U[:top])
+        asked = asked.sample(top, seed=derive_seed(recipe.seed, "evaluation"))
     seconds = _train_seconds(run, entries)
-    rows = []
-    for recommender in contestants(run):
-        for keep_seen in (True, False):
+    training = TrainingPart.of(training_log(log))
+    rows: list[dict[str, Any]] = []
+    ranks: dict[str, Any] = {}
+    for recommender in contestants(run, dissect=recipe.evaluation.dissect):
+        for keep_seen in (seen == "kept" for seen in recipe.evaluation.seen):
+            began = time.perf_counter()
             LOG.info("judging %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
             row = evaluate_recommender(
                 recommender,
@@ -52,8 +61,12 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
                 num_items=log.num_items,
                 keep_seen=keep_seen,
                 seed=derive_seed(recipe.seed, "bootstrap"),
+                training=training,
             )
-            rows.append(row.to_json() | {"train_seconds": seconds.get(recommender.name, 0.0)})
+            each = (time.perf_counter() - began) / len(asked.histories)
+            timed = {"train_seconds": seconds.get(recommender.name, 0.0), "milliseconds_a_user": round(each * 1000, 3)}
+            rows.append(row.to_json() | timed)
+            ranks[f"{row.recommender}.{row.seen}"] = row.ranks_U.astype(np.int32)
     result = {
         "dataset": _source_name(run),
         "split": split,
@@ -63,6 +76,7 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
         "rows": rows,
     }
     path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(path.with_name("ranks.npz" if split == "test" else f"ranks-{split}.npz"), **ranks)
     write_json(path, result)
     Manifest(run).record(name, {"key": key})
     return result

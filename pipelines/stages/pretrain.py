@@ -1,5 +1,8 @@
 """Stage model: pre-train the generator."""
 
+from typing import Any
+
+import numpy as np
 import torch
 
 from pipelines.job import Job
@@ -12,14 +15,18 @@ from recsys.data.splits import questions, training_log
 from recsys.features.assemble import Features
 from recsys.model.fit import Pretrainer, item_head_ndcg, pretrain
 from recsys.model.generator import Generator, GeneratorConfig
+from recsys.model.memory import Memory, likeness_table
 
-VALIDATION_USERS = 3000
-"""Enough to tell epochs apart; the report judges all users."""
+VALIDATION_USERS = 4000
+"""Drawn at random, enough to tell epochs apart; the report judges all users."""
 
 
 def pretrain_model(job: Job) -> None:
     """Train on the training part, keep the epoch that is best on validation."""
     log = load_prepared(job.run / "data").log
+    training = training_log(log)
+    features = Features.load(job.run / "features")
+    memory = Memory.of(training, _likeness(features)) if job.recipe.model.memory else Memory(tables=())
     catalogue = Catalogue.load(job.run / "catalog")
     seed = derive_seed(job.recipe.seed, "model")
     torch.manual_seed(seed)
@@ -30,19 +37,27 @@ def pretrain_model(job: Job) -> None:
             codebook_size=catalogue.layout.codebook_size,
             num_categories=catalogue.num_categories,
             shape=job.recipe.model.model_dump(),
+            memory_pairs=[table_NN.nnz for table_NN in memory.tables],
         )
     )
+    generator.remember(memory)
+    generator.set_calendar(training.timestamps_E)
     generator.codes_NM.copy_(torch.from_numpy(catalogue.codes_NM))
-    if (behaviour_NV := Features.load(job.run / "features").blocks.get("behavioural")) is not None:
+    if job.recipe.model.behavioural_start and (behaviour_NV := features.blocks.get("behavioural")) is not None:
         generator.start_items_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
-    asked = questions(log, "validation")
-    histories, targets_U = asked.histories[:VALIDATION_USERS], asked.targets_U[:VALIDATION_USERS]
-    trainer = Pretrainer(generator, training_log(log), catalogue.category_N, job.recipe.fit, seed=seed)
+    asked = questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
+    trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
     epochs = pretrain(
         trainer,
-        validate=lambda model: item_head_ndcg(model, histories, targets_U),
+        validate=lambda model: item_head_ndcg(model, asked.histories, asked.targets_U),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
     generator.save(job.out)
     write_json(job.out / "training.json", {"epochs": epochs})
+
+
+def _likeness(features: Features) -> Any:
+    """Return the table of items alike by all that is known of them beside behaviour, or None."""
+    known = [block_NF for name, block_NF in features.blocks.items() if name != "behavioural"]
+    return likeness_table(np.concatenate(known, axis=1)) if known else None

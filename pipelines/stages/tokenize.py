@@ -1,26 +1,28 @@
-"""Stage tokenizer: fit MPQ and hold its quality against the recipe's bounds."""
+"""Stage tokenizer: fit the recipe's tokenizer and hold its quality against the recipe's bounds."""
 
 from pipelines.job import Job
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.features.assemble import Features
-from recsys.tokenizer.mpq import fit_tokenizer
-from recsys.tokenizer.quality import check, measure
+from recsys.tokenizer.kinds import fit_tokenizer
+from recsys.tokenizer.quality import Beside, check, measure
 
 
-def fit_mpq(job: Job) -> None:
-    """Fit the experts and codebooks, encode the catalogue, and end the run if a bound is broken."""
+def fit_codebooks(job: Job) -> None:
+    """Fit experts and codebooks, encode the catalogue, and end the run if a bound is broken."""
     vectors_NF = Features.load(job.run / "features").vectors_NF
-    seed = derive_seed(job.recipe.seed, "tokenizer")
-    tokenizer = fit_tokenizer(vectors_NF, job.recipe.tokenizer, seed=seed, device=str(pick_device(job.recipe.device)))
-    codes_NM = tokenizer.encode(vectors_NF)
+    config, seed = job.recipe.tokenizer, derive_seed(job.recipe.seed, "tokenizer")
+    tokenizer = fit_tokenizer(vectors_NF, config, seed=seed, device=str(pick_device(job.recipe.device)))
+    nearest_NM = tokenizer.encode(vectors_NF, resolve=False)
+    codes_NM = tokenizer.move_apart(vectors_NF, nearest_NM) if config.resolve_collisions else nearest_NM
     quality = measure(
         codes_NM,
         vectors_NF,
         tokenizer.reconstruct(vectors_NF, codes_NM),
-        job.recipe.tokenizer.codebook_size,
-        nearest_NM=tokenizer.encode(vectors_NF, resolve=False),
+        config.codebook_size,
+        nearest_NM=nearest_NM,
+        beside=Beside(experts_FC=tokenizer.directions_FC(), seed=seed),
     )
     check(quality, job.recipe.quality)
     tokenizer.save(job.out)

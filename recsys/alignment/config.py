@@ -21,8 +21,8 @@ class RewardWeights(Config):
 class AlignmentConfig(Config):
     """How the generator is post-trained with GRPO on the rewards."""
 
-    steps: int = Field(default=60, ge=1)
-    """Gradient steps; each samples new paths."""
+    steps: int = Field(default=60, ge=0)
+    """Gradient steps; each samples new paths. None leaves the pre-trained model as it is."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Histories a step rolls out."""
     group_size: int = Field(default=16, ge=2)

@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
 
 Split = Literal["validation", "test"]
@@ -29,6 +30,14 @@ class Questions:
     users_U: IntArray
     histories: Sequence[History]
     targets_U: IntArray
+
+    def sample(self, most: int, *, seed: int) -> "Questions":
+        """Return at most so many questions drawn at random: the first users of a log are not like the others."""
+        if len(self.targets_U) <= most:
+            return self
+        drawn = np.sort(rng_for(seed, "questions").permutation(len(self.targets_U))[:most])
+        histories = [self.histories[place] for place in drawn.tolist()]
+        return Questions(users_U=self.users_U[drawn], histories=histories, targets_U=self.targets_U[drawn])
 
 
 def training_log(log: EventLog) -> EventLog:

@@ -11,6 +11,7 @@ from recsys.core.arrays import IntArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.splits import Questions
+from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import coverage, ndcg_at, ranks_of_targets, recall_at
 
@@ -34,6 +35,7 @@ class Row:
     std: dict[str, float]
     ranks_U: IntArray = field(repr=False)
     train_seconds: float = 0.0
+    beyond: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as ``recsys evaluate --json`` writes it."""
@@ -42,6 +44,7 @@ class Row:
             "seen": self.seen,
             **self.metrics,
             "coverage": self.coverage,
+            **self.beyond,
             "std": self.std,
             "interval": self.interval,
             "train_seconds": self.train_seconds,
@@ -60,7 +63,7 @@ def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
     return figures
 
 
-def evaluate_recommender(
+def evaluate_recommender(  # noqa: PLR0913 (each says how to judge; none belongs to another)
     recommender: Recommender,
     questions: Questions,
     *,
@@ -68,6 +71,7 @@ def evaluate_recommender(
     keep_seen: bool,
     batch_size: int = 256,
     seed: int,
+    training: TrainingPart | None = None,
 ) -> Row:
     """Judge a recommender on all questions, ranking the whole catalogue.
 
@@ -78,6 +82,7 @@ def evaluate_recommender(
         keep_seen: whether items of the history stay in the ranking.
         batch_size: questions per call.
         seed: root of the bootstrap's randomness.
+        training: what was learned from, to judge popularity, diversity and items that are new; none leaves them out.
     """
     if not len(questions.targets_U):
         raise ValueError(
@@ -100,4 +105,16 @@ def evaluate_recommender(
         interval={name: [float(low_F[f]), float(high_F[f])] for f, name in enumerate(figures)},
         std=dict.fromkeys([*figures, "coverage"], 0.0),
         ranks_U=ranks_U,
+        beyond={} if training is None else _beyond(slates, questions, ranks_U, training),
     )
+
+
+def _beyond(slates: list[Slate], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> dict[str, float]:
+    """Return popularity, diversity, and recall where the answer is an item that training never saw."""
+    cold = cold_questions(questions.targets_U, training)
+    return {
+        "popularity": popularity(slates, training, k=DEEPEST),
+        "diversity": diversity(slates, training, k=DEEPEST),
+        "cold_users": float(len(cold)),
+        f"cold_recall@{DEEPEST}": float(recall_at(ranks_U[cold], DEEPEST).mean()) if len(cold) else 0.0,
+    }

@@ -4,6 +4,7 @@ Axes: N item, F feature.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import faiss
@@ -15,6 +16,7 @@ from recsys.core.arrays import FloatArray, IntArray
 from recsys.data.schema import CATEGORIES
 
 OTHER = "other"
+_JOINT = " > "
 _MAX_CLUSTERS = 32
 
 
@@ -31,10 +33,9 @@ def item_categories(
         vectors_NF: (items, features).
         returns: (items,) int64 and the names.
     """
-    column = next((name for name in (CATEGORIES, "genres") if name in items.column_names), None)
-    if column is None:
+    lists = _prefix_lists(items)
+    if lists is None:
         return _clusters(vectors_NF, min_items, seed)
-    lists = [_prefixes(value) for value in items[column].to_pylist()]
     counts = Counter(prefix for prefixes in lists for prefix in prefixes)
     least = max(1.0, min(min_items, len(lists) / 10))
     deepest = [next((p for p in reversed(prefixes) if counts[p] >= least), None) for prefixes in lists]
@@ -43,7 +44,30 @@ def item_categories(
         return _clusters(vectors_NF, min_items, seed)
     number = {prefix: index for index, prefix in enumerate(found)}
     category_N = np.array([len(found) if prefix is None else number[prefix] for prefix in deepest], np.int64)
-    return category_N, [" > ".join(prefix) for prefix in found] + [OTHER]
+    return category_N, [_JOINT.join(prefix) for prefix in found] + [OTHER]
+
+
+def named_categories(items: pa.Table, names: Sequence[str]) -> IntArray:
+    """Return the number of each item's longest prefix that has a name, -1 where none has.
+
+    Args:
+        items: later items than those the names were found on.
+        names: what :func:`item_categories` returned; "other" and clusters name no prefix.
+
+    Shape:
+        returns: (items,) int64.
+    """
+    number = {name: index for index, name in enumerate(names)}
+    if names and names[-1] == OTHER:
+        del number[OTHER]
+    lists = _prefix_lists(items) or [[]] * items.num_rows
+    joined = [[_JOINT.join(prefix) for prefix in reversed(prefixes)] for prefixes in lists]
+    return np.array([next((number[p] for p in prefixes if p in number), -1) for prefixes in joined], np.int64)
+
+
+def _prefix_lists(items: pa.Table) -> list[list[tuple[str, ...]]] | None:
+    column = next((name for name in (CATEGORIES, "genres") if name in items.column_names), None)
+    return None if column is None else [_prefixes(value) for value in items[column].to_pylist()]
 
 
 def _prefixes(value: Any) -> list[tuple[str, ...]]:

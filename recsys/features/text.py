@@ -1,21 +1,23 @@
 """Owns the text of items and its embedding: TF-IDF with truncated SVD, or a sentence-transformers model.
 
-Axes: N item, F feature.
+Axes: N item, T term (or dimension of a sentence embedding), F feature.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
+from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.errors import ConfigError
 from recsys.data.schema import BRAND, CATEGORIES, TEXT, TITLE
-from recsys.features.reduction import l2_rows, truncated_svd
+from recsys.features.reduction import fit_projection, l2_rows
 
 YEAR = "year"
 _MAX_TERMS = 100_000
@@ -57,35 +59,92 @@ def _as_text(value: Any) -> str:
     return " ".join(str(part) for part in value if part) if isinstance(value, list) else str(value)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextEncoder:
+    """A fitted text embedding that gives new texts vectors in the space of those it was fitted on.
+
+    Shape:
+        idf_T: (terms,), empty for a sentence embedder.
+        axes_TF: (terms, width), or (0, 0) where sentence embeddings are only padded.
+    """
+
+    config: TextConfig
+    terms: tuple[str, ...]
+    idf_T: FloatArray
+    axes_TF: FloatArray
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], config: TextConfig, seed: int) -> "tuple[TextEncoder, FloatArray]":
+        """Return the encoder and the unit vectors of the texts it was fitted on, shape (items, width)."""
+        if config.embedder != "tfidf":
+            return cls._fit_sentences(texts, config, seed)
+        fitted = _tfidf(texts, min_df=2) or _tfidf(texts, min_df=1)
+        if fitted is None:
+            nothing = cls(config=config, terms=(), idf_T=np.zeros(0, np.float32), axes_TF=_no_axes())
+            return nothing, np.zeros((len(texts), config.width), np.float32)
+        vectorizer, matrix_NT = fitted
+        scores_NF, axes_TF = fit_projection(matrix_NT, config.width, seed)
+        # Rounding leaves such a row a hair off zero, and scaling it to length one would make words of the noise.
+        scores_NF[np.diff(matrix_NT.indptr) == 0] = 0
+        terms = tuple(str(term) for term in vectorizer.get_feature_names_out())
+        encoder = cls(config=config, terms=terms, idf_T=vectorizer.idf_.astype(np.float32), axes_TF=axes_TF)
+        return encoder, l2_rows(scores_NF)
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit vectors, shape (items, width); a text without any known term gets zeros."""
+        nothing_known = self.config.embedder == "tfidf" and not self.terms
+        if not texts or nothing_known:
+            return np.zeros((len(texts), self.config.width), np.float32)
+        if self.config.embedder != "tfidf":
+            return self._reduced(_sentence_vectors(texts, self.config))
+        vectorizer = _vectorizer(vocabulary={term: number for number, term in enumerate(self.terms)})
+        vectorizer.idf_ = self.idf_T
+        return l2_rows(vectorizer.transform(texts) @ self.axes_TF)
+
+    @classmethod
+    def _fit_sentences(cls, texts: Sequence[str], config: TextConfig, seed: int) -> "tuple[TextEncoder, FloatArray]":
+        vectors_NT = _sentence_vectors(texts, config)
+        axes_TF = _no_axes()
+        if vectors_NT.shape[1] > config.width:
+            scores_NF, axes_TF = fit_projection(csr_array(vectors_NT), config.width, seed)
+            scores_NF[~vectors_NT.any(axis=1)] = 0
+        encoder = cls(config=config, terms=(), idf_T=np.zeros(0, np.float32), axes_TF=axes_TF)
+        return encoder, l2_rows(scores_NF) if axes_TF.size else encoder._reduced(vectors_NT)
+
+    def _reduced(self, vectors_NT: FloatArray) -> FloatArray:
+        if self.axes_TF.size:
+            return l2_rows(vectors_NT @ self.axes_TF)
+        return l2_rows(np.pad(vectors_NT, ((0, 0), (0, self.config.width - vectors_NT.shape[1]))))
+
+
 def embed_text(texts: Sequence[str], config: TextConfig, seed: int) -> FloatArray:
     """Return unit text vectors, shape (items, width); empty texts get zeros, missing dimensions are zero."""
-    if config.embedder != "tfidf":
-        return _embed_sentences(texts, config, seed)
-    matrix_NT = _tfidf(texts, min_df=2)
-    if matrix_NT is None:
-        matrix_NT = _tfidf(texts, min_df=1)
-    if matrix_NT is None:
-        return np.zeros((len(texts), config.width), np.float32)
-    left_NF, values_F = truncated_svd(matrix_NT, config.width, seed)
-    return l2_rows(left_NF * values_F)
+    return TextEncoder.fit(texts, config, seed)[1]
 
 
-def _tfidf(texts: Sequence[str], *, min_df: int) -> Any:
-    """Return the (items, terms) matrix, or None where no term is frequent enough."""
+def _no_axes() -> FloatArray:
+    return np.zeros((0, 0), np.float32)
+
+
+def _vectorizer(**settings: Any) -> TfidfVectorizer:
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), dtype=np.float32, **settings)
+
+
+def _tfidf(texts: Sequence[str], *, min_df: int) -> tuple[TfidfVectorizer, Any] | None:
+    """Return the fitted vectorizer and the (items, terms) matrix, or None where no term is frequent enough."""
     if len(texts) < min_df:
         return None
-    vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), min_df=min_df, max_features=_MAX_TERMS, dtype=np.float32
-    )
+    vectorizer = _vectorizer(min_df=min_df, max_features=_MAX_TERMS)
     try:
-        return vectorizer.fit_transform(texts)
+        return vectorizer, vectorizer.fit_transform(texts)
     except ValueError as error:
         if "empty vocabulary" in str(error) or "no terms remain" in str(error):
             return None
         raise
 
 
-def _embed_sentences(texts: Sequence[str], config: TextConfig, seed: int) -> FloatArray:
+def _sentence_vectors(texts: Sequence[str], config: TextConfig) -> FloatArray:
+    """Return the embedder's own vectors, zeros for empty texts, shape (items, its width)."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -93,11 +152,6 @@ def _embed_sentences(texts: Sequence[str], config: TextConfig, seed: int) -> Flo
             f"features.text.embedder must be 'tfidf' unless sentence-transformers is installed, "
             f"got {config.embedder!r}; pip install recsys[text]"
         ) from error
-    from scipy.sparse import csr_matrix
-
-    vectors_NF = np.asarray(SentenceTransformer(config.embedder).encode(list(texts)), np.float32)
-    vectors_NF[[not text.strip() for text in texts]] = 0
-    if vectors_NF.shape[1] > config.width:
-        left_NF, values_F = truncated_svd(csr_matrix(vectors_NF), config.width, seed)
-        return l2_rows(left_NF * values_F)
-    return l2_rows(np.pad(vectors_NF, ((0, 0), (0, config.width - vectors_NF.shape[1]))))
+    vectors_NT: FloatArray = np.asarray(SentenceTransformer(config.embedder).encode(list(texts)), np.float32)
+    vectors_NT[[not text.strip() for text in texts]] = 0
+    return vectors_NT

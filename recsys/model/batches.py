@@ -14,11 +14,15 @@ from recsys.data.events import EventLog
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding."""
+    """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding.
+
+    ``fold`` says which part of the users a batch comes from, where training deals them out.
+    """
 
     items_BT: IntArray
     timestamps_BT: IntArray
     lengths_B: IntArray
+    fold: int = 0
 
 
 def _windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

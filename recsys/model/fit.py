@@ -5,13 +5,14 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,13 +24,14 @@ from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.generator import Generator
-from recsys.model.objectives import category_loss, item_loss, token_loss
+from recsys.model.memory import Fold, Memory, cross_fit
+from recsys.model.objectives import Asked, category_loss, item_loss, token_loss
 
 
 class FitConfig(Config):
     """How the generator is pre-trained."""
 
-    epochs: int = 14
+    epochs: int = 6
     """Passes over the training part."""
     learning_rate: float = 1.5e-3
     """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
@@ -45,6 +47,8 @@ class FitConfig(Config):
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
     """Share of positions that the token decoder is trained on in each batch."""
+    memory_folds: int = Field(default=8, ge=2)
+    """Into how many parts users are dealt; each learns with the memory of the others, never with its own pairs."""
     depths: tuple[float, ...] = (0.45, 0.35, 0.2)
     """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""
 
@@ -97,6 +101,12 @@ class Pretrainer:
         codes_NM = generator.codes_NM.cpu().numpy()
         self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
         self.codes_NM = codes_NM
+        folds_rng = rng_for(seed, "folds")
+        self.folds = (
+            cross_fit(log, config.memory_folds, folds_rng, generator.memory().likeness)
+            if generator.config.memory_pairs
+            else [Fold(log=log, memory=Memory(tables=()))]
+        )
         self.optimizer = torch.optim.AdamW(
             generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -108,16 +118,20 @@ class Pretrainer:
             lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
         )
 
-    def _batches(self, epoch: int) -> Any:
-        length = self.generator.shape.max_history
-        rng = rng_for(self.seed, "epoch", epoch)
-        return epoch_batches(
-            self.log,
-            max_length=length,
-            positions=self.config.batch_positions,
-            rng=rng,
-            shuffle_ties=self.config.shuffle_ties,
-        )
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, those of all folds in random order."""
+        found = []
+        for place, fold in enumerate(self.folds):
+            drawn = epoch_batches(
+                fold.log,
+                max_length=self.generator.shape.max_history,
+                positions=self.config.batch_positions,
+                rng=rng_for(self.seed, "epoch", epoch, place),
+                shuffle_ties=self.config.shuffle_ties,
+            )
+            found += [replace(batch, fold=place) for batch in drawn]
+        for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
+            yield found[place]
 
     def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the three losses of a batch of windows."""
@@ -132,7 +146,10 @@ class Pretrainer:
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
         seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
         unit_ND = functional.normalize(vectors_ND, dim=-1)
-        losses = {"item": item_loss(generator.scaled(state_RD), unit_ND, target_R, seen_RT)}
+        prefixes = [batch.items_BT[row, :time] for row, time in zip(*np.nonzero(real_BT), strict=True)]
+        evidence = self.folds[batch.fold].memory.evidence(prefixes)
+        asked = Asked(targets_R=target_R, seen_RT=seen_RT, evidence=evidence)
+        losses = {"item": item_loss(generator.scaled(state_RD), unit_ND, generator.memory_weight_K, asked)}
         return losses | self._path_losses(state_RD, target_R, rng)
 
     def _path_losses(self, state_RD: Tensor, target_R: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -225,10 +242,13 @@ def item_head_ndcg(generator: Generator, histories: Any, targets_U: IntArray, *,
     """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
     gains: list[FloatArray] = []
     with torch.inference_mode():
-        unit_ND = functional.normalize(generator.item_vectors(), dim=-1)
+        vectors_ND, memory = generator.item_vectors(), generator.memory()
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
         for start in range(0, len(histories), batch_size):
             batch = histories[start : start + batch_size]
-            scores = (generator.scaled(generator.encode(batch)) @ unit_ND.T).cpu().numpy()
+            logits_BN = generator.scaled(generator.encode(batch, vectors_ND=vectors_ND)) @ unit_ND.T
+            logits_BN += generator.memory_logits([history.items for history in batch], memory)
+            scores = logits_BN.cpu().numpy()
             targets_B = targets_U[start : start + batch_size]
             wanted_B = scores[np.arange(len(batch)), targets_B]
             for row, history in enumerate(batch):

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
@@ -17,7 +19,11 @@ from transformers.utils.logging import disable_progress_bar
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.core.config import Config
+from recsys.core.errors import ArtifactError
 from recsys.model.blocks import CausalEncoder
+from recsys.model.memory import Memory
+
+_FAR_FUTURE = torch.iinfo(torch.int64).max
 
 
 class ModelConfig(Config):
@@ -39,6 +45,12 @@ class ModelConfig(Config):
     """Dropout on the concatenated code embeddings of an item."""
     max_history: int = 50
     """How many of the latest events the encoder sees."""
+    calendar: int = Field(default=64, ge=1)
+    """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
+    behavioural_start: bool = False
+    """Whether id vectors start at behavioural vectors: a head start on dense logs, overfitting on sparse ones."""
+    memory: bool = True
+    """Whether the item head adds the evidence of the item-to-item memory."""
 
 
 class GeneratorConfig(PretrainedConfig):
@@ -54,6 +66,7 @@ class GeneratorConfig(PretrainedConfig):
         codebook_size: int = 2,
         num_categories: int = 1,
         shape: dict[str, Any] | None = None,
+        memory_pairs: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         self.num_items = num_items
@@ -61,6 +74,7 @@ class GeneratorConfig(PretrainedConfig):
         self.codebook_size = codebook_size
         self.num_categories = num_categories
         self.shape = ModelConfig(**(shape or {})).model_dump()
+        self.memory_pairs = list(memory_pairs)
         super().__init__(**kwargs)
 
 
@@ -109,15 +123,35 @@ class Generator(PreTrainedModel):
         self.start = nn.Parameter(torch.zeros(shape.width))
         self.input_dropout = nn.Dropout(shape.dropout / 2)
         self.encoder = CausalEncoder(shape.width, shape.heads, shape.layers, shape.dropout, shape.max_history + 1)
+        self.calendar_in = nn.Embedding(shape.calendar + 1, shape.width)
+        self.calendar_out = nn.Embedding(shape.calendar + 1, shape.width)
+        self.register_buffer("calendar_edges", torch.full((shape.calendar - 1,), _FAR_FUTURE))
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+        self.memory_weight_K = nn.Parameter(torch.full((len(config.memory_pairs),), 0.3))
+        for kernel, pairs in enumerate(config.memory_pairs):
+            self.register_buffer(f"memory_starts_{kernel}", torch.zeros(config.num_items + 1, dtype=torch.int64))
+            self.register_buffer(f"memory_items_{kernel}", torch.zeros(pairs, dtype=torch.int64))
+            self.register_buffer(f"memory_values_{kernel}", torch.zeros(pairs))
         self.decoder = TokenDecoder(config)
         self.post_init()
+        nn.init.zeros_(self.calendar_in.weight)
+        nn.init.zeros_(self.calendar_out.weight)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | None = None) -> "Generator":
-        """Load a saved generator for use, without a progress bar for its few megabytes."""
+        """Load a saved generator for use, without a progress bar for its few megabytes.
+
+        Raises:
+            ArtifactError: the folder was written by a version whose generator had other parts.
+        """
         disable_progress_bar()
-        generator: Generator = cls.from_pretrained(folder)
+        generator: Generator
+        generator, found = cls.from_pretrained(folder, output_loading_info=True)
+        if lacking := sorted(found["missing_keys"]):
+            raise ArtifactError(
+                f"{folder} must hold all weights of this version's generator, but lacks {', '.join(lacking[:3])}; "
+                f"train the run again"
+            )
         return generator.to(device or torch.device("cpu")).eval()
 
     def save(self, folder: Path) -> None:
@@ -135,6 +169,28 @@ class Generator(PreTrainedModel):
         shared = min(vectors_NV.shape[1], self.shape.width)
         self.item_embedding.weight.zero_()
         self.item_embedding.weight[:, :shared] = functional.normalize(vectors_NV[:, :shared], dim=-1)
+
+    @torch.no_grad()
+    def remember(self, memory: Memory) -> None:
+        """Put a memory into the item head; its tables must have as many pairs as the config's ``memory_pairs``."""
+        for kernel, table_NN in enumerate(memory.tables):
+            for part, values in (("starts", table_NN.indptr), ("items", table_NN.indices), ("values", table_NN.data)):
+                getattr(self, f"memory_{part}_{kernel}").copy_(torch.from_numpy(values))
+
+    def memory(self) -> Memory:
+        """Return the item head's memory, without tables where the model has none."""
+        shape = (self.config.num_items, self.config.num_items)
+        parts = [
+            [getattr(self, f"memory_{part}_{kernel}").cpu().numpy() for part in ("values", "items", "starts")]
+            for kernel in range(len(self.config.memory_pairs))
+        ]
+        return Memory(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
+
+    @torch.no_grad()
+    def set_calendar(self, timestamps_E: IntArray) -> None:
+        """Cut time into spans that hold equal numbers of training events."""
+        edges = np.quantile(timestamps_E, np.linspace(0, 1, self.shape.calendar + 1)[1:-1], method="lower")
+        self.calendar_edges.copy_(torch.from_numpy(edges))
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -159,12 +215,14 @@ class Generator(PreTrainedModel):
             timestamps_BT: (batch, time) seconds.
             result: (batch, time + 1, width); entry t has seen the first t items.
         """
-        x_BTD = functional.embedding(items_BT, vectors_ND)
+        spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
+        x_BTD = functional.embedding(items_BT, vectors_ND) + self.calendar_in(spans_BT)
         start_B1D = self.start.expand(len(items_BT), 1, -1)
         first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
         x_BTD = self.input_dropout(torch.cat([start_B1D, x_BTD], dim=1))
         states_BTD: Tensor = self.encoder(x_BTD, torch.cat([first_B1, timestamps_BT], dim=1))
-        return states_BTD
+        before_B1 = torch.full_like(first_B1, self.shape.calendar)
+        return states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
 
     def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> Tensor:
         """Return the state after each whole history (its latest ``max_history`` events), shape (batch, width).
@@ -194,14 +252,29 @@ class Generator(PreTrainedModel):
         """Return the state whose inner products with unit item vectors are item logits (cosine over temperature)."""
         return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
 
-    def item_log_probs(self, state_BD: Tensor) -> Tensor:
-        """Return the item head's log-probabilities over the catalogue, shape (batch, items)."""
+    def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:
+        """Return the item head's log-probabilities over the catalogue, shape (batch, items).
+
+        ``histories`` are the items that the memory is asked about; ``memory`` is the model's where the caller holds
+        it already.
+        """
         unit_ND = functional.normalize(self.item_vectors(), dim=-1)
-        return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T, dim=-1)
+        logits_BN = self.scaled(state_BD) @ unit_ND.T
+        return functional.log_softmax(logits_BN + self.memory_logits(histories, memory), dim=-1)
+
+    def memory_logits(self, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:
+        """Return what the memory adds to the item logits, shape (batch, items)."""
+        logits_BN = torch.zeros(len(histories), self.config.num_items, device=self.device)
+        evidence = (memory or self.memory()).evidence(histories)
+        for weight, part_BN in zip(self.memory_weight_K, evidence, strict=True):
+            logits_BN += weight * torch.from_numpy(part_BN.toarray()).to(self.device)
+        return logits_BN
 
     def forward(self, items_BT: Tensor, timestamps_BT: Tensor) -> Tensor:
         """Return item log-probabilities after each prefix, shape (batch, time + 1, items)."""
-        return self.item_log_probs(self.encode_prefixes(items_BT, timestamps_BT, self.item_vectors()))
+        states_BTD = self.encode_prefixes(items_BT, timestamps_BT, self.item_vectors())
+        prefixes = [row[:time] for row in items_BT.cpu().numpy() for time in range(items_BT.shape[1] + 1)]
+        return self.item_log_probs(states_BTD.flatten(0, 1), prefixes).unflatten(0, states_BTD.shape[:2])
 
 
 def pad_histories(histories: Sequence[History], max_history: int) -> tuple[IntArray, IntArray, IntArray]:

@@ -3,8 +3,11 @@
 Axes: R row (a training position), T time, M codebook, K code, N item, Q category, D width.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,32 +20,60 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:
+    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, weight_K: Tensor, asked: "Asked") -> Tensor:
         dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
         items = items_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
-        grad_items = torch.zeros_like(items_ND)
+        grad_items, grad_weight = torch.zeros_like(items_ND), torch.zeros_like(weight_K)
         total = queries_RD.new_zeros(())
         for start in range(0, len(queries_RD), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            queries, targets = queries_RD[rows].to(dtype), targets_R[rows, None]
+            queries, targets = queries_RD[rows].to(dtype), asked.targets_R[rows, None]
             logits = (queries @ items.T).float()
+            told = [_entries(part[rows], logits.device) for part in asked.evidence]
+            for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
+                logits.view(-1).index_add_(0, place_X, value_X, alpha=weight)
             wanted = logits.gather(1, targets)
-            logits.scatter_(1, seen_RT[rows], float("-inf")).scatter_(1, targets, wanted)
+            logits.scatter_(1, asked.seen_RT[rows], float("-inf")).scatter_(1, targets, wanted)
             normaliser = logits.logsumexp(1, keepdim=True)
             total += (normaliser - wanted).sum()
             error = logits.sub_(normaliser).exp_()
             error.scatter_add_(1, targets, torch.full_like(wanted, -1.0))
+            for kernel, (place_X, value_X) in enumerate(told):
+                grad_weight[kernel] += error.view(-1)[place_X] @ value_X
             error = error.to(dtype)
             grad_queries[rows] = (error @ items).float()
             grad_items += (error.T @ queries).float()
-        ctx.save_for_backward(grad_queries / len(queries_RD), grad_items / len(queries_RD))
-        return total / len(queries_RD)
+        count = len(queries_RD)
+        ctx.save_for_backward(grad_queries / count, grad_items / count, grad_weight / count)
+        return total / count
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_queries, grad_items = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_items, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        grad_queries, grad_items, grad_weight = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_items, grads[0] * grad_weight, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the item softmax is asked about a batch of rows.
+
+    Shape:
+        targets_R: (rows,) catalogue indices.
+        seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
+        evidence: for each kernel of the memory sparse (rows, items) evidence; empty without a memory.
+    """
+
+    targets_R: Tensor
+    seen_RT: Tensor
+    evidence: Sequence[Any] = ()
+
+
+def _entries(part_RN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the places of a sparse matrix's entries in the flattened dense one, and their values."""
+    rows_X = np.repeat(np.arange(part_RN.shape[0]), np.diff(part_RN.indptr))
+    place_X = rows_X * part_RN.shape[1] + part_RN.indices
+    return torch.from_numpy(place_X).to(device), torch.from_numpy(part_RN.data).to(device)
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
@@ -50,17 +81,16 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
-def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, targets_R: Tensor, seen_RT: Tensor) -> Tensor:
+def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
     """Return the mean cross-entropy over the catalogue, with what the user already has taken out of the softmax.
 
     Products run in bfloat16 where the processor has it (the softmax itself stays in float32).
 
     Shape:
         queries_RD: (rows, width), inner products with items are logits.
-        targets_R: (rows,) catalogue indices.
-        seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
+        weight_K: (kernels,) how much each kernel's evidence adds to the logits.
     """
-    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, targets_R, seen_RT)  # type: ignore[no-untyped-call]
+    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, weight_K, asked)  # type: ignore[no-untyped-call]
 
 
 def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor, free_RM: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Axes: B batch, N item.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,12 @@ class ReasoningRecommender:
         self.trace = trace
         self.scorer = GeneratorScorer(generator)
         self.index = ValidityIndex(catalogue.codes_NM, catalogue.layout.codebook_size)
+
+    def variant(self, name: str, config: DecoderConfig) -> "ReasoningRecommender":
+        """Return the same model and catalogue decoded in another way, under another name."""
+        other = copy.copy(self)
+        other.name, other.config = name, config
+        return other
 
     def recommend(
         self,

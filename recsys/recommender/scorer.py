@@ -18,9 +18,10 @@ from recsys.model.generator import Generator
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the scorer keeps between steps: one encoded state per history."""
+    """What the scorer keeps between steps: one encoded state per history, and the histories' items."""
 
     state_BD: Tensor
+    items: tuple[IntArray, ...]
 
 
 class GeneratorScorer:
@@ -31,11 +32,13 @@ class GeneratorScorer:
         with torch.inference_mode():
             self.vectors_ND = generator.item_vectors()
             self.unit_ND = functional.normalize(self.vectors_ND, dim=-1)
+        self.memory = generator.memory()
 
     def encode(self, histories: Sequence[History]) -> Context:
         """Encode histories, one row each."""
         with torch.inference_mode():
-            return Context(state_BD=self.generator.encode(histories, vectors_ND=self.vectors_ND))
+            state_BD = self.generator.encode(histories, vectors_ND=self.vectors_ND)
+            return Context(state_BD=state_BD, items=tuple(history.items for history in histories))
 
     def score_steps(self, context: Context, row_P: IntArray, codes_PM: IntArray) -> StepScores:
         """Score the next step of partial paths."""
@@ -51,5 +54,6 @@ class GeneratorScorer:
     def score_items(self, context: Context) -> FloatArray:
         """Return the item head's log-probabilities, shape (batch, items)."""
         with torch.inference_mode():
-            logits = self.generator.scaled(context.state_BD) @ self.unit_ND.T
-            return functional.log_softmax(logits, dim=-1).cpu().numpy().astype(np.float32)
+            logits_BN = self.generator.scaled(context.state_BD) @ self.unit_ND.T
+            logits_BN += self.generator.memory_logits(context.items, self.memory)
+            return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)

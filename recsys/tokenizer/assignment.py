@@ -1,20 +1,23 @@
 """Owns who gets which codes: items with all codes equal are moved apart at the least price.
 
-Axes: N item, R colliding item, M codebook, K code.
+Axes: N item, R colliding item, M codebook, K code, L change of one code (M x K, flat).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
 
-_CHUNK = 512
 _PAIR_CANDIDATES = 64
+_VALUES_AT_ONCE = 2**23
+_MASK = (1 << 64) - 1
 
 Distances = Callable[[IntArray], FloatArray]
+HashArray = NDArray[np.uint64]
+Change = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,105 +38,184 @@ class Resolution:
 
 
 def resolve_collisions(
-    distances: FloatArray | Distances, codes_NM: IntArray, taken: IntArray | None = None
+    distances: FloatArray | Distances,
+    codes_NM: IntArray,
+    taken: IntArray | None = None,
+    *,
+    codebook_size: int | None = None,
 ) -> Resolution:
     """Give items that share all codes a path of their own, deterministically.
 
     In a group the item nearest to its codewords keeps them; every other one takes the cheapest free path that
     differs in one code, else in two. Paths in ``taken`` (and every path some item holds) are never given away.
 
+    Paths are known by a 64-bit hash. Two paths of one hash (odds 3e-8 among a million items) cost an item a free path
+    that it passes over; they never make two items share one.
+
     Args:
         distances: (items, codebooks, codes), or a function from row numbers to those rows,
             asked for colliding rows only.
         codes_NM: the nearest codes.
         taken: paths of other items.
+        codebook_size: codes in a codebook, needed where ``distances`` is a function, to ask in pieces that fit memory.
     """
-    ask: Distances = distances if callable(distances) else distances.__getitem__
-    result_NM = codes_NM.astype(np.int64, copy=True)
-    powers_M, taken_keys = _powers(codes_NM, taken), set()
-    if taken is not None:
-        taken_keys = set(taken.astype(object) @ powers_M)
-    keys_N = codes_NM.astype(object) @ powers_M
-    occupied = taken_keys | set(keys_N)
-    prices: list[float] = []
-    left = 0
-    for rows_R, group_distances_RMK in _groups(codes_NM, keys_N, taken_keys, ask):
-        own_RM = np.take_along_axis(group_distances_RMK, codes_NM[rows_R][:, :, None], axis=2)[:, :, 0]
-        order_R = np.argsort(own_RM.sum(axis=1), kind="stable")
-        keeper_stays = keys_N[rows_R[0]] not in taken_keys
-        for place in order_R[1 if keeper_stays else 0 :]:
-            row = int(rows_R[place])
-            rises_MK = group_distances_RMK[place] - own_RM[place][:, None]
-            change = _cheapest(rises_MK, codes_NM[row], keys_N[row], powers_M, occupied)
-            if change is None:
-                left += 1
-                continue
-            for book, code in change:
-                result_NM[row, book] = code
-            occupied.add(result_NM[row].astype(object) @ powers_M)
-            prices.append(sum(float(rises_MK[book, code]) for book, code in change))
-    return Resolution(codes_NM=result_NM, moved=len(prices), price=float(np.mean(prices or [0.0])), left=left)
-
-
-def _powers(codes_NM: IntArray, taken: IntArray | None) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
-    """Return the weights that make a path one exact (unbounded) integer, larger than any code that can come."""
-    base = 1 << 32
     if taken is not None and taken.shape[1] != codes_NM.shape[1]:
         raise ValueError(
             f"taken paths must have {codes_NM.shape[1]} codes, got {taken.shape[1]}; use one tokenizer's codes"
         )
-    return np.array([base**book for book in range(codes_NM.shape[1])], dtype=object)
+    ask: Distances = distances if callable(distances) else distances.__getitem__
+    codes_NM = codes_NM.astype(np.int64, copy=False)
+    hash_N = _hashes(codes_NM)
+    taken_hashes = set() if taken is None else set(_hashes(taken.astype(np.int64)).tolist())
+    occupied = taken_hashes | set(hash_N.tolist())
+    result_NM, prices, left = codes_NM.copy(), [], 0
+    limit = max(1, _VALUES_AT_ONCE // (codes_NM.shape[1] * (codebook_size or 256)))
+    for rows_R, rises in _visits(_groups(codes_NM, hash_N, taken_hashes), codes_NM, ask, limit):
+        group = _Group(codes_NM[rows_R[0]], int(hash_N[rows_R[0]]), occupied)
+        stays = int(hash_N[rows_R[0]]) not in taken_hashes
+        for place, (row, rise_MK) in enumerate(rises):
+            if place == 0 and stays:
+                continue
+            change = group.take_cheapest(rise_MK)
+            left += not change
+            for flat in change:
+                result_NM[row, flat // rise_MK.shape[1]] = flat % rise_MK.shape[1]
+            if change:
+                prices.append(sum(float(rise_MK.flat[flat]) for flat in change))
+    return Resolution(codes_NM=result_NM, moved=len(prices), price=float(np.mean(prices or [0.0])), left=left)
 
 
-def _groups(
-    codes_NM: IntArray, keys_N: IntArray, taken_keys: set[int], ask: Distances
-) -> Iterator[tuple[IntArray, FloatArray]]:
-    """Yield the rows of each colliding group and their distances, groups in the order of their first item."""
-    members: dict[int, list[int]] = {}
-    _, inverse_N, counts_X = np.unique(codes_NM, axis=0, return_inverse=True, return_counts=True)
-    shared_N = counts_X[inverse_N.reshape(-1)] > 1
-    for row in range(len(codes_NM)) if taken_keys else np.flatnonzero(shared_N):
-        if shared_N[row] or keys_N[row] in taken_keys:
-            members.setdefault(keys_N[row], []).append(int(row))
-    batch: list[list[int]] = []
-    for group in members.values():
-        batch.append(group)
-        if sum(map(len, batch)) >= _CHUNK:
-            yield from _asked(batch, ask)
-            batch = []
-    yield from _asked(batch, ask)
+def _mix(values_X: HashArray) -> HashArray:
+    """Return well-spread 64-bit numbers, one for each value (the finaliser of SplitMix64)."""
+    mixed_X = values_X + np.uint64(0x9E3779B97F4A7C15)
+    mixed_X = (mixed_X ^ (mixed_X >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed_X = (mixed_X ^ (mixed_X >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed_X ^ (mixed_X >> np.uint64(31))
 
 
-def _asked(batch: list[list[int]], ask: Distances) -> Iterator[tuple[IntArray, FloatArray]]:
+def _marks(codes_X: IntArray, book: int) -> HashArray:
+    """Return the share of a path's hash that comes from its code in one codebook."""
+    return _mix(codes_X.astype(np.uint64) + np.array([book << 40], np.uint64))
+
+
+def _hashes(codes_NM: IntArray) -> HashArray:
+    """Return the hash of every path, the sum of its codes' marks, so that one changed code changes one summand."""
+    hash_N = np.zeros(len(codes_NM), np.uint64)
+    for book in range(codes_NM.shape[1]):
+        hash_N += _marks(codes_NM[:, book], book)
+    return hash_N
+
+
+def _groups(codes_NM: IntArray, hash_N: HashArray, taken_hashes: set[int]) -> Iterator[IntArray]:
+    """Yield the rows of each group to be moved apart, groups in the order of their first item."""
+    _, inverse_N, counts_X = np.unique(hash_N, return_inverse=True, return_counts=True)
+    crowded_N = counts_X[inverse_N] > 1
+    if taken_hashes:
+        crowded_N |= np.isin(hash_N, np.fromiter(taken_hashes, np.uint64, len(taken_hashes)))
+    members: dict[bytes, list[int]] = {}
+    for row in np.flatnonzero(crowded_N):
+        members.setdefault(codes_NM[row].tobytes(), []).append(int(row))
+    for rows in members.values():
+        if len(rows) > 1 or int(hash_N[rows[0]]) in taken_hashes:
+            yield np.array(rows, np.int64)
+
+
+def _visits(
+    groups: Iterator[IntArray], codes_NM: IntArray, ask: Distances, limit: int
+) -> Iterator[tuple[IntArray, Iterator[tuple[int, FloatArray]]]]:
+    """Yield each group's rows, and its items with their rises, nearest first; many small groups are asked together."""
+    batch: list[IntArray] = []
+    held = 0
+    for rows_R in groups:
+        if held + len(rows_R) > limit:
+            yield from _small(batch, codes_NM, ask)
+            batch, held = [], 0
+        if len(rows_R) > limit:
+            yield rows_R, _large(rows_R, codes_NM, ask, limit)
+        else:
+            batch.append(rows_R)
+            held += len(rows_R)
+    yield from _small(batch, codes_NM, ask)
+
+
+def _small(
+    batch: list[IntArray], codes_NM: IntArray, ask: Distances
+) -> Iterator[tuple[IntArray, Iterator[tuple[int, FloatArray]]]]:
     if not batch:
         return
-    distances_RMK = ask(np.array([row for group in batch for row in group], np.int64))
+    distances_RMK = ask(np.concatenate(batch))
     stop = 0
-    for group in batch:
-        start, stop = stop, stop + len(group)
-        yield np.array(group, np.int64), distances_RMK[start:stop]
+    for rows_R in batch:
+        start, stop = stop, stop + len(rows_R)
+        own_RM = _own(distances_RMK[start:stop], codes_NM[rows_R])
+        order_R = np.argsort(own_RM.sum(axis=1), kind="stable")
+        pairs = [(int(rows_R[i]), distances_RMK[start + i] - own_RM[i][:, None]) for i in order_R]
+        yield rows_R, iter(pairs)
 
 
-def _cheapest(
-    rises_MK: FloatArray,
-    codes_M: IntArray,
-    key: int,
-    powers_M: "np.ndarray[tuple[int], np.dtype[np.object_]]",
-    occupied: set[int],
-) -> tuple[tuple[int, int], ...] | None:
-    """Return the cheapest one or two (codebook, code) changes that lead to a free path, or None."""
-    num_codes = rises_MK.shape[1]
-    singles: list[tuple[int, int]] = []
-    for flat in np.argsort(rises_MK, axis=None, kind="stable"):
-        book, code = divmod(int(flat), num_codes)
-        if code == codes_M[book]:
-            continue
-        if key + (code - int(codes_M[book])) * powers_M[book] not in occupied:
-            return ((book, code),)
-        singles.append((book, code))
-    pairs = [pair for pair in combinations(singles[:_PAIR_CANDIDATES], 2) if pair[0][0] != pair[1][0]]
-    for pair in sorted(pairs, key=lambda pair: float(rises_MK[pair[0]] + rises_MK[pair[1]])):
-        moved = key + sum((code - int(codes_M[book])) * powers_M[book] for book, code in pair)
-        if moved not in occupied:
-            return pair
-    return None
+def _large(rows_R: IntArray, codes_NM: IntArray, ask: Distances, limit: int) -> Iterator[tuple[int, FloatArray]]:
+    """Yield a group that is too large to be held: asked once for the order, then again in that order."""
+    pieces = [rows_R[start : start + limit] for start in range(0, len(rows_R), limit)]
+    total_R = np.concatenate([_own(ask(piece), codes_NM[piece]).sum(axis=1) for piece in pieces])
+    ordered_R = rows_R[np.argsort(total_R, kind="stable")]
+    for start in range(0, len(ordered_R), limit):
+        piece = ordered_R[start : start + limit]
+        distances_RMK = ask(piece)
+        own_RM = _own(distances_RMK, codes_NM[piece])
+        for place, row in enumerate(piece):
+            yield int(row), distances_RMK[place] - own_RM[place][:, None]
+
+
+def _own(distances_RMK: FloatArray, codes_RM: IntArray) -> FloatArray:
+    own_RM: FloatArray = np.take_along_axis(distances_RMK, codes_RM[:, :, None], axis=2)[:, :, 0]
+    return own_RM
+
+
+@dataclass
+class _Group:
+    """What is known of the paths near one crowded path: who asks later need not try again what was found taken."""
+
+    codes_M: IntArray
+    path_hash: int
+    occupied: set[int]
+    open_MK: BoolArray | None = None
+    pairs: dict[bytes, Iterator[Change]] = field(default_factory=dict)
+
+    def take_cheapest(self, rise_MK: FloatArray) -> Change:
+        """Occupy the cheapest free path one or two changes away and return its changes (flat), or none."""
+        if self.open_MK is None:
+            self.open_MK = np.ones(rise_MK.shape, bool)
+            self.open_MK[np.arange(len(self.codes_M)), self.codes_M] = False
+        rise_L = np.where(self.open_MK, rise_MK, np.inf).ravel()
+        while np.isfinite(rise_L[best := int(rise_L.argmin())]):
+            rise_L[best] = np.inf
+            self.open_MK.flat[best] = False
+            if self._claim((best,), rise_MK.shape[1]):
+                return (best,)
+        key = rise_MK.tobytes()
+        if key not in self.pairs:
+            self.pairs[key] = self._pairs(rise_MK)
+        return next((pair for pair in self.pairs[key] if self._claim(pair, rise_MK.shape[1])), ())
+
+    def _claim(self, change: Change, num_codes: int) -> bool:
+        path = self.path_hash
+        for flat in change:
+            book, code = divmod(flat, num_codes)
+            before, after = _marks(np.array([self.codes_M[book], code]), book).tolist()
+            path = (path - before + after) & _MASK
+        if path in self.occupied:
+            return False
+        self.occupied.add(path)
+        return True
+
+    def _pairs(self, rise_MK: FloatArray) -> Iterator[Change]:
+        """Yield pairs of the cheapest single changes in two codebooks, the cheapest pair first."""
+        rise_L = rise_MK.ravel().copy()
+        rise_L[np.arange(len(self.codes_M)) * rise_MK.shape[1] + self.codes_M] = np.inf
+        near_L = np.argsort(rise_L, kind="stable")[:_PAIR_CANDIDATES]
+        near_L = near_L[np.isfinite(rise_L[near_L])]
+        first_X, second_X = np.triu_indices(len(near_L), 1)
+        apart_X = near_L[first_X] // rise_MK.shape[1] != near_L[second_X] // rise_MK.shape[1]
+        first_X, second_X = near_L[first_X[apart_X]], near_L[second_X[apart_X]]
+        for place in np.argsort(rise_L[first_X] + rise_L[second_X], kind="stable"):
+            yield int(first_X[place]), int(second_X[place])

@@ -26,6 +26,7 @@ def quantisation_losses(latents_BMD: Tensor, codewords_BMD: Tensor) -> tuple[Ten
     return codebook, commitment
 
 
-def straight_through(latents_BMD: Tensor, codewords_BMD: Tensor) -> Tensor:
-    """Return the codewords in value, with the gradient passed to the latents."""
-    return latents_BMD + (codewords_BMD - latents_BMD).detach()
+def straight_through(latents_BMD: Tensor, codewords_BMD: Tensor, *, both: bool = False) -> Tensor:
+    """Return the codewords in value, with the gradient passed to the latents, or to both."""
+    codewords_BMD = codewords_BMD if both else codewords_BMD.detach()
+    return codewords_BMD + latents_BMD - latents_BMD.detach()

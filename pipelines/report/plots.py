@@ -1,0 +1,147 @@
+"""Plots as inline SVG whose colours are the page's own, so that they follow light and dark.
+
+Axes: M codebook.
+"""
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+# Stand-ins that are drawn with and then replaced by the page's custom properties; black appears nowhere else.
+INK, SOFT, LINE, MAIN, WARM = "#010a01", "#020a02", "#030a03", "#040a04", "#050a05"
+_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", MAIN: "--main", WARM: "--warm"}
+_MOST_NUMBERED = 12
+_PALE_BELOW = 0.3
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+}
+
+
+def curve(values: Sequence[float], title: str) -> Markup:
+    """Draw one figure of each epoch as a line, its last value written at the end."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"curve {title}"}):
+        figure, axes = _figure(3.0, 1.9)
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, color=MAIN, linewidth=1.4, marker="o", markersize=2.5)
+        axes.annotate(f"{values[-1]:.4g}", (epochs[-1], values[-1]), (4, 0), textcoords="offset points", va="center")
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.12, y=0.15)
+        return _svg(figure, f"{title} by epoch, last {values[-1]:.4g}")
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float, bool]], title: str) -> Markup:
+    """Draw (name, value, low, high, whether ours) as dots with their 95 % intervals."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"intervals {title}"}):
+        figure, axes = _figure(4.6, 0.7 + 0.28 * len(rows))
+        for place, (_, value, low, high, ours) in enumerate(rows):
+            color = MAIN if ours else SOFT
+            axes.plot([low, high], [place, place], color=color, linewidth=1.4)
+            axes.plot([value], [place], color=color, marker="o", markersize=4.5)
+        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.set_title(title)
+        axes.grid(axis="x", color=LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        return _svg(figure, f"{title} of each recommender with its 95 % interval")
+
+
+def bars(values: Sequence[float], title: str, *, most: float) -> Markup:
+    """Draw one bar a codebook on a scale from 0 to ``most``."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"bars {title}"}):
+        figure, axes = _figure(3.0, 1.9)
+        axes.bar(range(len(values)), values, color=MAIN, width=0.7)
+        axes.axhline(most, color=WARM, linewidth=0.8, linestyle=(0, (3, 2)))
+        axes.set_ylim(0, most * 1.05)
+        axes.set_title(title)
+        axes.set_xlabel("codebook")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, f"{title}, one bar a codebook, at most {most:.4g}")
+
+
+def heatmap(values_MM: NDArray[np.float64], title: str) -> Markup:
+    """Draw a square matrix of shares: the stronger the colour, the more two codebooks say the same.
+
+    Full colour is the largest value off the diagonal, or .3 where all are below, so that noise stays pale.
+    """
+    size = len(values_MM)
+    full = max(_PALE_BELOW, float(values_MM[~np.eye(size, dtype=bool)].max(initial=0.0)))
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"heatmap {title}"}):
+        figure, axes = _figure(4.0, 3.9)
+        for (row, column), value in np.ndenumerate(values_MM):
+            strength = float(np.clip(value / full, 0, 1))
+            color = LINE if row == column else MAIN
+            axes.add_patch(
+                Rectangle(
+                    (column - 0.5, row - 0.5),
+                    1,
+                    1,
+                    facecolor=color,
+                    edgecolor="none",
+                    alpha=1.0 if row == column else max(0.75 * strength, 0.02),
+                )
+            )
+            if size <= _MOST_NUMBERED and row != column:
+                axes.text(column, row, f"{value:.2f}"[-3:], ha="center", va="center", fontsize=7)
+        axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", xlabel="codebook", ylabel="codebook")
+        axes.set_title(title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if size <= _MOST_NUMBERED:
+            axes.set_xticks(range(size))
+            axes.set_yticks(range(size))
+        return _svg(figure, f"{title}: {size} by {size} codebooks")
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots()
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def _svg(figure: Figure, label: str) -> Markup:
+    """Return a figure as an SVG element that scales with the page and takes its colours and its font."""
+    text = StringIO()
+    nothing = {key: None for key in ("Creator", "Date", "Format", "Type")}
+    figure.savefig(text, format="svg", metadata=nothing)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(
+        r'<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img" aria-label="@label@">', svg, count=1
+    )
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg).replace("xlink:href", "href")
+    # ids of groups would repeat from plot to plot, and a style element would reach the whole page
+    svg = re.sub(r'<g id="[^"]*">', "<g>", re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL))
+    for color, name in _VARIABLES.items():
+        svg = svg.replace(color, f"var({name})")
+    return Markup(svg.replace("@label@", escape(label)))

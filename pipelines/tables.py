@@ -1,0 +1,63 @@
+"""Results as Markdown, written between markers by a command and never by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from recsys.core.errors import CallError
+
+METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
+HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10", "trained")
+
+
+def rewrite_table(path: Path, result: dict[str, Any]) -> None:
+    """Put a result's table between ``<!-- table:DATASET -->`` and ``<!-- end -->`` in a Markdown file.
+
+    Raises:
+        CallError: the file lacks the markers.
+    """
+    begin, end = f"<!-- table:{result['dataset']} -->", "<!-- end -->"
+    text = path.read_text() if path.exists() else ""
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise CallError(f"{path} must hold the lines {begin} and {end}, got neither or one; write them where it goes")
+    path.write_text(f"{head}{begin}\n{markdown_table(result)}\n{end}{tail}")
+
+
+def markdown_table(result: dict[str, Any]) -> str:
+    """Return an evaluation or a study as a Markdown table with a line that says how it was judged."""
+    seeds = result["seeds"]
+    spread = f"mean over {len(seeds)} seeds, \u00b1 their standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
+    sizes = f"{result['users']:,} users, {result['items']:,} items"
+    lines = [
+        f"{result['dataset']}: {sizes}, {result['split']}, full ranking, {spread}.",
+        "",
+        "| " + " | ".join(HEADINGS) + " |",
+        "|---|---|" + "---:|" * (len(HEADINGS) - 2),
+    ]
+    against = {(line["recommender"], line["seen"]): line["ndcg@10"] for line in result.get("against", ())}
+    for row in sorted(result["rows"], key=lambda row: row["seen"]):
+        cells = [_with_spread(row, metric) for metric in METRICS]
+        low, high = row["interval"]["recall@10"]
+        paired = against.get((row["recommender"], row["seen"]))
+        name = f"**{row['recommender']}**" if row["recommender"] == "recsys" else row["recommender"]
+        cells += [f"{share(low)} to {share(high)}", _paired(paired), f"{row['train_seconds']:.0f} s"]
+        lines.append("| " + " | ".join([name, row["seen"], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def share(value: float, digits: int = 4) -> str:
+    """Write a share without its leading zero, e.g. .0352."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def _with_spread(row: dict[str, Any], metric: str) -> str:
+    deviation = row["std"].get(metric, 0.0)
+    return share(row[metric]) + (f" \u00b1 {share(deviation)}" if deviation else "")
+
+
+def _paired(paired: dict[str, float] | None) -> str:
+    if paired is None:
+        return ""
+    return f"{share(paired['value'])} ({share(paired['low'])} to {share(paired['high'])})"

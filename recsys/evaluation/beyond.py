@@ -1,0 +1,79 @@
+"""What a slate is beside accurate: how popular its items are, how unlike each other, and whether new ones get a chance.
+
+Axes: N item, S place in a slate, U user.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from recsys.contracts import Slate
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.data.events import EventLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPart:
+    """What the judge knows of the events that recommenders learned from.
+
+    Shape:
+        counts_N: (items,) training events of each item.
+        percentile_N: (items,) share of the catalogue with fewer events, ties at their middle: 0 rare, 1 popular.
+        users_NU: sparse (items, users), rows of length one: who used an item.
+    """
+
+    counts_N: IntArray
+    percentile_N: FloatArray
+    users_NU: Any
+
+    @classmethod
+    def of(cls, log: EventLog) -> "TrainingPart":
+        """Count a training log."""
+        counts_N = np.bincount(log.items_E, minlength=log.num_items)
+        ordered = np.sort(counts_N)
+        low_N, high_N = np.searchsorted(ordered, counts_N), np.searchsorted(ordered, counts_N, side="right")
+        users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+        shape = (log.num_items, log.num_users)
+        users_NU = csr_array((np.ones(len(users_E)), (log.items_E, users_E)), shape=shape)
+        users_NU.data[:] = 1.0
+        lengths_N = np.sqrt(np.maximum(np.diff(users_NU.indptr), 1))
+        users_NU.data /= np.repeat(lengths_N, np.diff(users_NU.indptr))
+        percentile_N = ((low_N + high_N) / 2 / max(len(counts_N), 1)).astype(np.float32)
+        return cls(counts_N=counts_N, percentile_N=percentile_N, users_NU=users_NU)
+
+    @property
+    def cold_N(self) -> BoolArray:
+        """Which items no training event names, shape (items,)."""
+        return self.counts_N == 0
+
+
+def popularity(slates: Sequence[Slate], part: TrainingPart, *, k: int) -> float:
+    """Return the mean popularity percentile of recommended items: .5 is a random draw, 1 the most popular item only."""
+    shown = [slate.items[:k] for slate in slates]
+    return float(part.percentile_N[np.concatenate(shown)].mean()) if sum(map(len, shown)) else 0.0
+
+
+def diversity(slates: Sequence[Slate], part: TrainingPart, *, k: int) -> float:
+    """Return one minus the mean cosine, by the users they share, of two items of a slate, averaged over slates.
+
+    Slates with fewer than two items are left out; none left gives 0.
+    """
+    values = []
+    for slate in slates:
+        items_S = slate.items[:k]
+        if (places := len(items_S)) < 2:
+            continue
+        # sum over pairs of cosines = (|sum of unit rows|^2 - sum of squared lengths) / 2
+        rows_SU = part.users_NU[items_S]
+        total_U = np.asarray(rows_SU.sum(axis=0)).ravel()
+        pairs = float(total_U @ total_U) - float(np.square(rows_SU.data).sum())
+        values.append(1.0 - pairs / (places * (places - 1)))
+    return float(np.mean(values)) if values else 0.0
+
+
+def cold_questions(targets_U: IntArray, part: TrainingPart) -> IntArray:
+    """Return the questions whose answer no training event names, as indices."""
+    return np.flatnonzero(part.cold_N[targets_U])

@@ -1,0 +1,91 @@
+"""Owns the fit of MPQ: where it starts, its epochs, and the revival of codes that no item uses.
+
+Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, C = M * D.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.core.arrays import FloatArray
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import LOG, track
+from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
+from recsys.tokenizer.start import kmeans_codewords, trained_rotation
+from recsys.tokenizer.stream import BLOCK, sample
+
+Tokenizer = TypeVar("Tokenizer", bound=MPQTokenizer)
+
+
+def fit_mpq(
+    kind: type[Tokenizer], vectors_NF: FloatArray, config: MPQConfig, *, seed: int, device: str = "cpu"
+) -> Tokenizer:
+    """Fit experts, codebooks, gate and decoder; equal seeds give equal weights on one CPU thread.
+
+    Shape:
+        vectors_NF: (items, features), finite.
+
+    Raises:
+        DataError: a vector is not finite, or there are none.
+    """
+    points_NF = sample(vectors_NF, config.sample_size, seed)
+    tokenizer = kind(config, points_NF.shape[1])
+    points = _start(tokenizer, points_NF, seed).to(device)
+    tokenizer = tokenizer.to(device)
+    batches = -(-len(points) // config.batch_size)
+    optimiser = torch.optim.Adam(tokenizer.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, config.epochs * batches))
+    rng = torch.Generator().manual_seed(derive_seed(seed, "mpq", "fit"))
+    losses: dict[str, Tensor] = {}
+    for epoch in track(range(config.epochs), what="tokenizer epochs", total=config.epochs):
+        for index_B in torch.randperm(len(points), generator=rng).to(device).split(config.batch_size):
+            losses, _ = tokenizer.losses(points[index_B])
+            optimiser.zero_grad(set_to_none=True)
+            losses["total"].backward()
+            optimiser.step()
+            schedule.step()
+        if (epoch + 1) % config.revive_every == 0 and epoch + 1 < config.epochs:
+            _revive(tokenizer, points, rng)
+    LOG.info("tokenizer: last losses %s", {name: round(loss.item(), 4) for name, loss in losses.items()})
+    return tokenizer.eval()
+
+
+@torch.no_grad()
+def _start(tokenizer: MPQTokenizer, points_NF: FloatArray, seed: int) -> Tensor:
+    """Set the weights before the first epoch and return the standardised points."""
+    config, vectors_NF = tokenizer.config, tokenizer.learn_scale(points_NF)
+    experts_FC = trained_rotation(
+        vectors_NF.numpy(),
+        (config.num_codebooks, config.width),
+        codes=config.codebook_size,
+        steps=config.rotation_steps,
+        rng=rng_for(seed, "mpq", "rotation"),
+    )
+    tokenizer.experts_FC.copy_(torch.from_numpy(experts_FC))
+    tokenizer.decoder.weight.copy_(torch.from_numpy(np.linalg.pinv(experts_FC).T))
+    latents_NMD = torch.cat([tokenizer.latents(part_BF) for part_BF in vectors_NF.split(BLOCK)]).numpy()
+    for book in range(config.num_codebooks):
+        kmeans_seed = derive_seed(seed, "mpq", "kmeans", book)
+        start_KD = kmeans_codewords(latents_NMD[:, book], config.codebook_size, kmeans_seed)
+        tokenizer.codebooks_MKD[book].copy_(torch.from_numpy(start_KD))
+    return vectors_NF
+
+
+@torch.no_grad()
+def _revive(tokenizer: MPQTokenizer, vectors_NF: Tensor, rng: torch.Generator) -> None:
+    """Put codewords that no item uses onto items drawn in proportion to their squared error in that codebook."""
+    latents, errors, codes = [], [], []
+    for part_BF in vectors_NF.split(BLOCK):
+        latents.append(tokenizer.latents(part_BF))
+        codes.append(tokenizer.assign(part_BF, latents[-1], tokenizer.config.refine_sweeps))
+        errors.append((latents[-1] - tokenizer.look_up(codes[-1])).square().sum(-1))
+    latents_NMD, errors_NM, codes_NM = torch.cat(latents), torch.cat(errors).cpu(), torch.cat(codes).cpu()
+    for book in range(tokenizer.config.num_codebooks):
+        counts_K = torch.bincount(codes_NM[:, book], minlength=tokenizer.config.codebook_size)
+        dead_X = torch.nonzero(counts_K == 0).flatten()
+        count = min(len(dead_X), int((errors_NM[:, book] > 1e-12).sum()))
+        if count:
+            items_X = torch.multinomial(errors_NM[:, book], count, generator=rng)
+            tokenizer.codebooks_MKD[book, dead_X[:count]] = latents_NMD[items_X, book]

@@ -1,0 +1,92 @@
+"""Several seeds and ablations of one recipe, judged together and written as a table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.recipe import Recipe, StudyConfig, apply_overrides
+from pipelines.study import members, read_study, run_study
+from pipelines.tables import markdown_table, rewrite_table
+from recsys.core.errors import CallError, ConfigError
+from recsys.evaluation.metrics import recall_at
+
+
+@pytest.fixture(scope="module")
+def study(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    plan = StudyConfig(seeds=(7, 8), ablations={"no memory": ("model.memory=false",)})
+    run_study(world, folder, recipe.model_copy(update={"study": plan}), use_ray=False)
+    return folder
+
+
+def test_members_when_planned_then_every_variant_has_every_seed(recipe: Recipe, tmp_path: Path) -> None:
+    plan = StudyConfig(seeds=(1, 2), ablations={"plain": ("fit.epochs=1",)})
+    found = members(tmp_path, recipe.model_copy(update={"study": plan}))
+    assert [(m.variant, m.recipe.seed) for m in found] == [("recsys", 1), ("recsys", 2), ("plain", 1), ("plain", 2)]
+    assert found[0].folder == tmp_path
+    assert len({m.folder for m in found}) == 4
+    assert [m.recipe.fit.epochs for m in found] == [3, 3, 1, 1]
+
+
+def test_overrides_when_wrong_then_every_fault_is_named(recipe: Recipe) -> None:
+    with pytest.raises(ConfigError, match=r"model\.nonsense.*fit\.epochs"):
+        apply_overrides(recipe, ("fit.epochs=many", "model.nonsense=1"))
+
+
+def test_study_when_an_ablation_leaves_a_stage_alone_then_it_is_linked_from_the_plain_run(study: Path) -> None:
+    plain, ablated = study, study / "study" / "no memory" / "seed-7"
+    same = ("tokenizer/model.safetensors", "catalog/codes.parquet", "baselines/sasrec/weights.safetensors")
+    assert all((plain / name).samefile(ablated / name) for name in same)
+    assert not (plain / "model/model.safetensors").samefile(ablated / "model/model.safetensors")
+
+
+def test_study_when_run_then_means_and_deviations_are_those_of_its_runs(study: Path) -> None:
+    result = read_study(study)
+    assert result is not None
+    assert result["seeds"] == [7, 8]
+    folders = [study, study / "study" / "recsys" / "seed-8"]
+    rows = [
+        next(
+            row
+            for row in json.loads((folder / "reports" / "evaluation.json").read_text())["rows"]
+            if row["recommender"] == "recsys" and row["seen"] == "removed"
+        )
+        for folder in folders
+    ]
+    ours = next(row for row in result["rows"] if row["recommender"] == "recsys" and row["seen"] == "removed")
+    values = [row["recall@10"] for row in rows]
+    assert ours["recall@10"] == pytest.approx(sum(values) / 2)
+    # two values a and b deviate by |a - b| / sqrt(2)
+    assert ours["std"]["recall@10"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+    low, high = ours["interval"]["recall@10"]
+    assert low <= ours["recall@10"] <= high
+
+
+def test_study_when_compared_then_the_paired_difference_is_over_the_same_users(study: Path) -> None:
+    result = read_study(study)
+    assert result is not None
+    ranks = [np.load(f / "reports" / "ranks.npz") for f in (study, study / "study" / "recsys" / "seed-8")]
+    mean = [np.mean([recall_at(r[f"{who}.removed"], 10) for r in ranks], axis=0) for who in ("recsys", "popularity")]
+    line = next(x for x in result["against"] if x["recommender"] == "popularity" and x["seen"] == "removed")
+    assert line["recall@10"]["value"] == pytest.approx((mean[0] - mean[1]).mean())
+    assert line["recall@10"]["low"] <= line["recall@10"]["value"] <= line["recall@10"]["high"]
+    names = {row["recommender"] for row in result["rows"]}
+    assert names == {"recsys", "no memory", "popularity", "cooccurrence", "sasrec"}
+
+
+def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(study: Path, tmp_path: Path) -> None:
+    result = read_study(study)
+    assert result is not None
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n<!-- table:{result['dataset']} -->\nold\n<!-- end -->\nafter\n")
+    rewrite_table(path, result)
+    text = path.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text
+    assert markdown_table(result) in text
+    assert "**recsys**" in text
+    with pytest.raises(CallError, match="must hold the lines"):
+        rewrite_table(tmp_path / "none.md", result)
