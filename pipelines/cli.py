@@ -188,9 +188,24 @@ def publish(run: Run) -> None:
 
 
 @app.command()
-def bench(name: str, json_file: JsonFile = None) -> None:
-    """Measure ours beside a peer in one run (not there yet)."""
-    raise NotThereYet(f"bench {name} is not there yet; nothing was written to {json_file or 'a file'}")
+def bench(
+    name: Annotated[str, typer.Argument(help="encode or decode.")],
+    json_file: JsonFile = None,
+) -> None:
+    """Measure ours beside a peer in one run: encode (a million items to codes), decode (one user's slate)."""
+    from pipelines.benches.decode import bench_decode
+    from pipelines.benches.encode import bench_encode
+    from pipelines.benches.measure import as_result
+    from pipelines.show import bench_table, console
+
+    benches = {"encode": bench_encode, "decode": bench_decode}
+    if name in ("train", "serve", "scale"):
+        raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
+    if name not in benches:
+        raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
+    result = as_result(name, benches[name]())
+    console().print(bench_table(result))
+    _write(json_file, result)
 
 
 def _recipe_of(run: Path) -> Any:

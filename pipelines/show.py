@@ -54,6 +54,18 @@ def replay_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def bench_table(result: dict[str, Any]) -> Table:
+    """Lay a bench out as a table; a ratio above one means that ours takes less."""
+    table = Table(title=f"bench {result['name']} on {result['machine']['cores']} cores", box=SIMPLE)
+    for heading in ("what", "ours", "peer", "unit", "peer is", "peer / ours"):
+        table.add_column(heading)
+    for row in result["rows"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
+        peer = "" if row["peer"] is None else f"{row['peer']:.2f}"
+        table.add_row(row["what"], f"{row['ours']:.2f}", peer, row["unit"], row["peer_name"], ratio)
+    return table
+
+
 def path_words(path: Path, catalogue: Catalogue) -> str:
     """Put a path into words, e.g. ``hair care > argan oil > travel size``."""
     return " > ".join(

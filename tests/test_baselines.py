@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recsys.baselines.cooccurrence import Cooccurrence, CooccurrenceConfig
 from recsys.baselines.popularity import Popularity, PopularityConfig
-from recsys.baselines.sasrec import SASRec, SASRecConfig, batches, windows
+from recsys.baselines.sasrec import SASRec, SASRecConfig, SASRecNetwork, batches, next_item_loss, windows
 from recsys.baselines.slates import slates_from_scores
 from recsys.contracts import History, Recommender, empty_history
 from recsys.core.errors import ArtifactError
@@ -140,6 +140,27 @@ def test_sasrec_when_histories_are_batched_then_scores_are_those_of_each_alone()
 def test_sasrec_when_logits_are_dot_products_then_trains_too():
     model = SASRec.fit(training_log(cycle_log()), small(epochs=1, logits="dot"), seed=1)
     assert np.isfinite(model.scores([history(1)])).all()
+
+
+def test_sasrec_loss_when_negatives_are_drawn_then_each_position_meets_them_and_its_own_target():
+    network = SASRecNetwork(small(), CYCLE).eval()
+    runs = [np.array([1, 2, 3, 4]), np.array([5, 6])]
+    loss = next_item_loss(network, runs, torch.device("cpu"), np.random.default_rng(4), 5)
+    drawn = set(np.random.default_rng(4).choice(CYCLE, 5, replace=False).tolist())
+    values = []
+    for run in runs:
+        hidden = network(torch.from_numpy(run[None, :-1]))[0]
+        for state, target in zip(hidden, run[1:].tolist(), strict=True):
+            asked = torch.tensor([target, *sorted(drawn - {target})])
+            values.append(-torch.log_softmax(network.logits(state[None], asked)[0], dim=0)[0])
+    assert loss.item() == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
+
+
+def test_sasrec_when_negatives_are_drawn_then_still_learns_the_cycle():
+    model = SASRec.fit(training_log(cycle_log()), small(negatives=6), seed=3)
+    asked = questions(cycle_log(), "test")
+    slates = model.recommend(asked.histories, n=1, keep_seen=True)
+    assert np.mean([s.items[0] == t for s, t in zip(slates, asked.targets_U, strict=True)]) > 0.9
 
 
 def test_sasrec_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch):

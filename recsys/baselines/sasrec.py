@@ -252,7 +252,7 @@ def _train(model: SASRec, runs: list[IntArray], *, seed: int, validation: Questi
     for epoch in track(range(1, config.epochs + 1), what="training SASRec", total=config.epochs):
         network.train()
         for group in batches(lengths, config.batch_positions, rng):
-            loss = _loss(network, [runs[b] for b in group], model.device, rng, config.negatives)
+            loss = next_item_loss(network, [runs[b] for b in group], model.device, rng, config.negatives)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -266,7 +266,7 @@ def _train(model: SASRec, runs: list[IntArray], *, seed: int, validation: Questi
     network.load_state_dict(kept)
 
 
-def _loss(
+def next_item_loss(
     network: SASRecNetwork, runs: Sequence[IntArray], device: torch.device, rng: np.random.Generator, negatives: int
 ) -> Tensor:
     """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones."""
