@@ -189,16 +189,17 @@ def publish(run: Run) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode or decode.")],
+    name: Annotated[str, typer.Argument(help="encode, decode or valid.")],
     json_file: JsonFile = None,
 ) -> None:
-    """Measure ours beside a peer in one run: encode (a million items to codes), decode (one user's slate)."""
+    """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check)."""
     from pipelines.benches.decode import bench_decode
     from pipelines.benches.encode import bench_encode
     from pipelines.benches.measure import as_result
+    from pipelines.benches.valid import bench_valid
     from pipelines.show import bench_table, console
 
-    benches = {"encode": bench_encode, "decode": bench_decode}
+    benches = {"encode": bench_encode, "decode": bench_decode, "valid": bench_valid}
     if name in ("train", "serve", "scale"):
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:

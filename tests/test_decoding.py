@@ -11,6 +11,7 @@ from recsys.core.errors import DecodingError
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import choose_codebook
 from recsys.decoding.decoder import DecoderConfig, decode
+from recsys.decoding.evidence import Entries, merge
 from recsys.decoding.paths import deduplicate
 from tests.support.table_scorer import TableScorer, history_of
 
@@ -62,6 +63,7 @@ def test_decode_when_beam_is_wide_then_equals_exhaustive_search(seed):
         overdraw=st.integers(1, 3),
         codes_per_path=st.sampled_from([1, 2, 16]),
         item_head=st.booleans(),
+        ranked=st.sampled_from(["reached", "catalogue"]),
     ),
 )
 def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items, codebooks, share, n, config):
@@ -82,7 +84,7 @@ def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items,
         assert len(slate.pruned) <= 8
         assert all(path.pruned and path.reason for path in slate.pruned)
         for item, paths in zip(slate.items, slate.paths, strict=bool(len(slate.items))):
-            assert len(paths) <= 4
+            assert 1 <= len(paths) <= 4
             for path in paths:
                 assert path.log_prob == pytest.approx(sum(np.log(step.confidence) for step in path.steps), abs=1e-3)
                 assert all(codes_NM[item, step.codebook] == step.code for step in path.steps)
@@ -107,13 +109,51 @@ def test_decode_when_too_few_items_are_reached_then_the_item_head_fills_up():
     # One path that ends in one item; the other four of five wanted items come from the item head, in its order.
     codes_NM = np.stack([np.arange(6), np.arange(6)], axis=1)
     scorer = TableScorer(items=6, codebooks=2, codes=6)
-    slate = decode(scorer, ValidityIndex(codes_NM, 6), [history_of(1)], n=5, config=DecoderConfig(num_paths=1))[0]
+    config = DecoderConfig(num_paths=1, ranked="reached")
+    slate = decode(scorer, ValidityIndex(codes_NM, 6), [history_of(1)], n=5, config=config)[0]
     head_N = scorer.head_UN[1]
     rest = [item for item in np.argsort(-head_N) if item != slate.items[0]]
     assert slate.items[1:].tolist() == rest[:4]
     assert slate.scores[1] == pytest.approx(slate.scores[0] - 1.0)
     assert slate.scores[2] == pytest.approx(slate.scores[0] - 1.0 + head_N[rest[1]] - head_N[rest[0]], abs=1e-5)
-    assert [len(paths) for paths in slate.paths] == [1, 0, 0, 0, 0]
+    # Each of the four names itself by its own code, in the codebook where the model believes it more.
+    logits = scorer.score_steps(scorer.encode([history_of(1)]), np.zeros(1, int), np.full((1, 2), -1)).logits_PMK[0]
+    log_prob_MK = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    for item, paths in zip(slate.items[1:].tolist(), slate.paths[1:], strict=True):
+        (path,) = paths
+        assert [(step.codebook, step.code) for step in path.steps] == [(int(log_prob_MK[:, item].argmax()), item)]
+        assert path.log_prob == pytest.approx(log_prob_MK[:, item].max(), abs=1e-4)
+
+
+def test_decode_when_the_catalogue_is_ranked_then_equals_head_plus_bonus_over_all_items():
+    codes_NM = np.random.default_rng(3).integers(0, 4, (50, 3))
+    scorer = TableScorer(items=50, codebooks=3, codes=4)
+    index, ask = ValidityIndex(codes_NM, 4), [history_of(1), history_of(2, 4)]
+    settings_ = {"num_paths": 4, "path_weight": 0.5}
+    eligible_BN = np.random.default_rng(4).random((2, 50)) < 0.8
+    whole = decode(scorer, index, ask, n=10, config=DecoderConfig(**settings_), eligible_BN=eligible_BN)
+    proposed = DecoderConfig(**settings_, item_head=True, ranked="reached")
+    reached = decode(scorer, index, ask, n=50, config=proposed, eligible_BN=eligible_BN)
+    plain = decode(
+        scorer, index, ask, n=50, config=proposed.model_copy(update={"path_weight": 0.0}), eligible_BN=eligible_BN
+    )
+    for row, (got, wide, head) in enumerate(zip(whole, reached, plain, strict=True)):
+        head_N = scorer.head_UN[scorer.encode([ask[row]])[0]]
+        bonus_N = np.zeros(50)
+        known = dict(zip(head.items.tolist(), head.scores.tolist(), strict=True))
+        for item, score in zip(wide.items.tolist(), wide.scores.tolist(), strict=True):
+            if known[item] == pytest.approx(head_N[item], abs=1e-5):  # reached: filled ones score below all reached
+                bonus_N[item] = score - head_N[item]
+        score_N = np.where(eligible_BN[row], head_N + np.maximum(bonus_N, 0), -np.inf)
+        assert got.items.tolist() == np.lexsort((np.arange(50), -score_N))[:10].tolist()
+
+
+def test_merge_when_head_ties_at_the_edge_then_the_lower_index_comes_first():
+    found = Entries(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), group_S=np.array([7]))
+    head_N = np.array([-2, -2, -2, -0.5, -9, -2], np.float32)
+    got = merge(found, head_N, np.array([4]), None, n=4)
+    assert got.item_S.tolist() == [3, 4, 0, 1]
+    assert got.group_S.tolist() == [-1, 7, -1, -1]
 
 
 def test_decode_when_a_row_has_no_eligible_item_then_its_slate_is_empty():
@@ -196,7 +236,8 @@ class JumpScorer(TableScorer):
 def decode_jumps(jumps, **settings_):
     """Decode 12 items: first codes 0, 1, 2, four items each."""
     codes_NM = np.stack([np.arange(12) // 4, np.arange(12)], axis=1)
-    config = DecoderConfig(**{"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", **settings_})
+    plain = {"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", "ranked": "reached"}
+    config = DecoderConfig(**plain | settings_)
     return decode(JumpScorer(jumps), ValidityIndex(codes_NM, 12), [history_of(1)], n=1, config=config)[0]
 
 

@@ -15,7 +15,15 @@ from recsys.contracts import History
 from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog, build_log
 from recsys.model.batches import epoch_batches
-from recsys.model.fit import FitConfig, Pretrainer, draw_partial_paths, item_head_ndcg, pretrain
+from recsys.model.fit import (
+    UNUSED_OFFSETS,
+    FitConfig,
+    Pretrainer,
+    draw_partial_paths,
+    handicap_unused,
+    item_head_ndcg,
+    pretrain,
+)
 from recsys.model.generator import Generator, GeneratorConfig
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
 from recsys.model.objectives import Asked, item_loss, token_loss
@@ -59,11 +67,15 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     evidence = [sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)]
     told = torch.stack([torch.from_numpy(part.toarray()) for part in evidence])
     all_logits = queries @ items.T + (weight[:, None, None] * told).sum(0)
-    logits = all_logits.scatter(1, seen, float("-inf"))
+    absent = torch.tensor([3, 39])
+    targets[torch.isin(targets, absent)] = 5
+    seen = torch.where(torch.isin(seen, absent), targets[:, None], seen)
+    logits = all_logits.scatter(1, seen, float("-inf")).index_fill(1, absent, float("-inf"))
     logits = logits.scatter(1, targets[:, None], all_logits.gather(1, targets[:, None]))
     plain = functional.cross_entropy(logits, targets)
     wanted = torch.autograd.grad(plain, (queries, items, weight))
-    got_loss = item_loss(queries, items, weight, Asked(targets_R=targets, seen_RT=seen, evidence=evidence))
+    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=absent, evidence=evidence)
+    got_loss = item_loss(queries, items, weight, asked)
     got = torch.autograd.grad(got_loss, (queries, items, weight))
     # Products may run in bfloat16, which keeps 8 bits: 1/256 of the value.
     assert got_loss.item() == pytest.approx(plain.item(), rel=0.01)
@@ -253,6 +265,26 @@ def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path)
     scores = scores.clone()
     scores[0, [4, 5, 6]] = -torch.inf  # training takes what a user has out of the softmax
     assert scores.argmax().item() == 7
+
+
+def test_handicap_when_an_item_was_never_used_then_its_vector_is_its_codes_and_validation_picks_the_offset() -> None:
+    log = cycle_log(num_users=15, num_items=30)  # users start at 0..14 and walk nine steps: items 23..29 stay unused
+    generator = tiny_generator(num_items=30, memory=Memory.of(log))
+    trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
+    assert trainer.unused_X.tolist() == list(range(23, 30))
+    pretrain(trainer, validate=lambda _: 1.0)
+    assert not generator.item_embedding.weight[trainer.unused_X].any()
+    histories = [log.history(user) for user in range(15)]
+    # nobody ever goes on to an unused item: the hardest handicap that helps is kept, and only unused items have one
+    wrong = handicap_unused(trainer, histories, np.full(15, 22))
+    assert wrong in UNUSED_OFFSETS
+    assert (generator.item_bias_N[trainer.unused_X] == wrong).all()
+    assert not generator.item_bias_N[:23].any()
+    best = [item_head_ndcg(generator, histories, np.full(15, 22))]
+    for offset in UNUSED_OFFSETS:
+        generator.item_bias_N[trainer.unused_X] = offset
+        best.append(item_head_ndcg(generator, histories, np.full(15, 22)))
+    assert best[0] == max(best)
 
 
 def test_pretrain_when_killed_then_goes_on_to_the_same_weights(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -32,8 +32,9 @@ def bench_decode() -> list[Line]:
     return lines
 
 
-def _one_size(size: int) -> list[Line]:
-    rng = rng_for(0, "bench", "decode", size)
+def random_recommender(size: int) -> ReasoningRecommender:
+    """Return a recommender of the default shape with random weights on a catalogue of random codes."""
+    rng = rng_for(0, "bench", "catalogue", size)
     codes_NM = rng.integers(0, CODES, (size, CODEBOOKS))
     torch.manual_seed(0)
     generator = Generator(
@@ -48,7 +49,12 @@ def _one_size(size: int) -> list[Line]:
         layout=CodeLayout(num_codebooks=CODEBOOKS, codebook_size=CODES),
         facets={},
     )
-    ours = ReasoningRecommender(generator, catalogue, DecoderConfig(), trace=True)
+    return ReasoningRecommender(generator, catalogue, DecoderConfig(), trace=True)
+
+
+def _one_size(size: int) -> list[Line]:
+    rng = rng_for(0, "bench", "decode", size)
+    ours = random_recommender(size)
     peer = ItemHeadRecommender(ours.scorer)
     ours_R, peer_R, steps = [], [], []
     for repeat in range(REPEATS + WARM_UP):

@@ -13,7 +13,7 @@ from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
 from recsys.features.assemble import Features
-from recsys.model.fit import Pretrainer, item_head_ndcg, pretrain
+from recsys.model.fit import Pretrainer, handicap_unused, item_head_ndcg, pretrain
 from recsys.model.generator import Generator, GeneratorConfig
 from recsys.model.memory import Memory, likeness_table
 
@@ -53,8 +53,10 @@ def pretrain_model(job: Job) -> None:
         validate=lambda model: item_head_ndcg(model, asked.histories, asked.targets_U),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
+    every = questions(log, "validation")
+    offset = handicap_unused(trainer, every.histories, every.targets_U)
     generator.save(job.out)
-    write_json(job.out / "training.json", {"epochs": epochs})
+    write_json(job.out / "training.json", {"epochs": epochs, "unused_offset": offset})
 
 
 def _likeness(features: Features) -> Any:

@@ -5,20 +5,32 @@ Axes: B batch, P path, M codebook, K code, N item, L live path, E expansion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History, Slate, StepScorer
+from recsys.contracts import History, Path, Slate, StepScorer
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.config import Config
 from recsys.core.errors import DecodingError
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import Order, choose_codebook
-from recsys.decoding.evidence import Cut, Ranking, Reached, cut_paths, fill_up, item_paths, rank, reach
+from recsys.decoding.evidence import (
+    Cut,
+    Entries,
+    Reached,
+    above_worst,
+    cut_paths,
+    fill_up,
+    item_paths,
+    merge,
+    rank,
+    reach,
+)
 from recsys.decoding.paths import Beam, Expansions, deduplicate, join_beams, rank_in_row, root_beam, top_per_row
+from recsys.decoding.retrace import retrace
 
 _LOWEST_LOG_PROB = np.float32(-1e30)
 
@@ -46,6 +58,8 @@ class DecoderConfig(Config):
     """Number of best codes by which a path is expanded; the first step takes as many as fill the pool."""
     item_head: bool = True
     """Whether the item head scores items; without it the path evidence does alone."""
+    ranked: Literal["reached", "catalogue"] = "catalogue"
+    """Which items the item head ranks: those that paths reach, or all, where reached ones have a bonus of evidence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -212,8 +226,9 @@ def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how
 ) -> list[Slate]:
     """Return one slate per history with ``min(n, eligible items)`` distinct eligible items.
 
-    Items that live paths reach come first, by item head and path evidence; where they are too few, the item head's
-    best eligible items follow, without paths. ``trace=False`` leaves out all paths, which saves time.
+    The item head ranks all eligible items, and what live paths reach has a bonus of path evidence; or, by the config,
+    only reached items are ranked, and the head's best follow where they are too few. Every item comes with a path.
+    ``trace=False`` leaves out all paths, which saves time.
 
     Shape:
         eligible_BN: (histories, items), True means the item may be recommended; None allows all.
@@ -234,34 +249,47 @@ def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how
     reached = reach(beam, head_BN if config.item_head else None)
     score_G = reached.evidence_G
     if config.item_head:
-        score_G = head_BN[reached.row_G, reached.item_G] + config.path_weight * score_G
+        bonus_G = config.path_weight * above_worst(reached, score_G, rows=len(histories))
+        score_G = head_BN[reached.row_G, reached.item_G] + bonus_G
     ranking = rank(reached, score_G.astype(np.float32), n=n, rows=len(histories))
-    slates = _slates(reached, ranking, head_BN, eligible_BN, wanted_B=np.minimum(eligible_B, n))
-    return _with_paths(slates, reached, ranking, beam, search.cuts) if trace else slates
+    everything = config.item_head and config.ranked == "catalogue"
+    entries = []
+    for row, wanted in enumerate(np.minimum(eligible_B, n).tolist()):
+        found = ranking.of_row(row, reached)
+        eligible_N = None if eligible_BN is None else eligible_BN[row]
+        if everything:
+            entries.append(merge(found, head_BN[row], reached.items_of_row(row), eligible_N, n=wanted))
+        else:
+            entries.append(fill_up(found, head_BN[row], eligible_N, n=wanted))
+    if not trace:
+        return [Slate(items=entry.item_S, scores=entry.score_S) for entry in entries]
+    return _with_paths(entries, reached, beam, search)
 
 
-def _slates(
-    reached: Reached, ranking: Ranking, head_BN: FloatArray, eligible_BN: BoolArray | None, *, wanted_B: IntArray
-) -> list[Slate]:
-    """Return the ranked items of each row, filled up where paths reached too few."""
-    slates = []
-    for row, wanted in enumerate(wanted_B.tolist()):
-        part = slice(ranking.offsets_B1[row], ranking.offsets_B1[row + 1])
-        items, scores = reached.item_G[ranking.group_R[part]], ranking.score_R[part]
-        if len(items) < wanted:
-            eligible_N = None if eligible_BN is None else eligible_BN[row]
-            items, scores = fill_up(items, scores, head_BN[row], eligible_N, n=wanted)
-        slates.append(Slate(items=items, scores=scores))
-    return slates
-
-
-def _with_paths(slates: list[Slate], reached: Reached, ranking: Ranking, beam: Beam, cuts: list[Cut]) -> list[Slate]:
-    """Return the slates with the paths to each item and the paths that were cut."""
-    paths = item_paths(reached, beam, ranking.group_R)
-    pruned = cut_paths(cuts, rows=len(slates))
-    traced = []
-    for row, slate in enumerate(slates):
-        own = paths[ranking.offsets_B1[row] : ranking.offsets_B1[row + 1]]
-        own += [()] * (len(slate.items) - len(own))
-        traced.append(Slate(items=slate.items, scores=slate.scores, paths=tuple(own), pruned=pruned[row]))
-    return traced
+def _with_paths(entries: list[Entries], reached: Reached, beam: Beam, search: _Search) -> list[Slate]:
+    """Return slates with the paths to each item, retraced where no searched path reached it, and the cut paths."""
+    group_S = np.concatenate([entry.group_S for entry in entries])
+    row_S = np.repeat(np.arange(len(entries)), [len(entry.group_S) for entry in entries])
+    item_S = np.concatenate([entry.item_S for entry in entries])
+    paths: list[tuple[Path, ...]] = [()] * len(group_S)
+    found_X = np.flatnonzero(group_S >= 0)
+    for at, own in zip(found_X.tolist(), item_paths(reached, beam, group_S[found_X]), strict=True):
+        paths[at] = own
+    missed_X = np.flatnonzero(group_S < 0)
+    config = search.config
+    told = retrace(
+        search.scorer,
+        search.context,
+        search.index,
+        (row_S[missed_X], item_S[missed_X]),
+        finish_below=config.finish_below,
+        min_steps=config.min_steps,
+    )
+    for at, path in zip(missed_X.tolist(), told, strict=True):
+        paths[at] = (path,)
+    pruned = cut_paths(search.cuts, rows=len(entries))
+    stops = np.searchsorted(row_S, np.arange(len(entries) + 1))
+    return [
+        Slate(items=entry.item_S, scores=entry.score_S, paths=tuple(paths[start:stop]), pruned=pruned[row])
+        for row, (entry, start, stop) in enumerate(zip(entries, stops[:-1], stops[1:], strict=True))
+    ]

@@ -33,6 +33,18 @@ class Reached:
     offsets_G1: IntArray
     path_C: IntArray
 
+    def items_of_row(self, row: int) -> IntArray:
+        """Return the items that a row's paths reach, ascending, shape (items of the row,)."""
+        start, stop = np.searchsorted(self.row_G, (row, row + 1))
+        return self.item_G[start:stop]
+
+
+def above_worst(reached: Reached, evidence_G: Float64Array, *, rows: int) -> Float64Array:
+    """Return how far each group's evidence lies above its row's least: what no path reaches has none, that is 0."""
+    worst_B = np.full(rows, np.inf)
+    np.minimum.at(worst_B, reached.row_G, evidence_G)
+    return np.asarray(evidence_G - worst_B[reached.row_G])
+
 
 def reach(beam: Beam, head_BN: FloatArray | None) -> Reached:
     """Collect the items of all paths with their path evidence.
@@ -79,6 +91,12 @@ class Ranking:
     score_R: FloatArray
     offsets_B1: IntArray
 
+    def of_row(self, row: int, reached: Reached) -> "Entries":
+        """Return one row's entries."""
+        part = slice(self.offsets_B1[row], self.offsets_B1[row + 1])
+        group_S = self.group_R[part]
+        return Entries(item_S=reached.item_G[group_S], score_S=self.score_R[part], group_S=group_S)
+
 
 def rank(reached: Reached, score_G: FloatArray, *, n: int, rows: int) -> Ranking:
     """Return the best ``n`` groups of each row, ties by item index."""
@@ -90,23 +108,68 @@ def rank(reached: Reached, score_G: FloatArray, *, n: int, rows: int) -> Ranking
     )
 
 
-def fill_up(
-    items: IntArray, scores: FloatArray, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int
-) -> tuple[IntArray, FloatArray]:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Entries:
+    """The ranked items of one row, best first.
+
+    Shape:
+        item_S, score_S: (entries,).
+        group_S: (entries,) the item's group in :class:`Reached`, -1 where no path reached it.
+    """
+
+    item_S: IntArray
+    score_S: FloatArray
+    group_S: IntArray
+
+
+def fill_up(found: Entries, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> Entries:
     """Append the eligible items the item head likes best until there are ``n``, scored below what paths reached.
 
     Shape:
-        items, scores: (reached,), best first, at least one.
         head_N, eligible_N: (items,).
     """
-    free_N = np.ones(len(head_N), np.bool_) if eligible_N is None else eligible_N.copy()
-    free_N[items] = False
-    free = np.flatnonzero(free_N)
-    more = free[np.argsort(-head_N[free], kind="stable")[: n - len(items)]]
+    if len(found.item_S) >= n:
+        return found
+    more = _best(head_N, found.item_S, eligible_N, n=n - len(found.item_S))
     if not len(more):
-        return items, scores
-    below = scores[-1] - 1.0 + (head_N[more] - head_N[more[0]])
-    return np.concatenate([items, more]), np.concatenate([scores, below]).astype(np.float32)
+        return found
+    below = found.score_S[-1] - 1.0 + (head_N[more] - head_N[more[0]])
+    return _joined(found, more, below)
+
+
+def merge(found: Entries, head_N: FloatArray, reached: IntArray, eligible_N: BoolArray | None, *, n: int) -> Entries:
+    """Rank what paths reached together with all other eligible items, which score what the item head gives them.
+
+    Shape:
+        head_N, eligible_N: (items,).
+        reached: (items of the row,) every item that a path reaches, in ``found`` or not.
+    """
+    more = _best(head_N, reached, eligible_N, n=n)
+    both = _joined(found, more, head_N[more])
+    best = np.lexsort((both.item_S, -both.score_S))[:n]
+    return Entries(item_S=both.item_S[best], score_S=both.score_S[best], group_S=both.group_S[best])
+
+
+def _best(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None, *, n: int) -> IntArray:
+    """Return the ``n`` eligible items that are not taken and that the item head likes best, ties by index."""
+    left_N = head_N.copy() if eligible_N is None else np.where(eligible_N, head_N, -np.inf)
+    left_N[taken] = -np.inf
+    if 0 < n < len(left_N):
+        # with ties at the edge the partition may take any of them: take all, then order
+        edge = np.partition(left_N, len(left_N) - n)[len(left_N) - n]
+        first = np.flatnonzero(left_N >= edge)
+    else:
+        first = np.arange(len(left_N))
+    first = first[np.isfinite(left_N[first])]
+    return first[np.argsort(-left_N[first], kind="stable")[:n]]
+
+
+def _joined(found: Entries, items: IntArray, scores: FloatArray) -> Entries:
+    return Entries(
+        item_S=np.concatenate([found.item_S, items]),
+        score_S=np.concatenate([found.score_S, scores]).astype(np.float32),
+        group_S=np.concatenate([found.group_S, np.full(len(items), -1)]),
+    )
 
 
 def item_paths(reached: Reached, beam: Beam, group_R: IntArray) -> list[tuple[Path, ...]]:

@@ -5,7 +5,7 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys.codes.validity import ValidityIndex
+from recsys.contracts import History
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.config import Config
 from recsys.core.seeds import derive_seed, rng_for
@@ -101,6 +102,10 @@ class Pretrainer:
         codes_NM = generator.codes_NM.cpu().numpy()
         self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
         self.codes_NM = codes_NM
+        self.unused_X = torch.from_numpy(np.flatnonzero(np.bincount(log.items_E, minlength=log.num_items) == 0))
+        self.unused_X = self.unused_X.to(generator.device)
+        with torch.no_grad():
+            generator.item_embedding.weight[self.unused_X] = 0  # what nobody used is its codes and nothing else
         folds_rng = rng_for(seed, "folds")
         self.folds = (
             cross_fit(log, config.memory_folds, folds_rng, generator.memory().likeness)
@@ -148,7 +153,7 @@ class Pretrainer:
         unit_ND = functional.normalize(vectors_ND, dim=-1)
         prefixes = [batch.items_BT[row, :time] for row, time in zip(*np.nonzero(real_BT), strict=True)]
         evidence = self.folds[batch.fold].memory.evidence(prefixes)
-        asked = Asked(targets_R=target_R, seen_RT=seen_RT, evidence=evidence)
+        asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
         losses = {"item": item_loss(generator.scaled(state_RD), unit_ND, generator.memory_weight_K, asked)}
         return losses | self._path_losses(state_RD, target_R, rng)
 
@@ -238,7 +243,28 @@ def pretrain(
     return log
 
 
-def item_head_ndcg(generator: Generator, histories: Any, targets_U: IntArray, *, batch_size: int = 512) -> float:
+UNUSED_OFFSETS = (0.0, -1.0, -2.0, -4.0, -8.0)
+"""Handicaps that are tried for items without training events."""
+
+
+def handicap_unused(trainer: Pretrainer, histories: Sequence[History], targets_U: IntArray) -> float:
+    """Give items that training never saw the handicap that is best on validation, and return it.
+
+    Training leaves them out of the softmax: nothing teaches the model to avoid them, and nothing holds them back.
+    """
+    generator = trainer.generator
+    found: dict[float, float] = {}
+    for offset in UNUSED_OFFSETS if len(trainer.unused_X) else ():
+        generator.item_bias_N[trainer.unused_X] = offset
+        found[offset] = item_head_ndcg(generator, histories, targets_U)
+    best = max(found, key=found.__getitem__, default=0.0)
+    generator.item_bias_N[trainer.unused_X] = best
+    return best
+
+
+def item_head_ndcg(
+    generator: Generator, histories: Sequence[History], targets_U: IntArray, *, batch_size: int = 512
+) -> float:
     """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
     gains: list[FloatArray] = []
     with torch.inference_mode():
@@ -247,7 +273,7 @@ def item_head_ndcg(generator: Generator, histories: Any, targets_U: IntArray, *,
         for start in range(0, len(histories), batch_size):
             batch = histories[start : start + batch_size]
             logits_BN = generator.scaled(generator.encode(batch, vectors_ND=vectors_ND)) @ unit_ND.T
-            logits_BN += generator.memory_logits([history.items for history in batch], memory)
+            logits_BN += generator.memory_logits([history.items for history in batch], memory) + generator.item_bias_N
             scores = logits_BN.cpu().numpy()
             targets_B = targets_U[start : start + batch_size]
             wanted_B = scores[np.arange(len(batch)), targets_B]

@@ -127,6 +127,7 @@ class Generator(PreTrainedModel):
         self.calendar_out = nn.Embedding(shape.calendar + 1, shape.width)
         self.register_buffer("calendar_edges", torch.full((shape.calendar - 1,), _FAR_FUTURE))
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
+        self.register_buffer("item_bias_N", torch.zeros(config.num_items))
         self.memory_weight_K = nn.Parameter(torch.full((len(config.memory_pairs),), 0.3))
         for kernel, pairs in enumerate(config.memory_pairs):
             self.register_buffer(f"memory_starts_{kernel}", torch.zeros(config.num_items + 1, dtype=torch.int64))
@@ -259,7 +260,7 @@ class Generator(PreTrainedModel):
         it already.
         """
         unit_ND = functional.normalize(self.item_vectors(), dim=-1)
-        logits_BN = self.scaled(state_BD) @ unit_ND.T
+        logits_BN = self.scaled(state_BD) @ unit_ND.T + self.item_bias_N
         return functional.log_softmax(logits_BN + self.memory_logits(histories, memory), dim=-1)
 
     def memory_logits(self, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:

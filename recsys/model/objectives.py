@@ -34,6 +34,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
             for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
                 logits.view(-1).index_add_(0, place_X, value_X, alpha=weight)
             wanted = logits.gather(1, targets)
+            logits.index_fill_(1, asked.absent_X, float("-inf"))
             logits.scatter_(1, asked.seen_RT[rows], float("-inf")).scatter_(1, targets, wanted)
             normaliser = logits.logsumexp(1, keepdim=True)
             total += (normaliser - wanted).sum()
@@ -61,11 +62,13 @@ class Asked:
     Shape:
         targets_R: (rows,) catalogue indices.
         seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
+        absent_X: items that no row may be taught to avoid, because nobody had the chance to choose them.
         evidence: for each kernel of the memory sparse (rows, items) evidence; empty without a memory.
     """
 
     targets_R: Tensor
     seen_RT: Tensor
+    absent_X: Tensor
     evidence: Sequence[Any] = ()
 
 

@@ -1,0 +1,89 @@
+"""Owns paths to items that no searched path reached: the item's own codes, in the order of the model's confidence.
+
+Axes: X asked item, L item whose path is not finished, M codebook, K code, Q category.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from recsys.codes.validity import ValidityIndex
+from recsys.contracts import Path, StepScorer
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.decoding.paths import Beam, Expansions, root_beam
+
+
+def retrace(
+    scorer: StepScorer,
+    context: Any,
+    index: ValidityIndex,
+    asked: tuple[IntArray, IntArray],
+    *,
+    finish_below: int,
+    min_steps: int,
+) -> list[Path]:
+    """Return one path to each item: of its codes, always the one that the model finds likeliest next.
+
+    Paths stop where searched ones do: at one item, or after ``min_steps`` at ``finish_below`` items.
+
+    Args:
+        scorer: scores steps.
+        context: what the scorer made of the histories.
+        index: the catalogue's.
+        asked: rows of the context and an item for each.
+        finish_below: see :class:`recsys.decoding.decoder.DecoderConfig`.
+        min_steps: likewise.
+
+    Shape:
+        asked: two of (asked items,).
+    """
+    row_X, item_X = asked
+    codes_LM, asked_L = index.codes_MN[:, item_X].T, np.arange(len(row_X))
+    none_LQ = np.zeros((len(row_X), 1), np.float32)
+    live = root_beam(row_X, index.start(len(row_X)), none_LQ, num_codebooks=index.num_codebooks)
+    paths: dict[int, Path] = {}
+    for step in range(index.num_codebooks):
+        if not len(live):
+            break
+        log_prob_LM = _own_log_probs(scorer, context, index, live, codes_LM)
+        codebook_L = log_prob_LM.argmax(axis=1)
+        every_L = np.arange(len(live))
+        step_L = log_prob_LM[every_L, codebook_L].astype(np.float64)
+        live = live.grow(
+            Expansions(
+                parent_E=every_L,
+                codebook_E=codebook_L,
+                code_E=codes_LM[every_L, codebook_L],
+                step_log_prob_E=step_L,
+                log_prob_E=live.log_prob_P + step_L,
+            ),
+            index,
+            step=step,
+        )
+        left_L = live.candidates.sizes_P
+        done_L = (
+            (left_L == 1) | ((left_L <= finish_below) & (step + 1 >= min_steps)) | (step + 1 == len(index.codes_MN))
+        )
+        paths |= {int(asked_L[at]): live.path(at) for at in np.flatnonzero(done_L).tolist()}
+        on_L = np.flatnonzero(~done_L)
+        live, codes_LM, asked_L = live.take(on_L), codes_LM[on_L], asked_L[on_L]
+    return [paths[at] for at in range(len(row_X))]
+
+
+def _own_log_probs(
+    scorer: StepScorer, context: Any, index: ValidityIndex, live: Beam, codes_LM: IntArray
+) -> FloatArray:
+    """Return the log-probability of the asked item's code in each codebook, minus infinity where one says nothing.
+
+    A used codebook says nothing, and one with a single code left says nothing while another still decides.
+    """
+    logits_LMK = scorer.score_steps(context, live.row_P, live.codes_PM).logits_PMK
+    allowed_LMK = index.allowed(live.candidates)
+    masked_LMK = np.where(allowed_LMK, logits_LMK, np.float32(-np.inf))
+    best_LM = masked_LMK.max(axis=-1)
+    total_LM = best_LM + np.log(np.exp(masked_LMK - best_LM[..., None]).sum(axis=-1))
+    own_LM = np.take_along_axis(masked_LMK, codes_LM[..., None], axis=-1)[..., 0] - total_LM
+    free_LM = live.codes_PM < 0
+    decides_LM = free_LM & (np.count_nonzero(allowed_LMK, axis=-1) > 1)
+    asked_LM = np.where(decides_LM.any(axis=1, keepdims=True), decides_LM, free_LM)
+    return np.where(asked_LM, own_LM, np.float32(-np.inf))
