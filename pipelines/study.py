@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pipelines.flow import train
 from pipelines.recipe import Recipe, apply_overrides
 from pipelines.runtime import start_ray
+from pipelines.stages.evaluate import OURS
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.evaluation.intervals import bootstrap_interval, paired_difference
 from recsys.evaluation.leave_one_out import figures_of
 
-OURS = "recsys"
 STUDY = Path("reports") / "study.json"
 
 
@@ -110,9 +110,9 @@ def summarise(found: Sequence[Member]) -> dict[str, Any]:
         places = [place for place, member in enumerate(found) if member.variant == variant]
         for row in judged[places[0]]["rows"]:
             who, seen = row["recommender"], row["seen"]
-            if variant != OURS and who != OURS:
+            if variant != OURS and not who.startswith(OURS):
                 continue  # rivals are the same in every variant
-            name = variant if who == OURS else who
+            name = who.replace(OURS, variant, 1)  # "recsys: paths alone" of a variant is the variant's
             same = [_row(judged[place], who, seen) for place in places]
             figures = [figures_of(ranks[place][f"{who}.{seen}"]) for place in places]
             values[name, seen] = {metric: np.mean([f[metric] for f in figures], axis=0) for metric in figures[0]}

@@ -19,14 +19,14 @@ from recsys.model.fit import (
     UNUSED_OFFSETS,
     FitConfig,
     Pretrainer,
-    draw_partial_paths,
     handicap_unused,
     item_head_ndcg,
     pretrain,
 )
 from recsys.model.generator import Generator, GeneratorConfig
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
-from recsys.model.objectives import Asked, item_loss, token_loss
+from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
+from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 
 SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
 
@@ -86,7 +86,8 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
 def test_token_loss_when_two_codes_allowed_then_is_log_two() -> None:
     logits = torch.zeros(1, 2, 4)
     allowed = torch.tensor([[[True, True, False, False], [True, False, False, False]]])
-    loss = token_loss(logits, allowed, torch.tensor([[0, 0]]), torch.tensor([[True, True]]))
+    targets = torch.tensor([[[1.0, 0, 0, 0], [1.0, 0, 0, 0]]])
+    loss = token_loss(logits, allowed, targets, torch.tensor([[True, True]]))
     # Codebook 0 leaves two equal choices: -log(1/2) = .6931; codebook 1 leaves none and does not count.
     assert loss.item() == pytest.approx(0.693147, abs=1e-5)
 
@@ -224,15 +225,46 @@ def test_epoch_batches_when_ties_are_shuffled_then_time_still_ascends_and_items_
 
 def test_draw_partial_paths_when_masked_then_the_truth_is_always_allowed() -> None:
     codes_NM = np.random.default_rng(0).integers(0, 6, (50, 3))
-    paths = draw_partial_paths(
-        ValidityIndex(codes_NM, 6), codes_NM, np.arange(50), (0.4, 0.3, 0.3), np.random.default_rng(1)
-    )
+    paths = draw_partial_paths(ValidityIndex(codes_NM, 6), codes_NM, (0.4, 0.3, 0.3), np.random.default_rng(1))
     for row in range(50):
         known = paths.partial_RM[row] >= 0
         alive = (codes_NM[:, known] == codes_NM[row, known]).all(1)
         for book in range(3):
             assert paths.allowed_RMK[row, book, codes_NM[row, book]]
             assert set(np.flatnonzero(paths.allowed_RMK[row, book])) == set(codes_NM[alive, book])
+
+
+def test_implied_targets_when_summed_then_equal_the_belief_in_compatible_items_by_code() -> None:
+    codes_NM = np.random.default_rng(0).integers(0, 4, (30, 3))
+    paths = draw_partial_paths(ValidityIndex(codes_NM, 4), codes_NM, (0.3, 0.4, 0.3), np.random.default_rng(1))
+    beliefs = torch.softmax(torch.randn(30, 30, generator=torch.Generator().manual_seed(2)), dim=-1)
+    implied = implied_targets(paths, beliefs, torch.from_numpy(codes_NM.T.copy()))
+    for row in range(30):
+        known = paths.partial_RM[row] >= 0
+        alive = (codes_NM[:, known] == codes_NM[row, known]).all(1)
+        for book in range(3):
+            slow = np.zeros(4)
+            for item in np.flatnonzero(alive):
+                slow[codes_NM[item, book]] += float(beliefs[row, item])
+            np.testing.assert_allclose(implied[row, book], slow / slow.sum(), atol=1e-5)
+    truth = true_targets(paths)
+    assert (truth.argmax(-1).numpy() == paths.codes_RM).all()
+    assert (truth.sum(-1) == 1).all()
+
+
+def test_item_beliefs_when_asked_then_are_the_softmax_that_the_item_loss_trains() -> None:
+    torch.manual_seed(5)
+    queries, items = torch.randn(20, 8) * 2, functional.normalize(torch.randn(15, 8), dim=-1)
+    evidence = [sparse.random_array((20, 15), density=0.3, format="csr", dtype=np.float32, rng=1)]
+    targets = torch.randint(0, 10, (20,))
+    seen = torch.where(torch.randint(0, 10, (20, 2)) == targets[:, None], targets[:, None], torch.tensor([[11, 12]]))
+    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=torch.tensor([14]), evidence=evidence)
+    weight = torch.tensor([0.8])
+    beliefs = item_beliefs(queries, items, weight, asked)
+    assert torch.allclose(beliefs.sum(-1), torch.ones(20), atol=1e-5)
+    loss = item_loss(queries, items, weight, asked)
+    assert -beliefs.gather(1, targets[:, None]).log().mean() == pytest.approx(loss.item(), rel=1e-3)
+    assert not beliefs[:, 14].any()
 
 
 def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  # type: ignore[no-untyped-def]

@@ -21,6 +21,7 @@ from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import dissected
 
+OURS = "recsys"
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
 
 
@@ -64,8 +65,8 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
                 training=training,
             )
             each = (time.perf_counter() - began) / len(asked.histories)
-            timed = {"train_seconds": seconds.get(recommender.name, 0.0), "milliseconds_a_user": round(each * 1000, 3)}
-            rows.append(row.to_json() | timed)
+            cost = {"train_seconds": seconds.get(recommender.name, 0.0), "milliseconds_a_user": round(each * 1000, 3)}
+            rows.append(row.to_json() | cost | (_machine_cost(entries) if recommender.name == OURS else {}))
             ranks[f"{row.recommender}.{row.seen}"] = row.ranks_U.astype(np.int32)
     result = {
         "dataset": _source_name(run),
@@ -97,6 +98,18 @@ def _train_seconds(run: Path, entries: dict[str, Any]) -> dict[str, float]:
     ours = sum(entries[stage]["seconds"] for stage in OUR_STAGES if stage in entries)
     timings = run / "timings" / "baselines.json"
     return {"recsys": round(ours, 2)} | (_read(timings) if timings.exists() else {})
+
+
+def _machine_cost(entries: dict[str, Any]) -> dict[str, float]:
+    """Return the most memory and the most processor time per second that any of our stages took."""
+    ours = [entries[stage] for stage in OUR_STAGES if "peak_memory_mb" in entries.get(stage, {})]
+    if not ours:
+        return {}
+    threads = max(entry["cpu_seconds"] / max(entry["seconds"], 1e-9) for entry in ours)
+    return {
+        "peak_memory_mb": float(max(entry["peak_memory_mb"] for entry in ours)),
+        "peak_cpu_threads": round(threads, 2),
+    }
 
 
 def _source_name(run: Path) -> str:

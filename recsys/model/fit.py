@@ -6,7 +6,7 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.config import Config
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
@@ -26,7 +26,8 @@ from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.generator import Generator
 from recsys.model.memory import Fold, Memory, cross_fit
-from recsys.model.objectives import Asked, category_loss, item_loss, token_loss
+from recsys.model.objectives import Asked, category_loss, item_beliefs, item_loss, token_loss
+from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 
 
 class FitConfig(Config):
@@ -44,6 +45,8 @@ class FitConfig(Config):
     """Share of windows in which events with equal timestamps are put in a random order: theirs says nothing."""
     token_weight: float = 0.5
     """Weight of the any-order token loss beside the item head's loss of weight 1."""
+    distillation: float = Field(default=0.5, ge=0, le=1)
+    """How much of a token's target is what the item head believes; the rest is the true item's code."""
     category_weight: float = 0.1
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
@@ -52,43 +55,6 @@ class FitConfig(Config):
     """Into how many parts users are dealt; each learns with the memory of the others, never with its own pairs."""
     depths: tuple[float, ...] = (0.45, 0.35, 0.2)
     """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenTargets:
-    """A batch of partial paths drawn at random orders, and what may follow them."""
-
-    rows_R: IntArray
-    codes_RM: IntArray
-    partial_RM: IntArray
-    allowed_RMK: BoolArray
-
-
-def draw_partial_paths(
-    index: ValidityIndex,
-    codes_RM: IntArray,
-    rows_R: IntArray,
-    depths: tuple[float, ...],
-    rng: np.random.Generator,
-) -> TokenTargets:
-    """Choose for each row how many and which of its item's codes are already known, and mask what may follow."""
-    count, codebooks = codes_RM.shape
-    depths = depths[:codebooks]
-    depth_R = rng.choice(len(depths), size=count, p=np.array(depths) / sum(depths))
-    order_RM = np.argsort(rng.random((count, codebooks)), axis=1)
-    partial_RM = np.full_like(codes_RM, -1)
-    allowed_RMK = np.empty((count, codebooks, index.codebook_size), dtype=np.bool_)
-    allowed_RMK[depth_R == 0] = index.allowed(index.start(1))[0]
-    for depth in range(1, len(depths)):
-        at = np.flatnonzero(depth_R == depth)
-        candidates = index.start(len(at))
-        for step in range(depth):
-            book = order_RM[at, step]
-            code = codes_RM[at, book]
-            partial_RM[at, book] = code
-            candidates = index.choose(candidates, np.arange(len(at)), book, code)
-        allowed_RMK[at] = index.allowed(candidates)
-    return TokenTargets(rows_R=rows_R, codes_RM=codes_RM, partial_RM=partial_RM, allowed_RMK=allowed_RMK)
 
 
 class Pretrainer:
@@ -102,6 +68,7 @@ class Pretrainer:
         codes_NM = generator.codes_NM.cpu().numpy()
         self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
         self.codes_NM = codes_NM
+        self.codes_MN = generator.codes_NM.T.contiguous()
         self.unused_X = torch.from_numpy(np.flatnonzero(np.bincount(log.items_E, minlength=log.num_items) == 0))
         self.unused_X = self.unused_X.to(generator.device)
         with torch.no_grad():
@@ -154,23 +121,37 @@ class Pretrainer:
         prefixes = [batch.items_BT[row, :time] for row, time in zip(*np.nonzero(real_BT), strict=True)]
         evidence = self.folds[batch.fold].memory.evidence(prefixes)
         asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
-        losses = {"item": item_loss(generator.scaled(state_RD), unit_ND, generator.memory_weight_K, asked)}
-        return losses | self._path_losses(state_RD, target_R, rng)
-
-    def _path_losses(self, state_RD: Tensor, target_R: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
-        picked = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
-        if len(picked) == 0:
-            picked = np.arange(1)
-        rows = torch.from_numpy(picked).to(state_RD.device)
-        target_R = target_R[rows]
-        paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], picked, self.config.depths, rng)
-        partial_RM, codes_RM, allowed_RMK = (
-            torch.from_numpy(array).to(state_RD.device)
-            for array in (paths.partial_RM, paths.codes_RM, paths.allowed_RMK)
+        queries_RD, weight_K = generator.scaled(state_RD), generator.memory_weight_K
+        losses = {"item": item_loss(queries_RD, unit_ND, weight_K, asked)}
+        picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
+        picked_R = picked_R if len(picked_R) else np.arange(1)
+        rows = torch.from_numpy(picked_R).to(state_RD.device)
+        some = Asked(
+            targets_R=target_R[rows],
+            seen_RT=seen_RT[rows],
+            absent_X=self.unused_X,
+            evidence=[part[picked_R] for part in evidence],
         )
-        logits_RMK, category_RQ = self.generator.step(state_RD[rows], partial_RM)
+        beliefs_RN = None
+        if self.config.distillation > 0:
+            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, some)
+        return losses | self._path_losses(state_RD[rows], target_R[rows], beliefs_RN, rng)
+
+    def _path_losses(
+        self, state_RD: Tensor, target_R: Tensor, beliefs_RN: Tensor | None, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Return the token and category losses on partial paths to the targets."""
+        device = state_RD.device
+        paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
+        partial_RM = torch.from_numpy(paths.partial_RM).to(device)
+        targets_RMK = true_targets(paths).to(device)
+        if beliefs_RN is not None:
+            implied_RMK = implied_targets(paths, beliefs_RN, self.codes_MN)
+            targets_RMK = torch.lerp(targets_RMK, implied_RMK, self.config.distillation)
+        logits_RMK, category_RQ = self.generator.step(state_RD, partial_RM)
+        allowed_RMK = torch.from_numpy(paths.allowed_RMK).to(device)
         return {
-            "token": token_loss(logits_RMK, allowed_RMK, codes_RM, partial_RM < 0),
+            "token": token_loss(logits_RMK, allowed_RMK, targets_RMK, partial_RM < 0),
             "category": category_loss(category_RQ, self.category_N[target_R]),
         }
 

@@ -96,7 +96,7 @@ def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked
     return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, weight_K, asked)  # type: ignore[no-untyped-call]
 
 
-def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor, free_RM: Tensor) -> Tensor:
+def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, free_RM: Tensor) -> Tensor:
     """Return the token loss under the mask that decoding uses (method: L_token, any order).
 
     Each free codebook's softmax runs over the codes that exist among the items still compatible with the path, so the
@@ -104,13 +104,27 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor, free_R
 
     Shape:
         logits_RMK, allowed_RMK: (rows, codebooks, codes).
-        codes_RM: (rows, codebooks) the target's codes.
+        targets_RMK: (rows, codebooks, codes) the wanted distribution, 0 where a code is not allowed.
         free_RM: (rows, codebooks) True where the codebook is not chosen yet.
     """
     log_probs_RMK = functional.log_softmax(logits_RMK.masked_fill(~allowed_RMK, -1e9), dim=-1)
-    picked_RM = log_probs_RMK.gather(2, codes_RM[..., None]).squeeze(2)
+    picked_RM = (log_probs_RMK * targets_RMK).sum(-1)
     counted_RM = (free_RM & (allowed_RMK.sum(-1) > 1)).float()
     return -(picked_RM * counted_RM).sum() / counted_RM.sum().clamp(min=1.0)
+
+
+@torch.no_grad()
+def item_beliefs(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
+    """Return the item softmax itself, with the targets' own rows as :func:`item_loss` sees them, (rows, items)."""
+    dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
+    logits_RN = (queries_RD.to(dtype) @ unit_items_ND.to(dtype).T).float()
+    for weight, part in zip(weight_K.tolist(), asked.evidence, strict=True):
+        place_X, value_X = _entries(part, logits_RN.device)
+        logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
+    wanted_R1 = logits_RN.gather(1, asked.targets_R[:, None])
+    logits_RN.index_fill_(1, asked.absent_X, float("-inf"))
+    logits_RN.scatter_(1, asked.seen_RT, float("-inf")).scatter_(1, asked.targets_R[:, None], wanted_R1)
+    return logits_RN.softmax(-1)
 
 
 def category_loss(category_logits_RQ: Tensor, category_R: Tensor) -> Tensor:

@@ -1,0 +1,104 @@
+"""Partial paths that the token decoder learns on: what is known, what may follow, and what should.
+
+Axes: R row (a path), C candidate (an item still compatible with a path), M codebook, K code, N item.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.codes.validity import Candidates, ValidityIndex
+from recsys.core.arrays import BoolArray, IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialPaths:
+    """A batch of partial paths drawn at random orders, and what may follow them.
+
+    Shape:
+        codes_RM: (rows, codebooks) the target item's codes.
+        partial_RM: (rows, codebooks) the known ones, -1 where a codebook is free.
+        allowed_RMK: (rows, codebooks, codes) the codes that some compatible item has.
+        groups: rows of one depth, with the items that remain compatible; at depth 0 all do.
+    """
+
+    codes_RM: IntArray
+    partial_RM: IntArray
+    allowed_RMK: BoolArray
+    groups: tuple[tuple[IntArray, Candidates], ...]
+
+
+def draw_partial_paths(
+    index: ValidityIndex, codes_RM: IntArray, depths: tuple[float, ...], rng: np.random.Generator
+) -> PartialPaths:
+    """Choose for each row how many and which of its item's codes are already known, and mask what may follow."""
+    count, codebooks = codes_RM.shape
+    depths = depths[:codebooks]
+    depth_R = rng.choice(len(depths), size=count, p=np.array(depths) / sum(depths))
+    order_RM = np.argsort(rng.random((count, codebooks)), axis=1)
+    partial_RM = np.full_like(codes_RM, -1)
+    allowed_RMK = np.empty((count, codebooks, index.codebook_size), dtype=np.bool_)
+    groups = []
+    for depth in range(len(depths)):
+        at = np.flatnonzero(depth_R == depth)
+        candidates = index.start(len(at))
+        for step in range(depth):
+            book = order_RM[at, step]
+            code = codes_RM[at, book]
+            partial_RM[at, book] = code
+            candidates = index.choose(candidates, np.arange(len(at)), book, code)
+        allowed_RMK[at] = index.allowed(candidates)
+        groups.append((at, candidates))
+    return PartialPaths(codes_RM=codes_RM, partial_RM=partial_RM, allowed_RMK=allowed_RMK, groups=tuple(groups))
+
+
+def true_targets(paths: PartialPaths) -> Tensor:
+    """Return the target item's own codes as distributions, shape (rows, codebooks, codes)."""
+    targets_RMK = torch.zeros(paths.allowed_RMK.shape)
+    return targets_RMK.scatter_(2, torch.from_numpy(paths.codes_RM)[..., None], 1.0)
+
+
+def implied_targets(paths: PartialPaths, beliefs_RN: Tensor, codes_MN: Tensor) -> Tensor:
+    """Return what a belief over items says about the next code of each path, shape (rows, codebooks, codes).
+
+    The belief is cut to the items still compatible and summed over those that share a code: the exact conditional of
+    every free codebook, in any order.
+
+    Shape:
+        beliefs_RN: (rows, items) probabilities.
+        codes_MN: (codebooks, items).
+    """
+    implied_RMK = torch.zeros(paths.allowed_RMK.shape, device=beliefs_RN.device)
+    for at, candidates in paths.groups:
+        rows = torch.from_numpy(at).to(beliefs_RN.device)
+        if not len(at):
+            continue
+        implied_RMK[rows] = (
+            _summed(beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
+            if candidates.at_root
+            else _summed_over(candidates, beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
+        )
+    return implied_RMK / implied_RMK.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def _summed(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+    beliefs_NR = beliefs_RN.T.contiguous()  # whole rows are added at once this way
+    sums = [
+        torch.zeros(codes, len(beliefs_RN), device=beliefs_RN.device).index_add_(0, code_N, beliefs_NR).T
+        for code_N in codes_MN
+    ]
+    return torch.stack(sums, dim=1)
+
+
+def _summed_over(candidates: Candidates, beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+    device = beliefs_RN.device
+    item_C = torch.from_numpy(candidates.items_C).to(device)
+    row_C = torch.from_numpy(np.repeat(np.arange(len(candidates.sizes_P)), candidates.sizes_P)).to(device)
+    belief_C = beliefs_RN[row_C, item_C]
+    books = len(codes_MN)
+    sums = torch.zeros(len(beliefs_RN) * books * codes, device=device)
+    for book, code_N in enumerate(codes_MN):
+        sums.index_add_(0, (row_C * books + book) * codes + code_N[item_C], belief_C)
+    return sums.view(len(beliefs_RN), books, codes)
