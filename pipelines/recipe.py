@@ -45,7 +45,7 @@ class BaselinesConfig(Config):
 class SelectionConfig(Config):
     """What is chosen on validation before a bundle is made."""
 
-    path_weights: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.4)
+    path_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     """Weights of the path evidence beside the item head that are tried."""
     theta_quantile: float = 0.95
     """The pruning threshold is this quantile of the JS divergences seen on validation paths."""

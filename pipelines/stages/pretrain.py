@@ -53,8 +53,7 @@ def pretrain_model(job: Job) -> None:
         validate=lambda model: item_head_ndcg(model, asked.histories, asked.targets_U),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
-    every = questions(log, "validation")
-    offset = handicap_unused(trainer, every.histories, every.targets_U)
+    offset = handicap_unused(trainer, asked.histories, asked.targets_U)
     generator.save(job.out)
     write_json(job.out / "training.json", {"epochs": epochs, "unused_offset": offset})
 

@@ -119,6 +119,13 @@ class SASRecNetwork(nn.Module):
         unit_VD = functional.normalize(hidden_VD, dim=-1)
         return self.log_scale.exp() * unit_VD @ functional.normalize(weight_XD, dim=-1).T
 
+    def own_logits(self, hidden_VD: Tensor, items_V: Tensor) -> Tensor:
+        """Score one item for each hidden state, shape (positions,)."""
+        weight_VD = self.items(items_V)
+        if not self.cosine:
+            return (hidden_VD * weight_VD).sum(-1)
+        return self.log_scale.exp() * functional.cosine_similarity(hidden_VD, weight_VD, dim=-1)
+
 
 class SASRec:
     """Ranks items by the softmax of a causal Transformer; an empty history gets the training counts."""
@@ -278,14 +285,10 @@ def next_item_loss(
     if not 0 < negatives < num_items:
         return functional.cross_entropy(network.logits(hidden_VD), targets_V)
     drawn_X = torch.from_numpy(rng.choice(num_items, negatives, replace=False)).to(device)
-    asked_X, place_VX = torch.unique(torch.cat([targets_V, drawn_X]), return_inverse=True)
-    # other positions' targets come by their popularity and would be pushed down for it: only evenly drawn ones count
-    even_X = torch.isin(asked_X, drawn_X)
-    logits_VX = network.logits(hidden_VD, asked_X)
-    own_V = place_VX[: len(targets_V)]
-    wanted_V1 = logits_VX.gather(1, own_V[:, None])
-    logits_VX = logits_VX.masked_fill(~even_X, float("-inf")).scatter(1, own_V[:, None], wanted_V1)
-    return functional.cross_entropy(logits_VX, own_V)
+    logits_VX = network.logits(hidden_VD, drawn_X).masked_fill(targets_V[:, None] == drawn_X, float("-inf"))
+    own_V1 = network.own_logits(hidden_VD, targets_V)[:, None]
+    first_V = torch.zeros(len(targets_V), dtype=torch.long, device=device)
+    return functional.cross_entropy(torch.cat([own_V1, logits_VX], dim=1), first_V)
 
 
 def _validate(model: SASRec, validation: Questions, *, seed: int) -> float:

@@ -265,11 +265,12 @@ class Generator(PreTrainedModel):
 
     def memory_logits(self, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:
         """Return what the memory adds to the item logits, shape (batch, items)."""
-        logits_BN = torch.zeros(len(histories), self.config.num_items, device=self.device)
-        evidence = (memory or self.memory()).evidence(histories)
-        for weight, part_BN in zip(self.memory_weight_K, evidence, strict=True):
-            logits_BN += weight * torch.from_numpy(part_BN.toarray()).to(self.device)
-        return logits_BN
+        shape = (len(histories), self.config.num_items)
+        weights = self.memory_weight_K.detach().tolist()
+        total_BN: Any = csr_array(shape, dtype=np.float32)
+        for weight, part_BN in zip(weights, (memory or self.memory()).evidence(histories), strict=True):
+            total_BN = total_BN + np.float32(weight) * part_BN
+        return torch.from_numpy(total_BN.toarray()).to(self.device)
 
     def forward(self, items_BT: Tensor, timestamps_BT: Tensor) -> Tensor:
         """Return item log-probabilities after each prefix, shape (batch, time + 1, items)."""
