@@ -12,10 +12,11 @@ from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import choose_codebook
 from recsys.decoding.decoder import DecoderConfig, decode
 from recsys.decoding.evidence import Entries, merge
-from recsys.decoding.paths import deduplicate
+from recsys.decoding.guidance import implied
+from recsys.decoding.paths import Expansions, deduplicate, root_beam
 from tests.support.table_scorer import TableScorer, history_of
 
-WIDE = DecoderConfig(num_paths=64, finish_below=1, item_head=False, order="fixed", codes_per_path=4)
+WIDE = DecoderConfig(num_paths=64, finish_below=1, item_head=False, order="fixed", codes_per_path=4, guidance=0)
 
 
 def exhaustive(scorer, codes_NM, history):
@@ -64,6 +65,7 @@ def test_decode_when_beam_is_wide_then_equals_exhaustive_search(seed):
         codes_per_path=st.sampled_from([1, 2, 16]),
         item_head=st.booleans(),
         ranked=st.sampled_from(["reached", "catalogue"]),
+        guidance=st.sampled_from([0.0, 0.5, 1.0]),
     ),
 )
 def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items, codebooks, share, n, config):
@@ -109,7 +111,7 @@ def test_decode_when_too_few_items_are_reached_then_the_item_head_fills_up():
     # One path that ends in one item; the other four of five wanted items come from the item head, in its order.
     codes_NM = np.stack([np.arange(6), np.arange(6)], axis=1)
     scorer = TableScorer(items=6, codebooks=2, codes=6)
-    config = DecoderConfig(num_paths=1, ranked="reached")
+    config = DecoderConfig(num_paths=1, ranked="reached", guidance=0)
     slate = decode(scorer, ValidityIndex(codes_NM, 6), [history_of(1)], n=5, config=config)[0]
     head_N = scorer.head_UN[1]
     rest = [item for item in np.argsort(-head_N) if item != slate.items[0]]
@@ -146,6 +148,47 @@ def test_decode_when_the_catalogue_is_ranked_then_equals_head_plus_bonus_over_al
                 bonus_N[item] = score - head_N[item]
         score_N = np.where(eligible_BN[row], head_N + np.maximum(bonus_N, 0), -np.inf)
         assert got.items.tolist() == np.lexsort((np.arange(50), -score_N))[:10].tolist()
+
+
+@pytest.mark.parametrize("order", ["crss", "fixed"])
+def test_decode_when_fully_guided_then_every_order_of_codes_gives_an_item_the_belief_of_the_head(order):
+    # p(first code) p(second | first) ... telescopes to the belief in what is left, and its share of that to the item's
+    codes_NM = np.random.default_rng(5).integers(0, 4, (30, 3))
+    scorer = TableScorer(items=30, codebooks=3, codes=4)
+    config = WIDE.model_copy(update={"guidance": 1.0, "order": order})
+    slate = decode(scorer, ValidityIndex(codes_NM, 4), [history_of(1)], n=30, config=config)[0]
+    head_N = scorer.head_UN[1]
+    for paths, item, score in zip(slate.paths, slate.items, slate.scores, strict=True):
+        alike = (codes_NM == codes_NM[item]).all(axis=1)  # without the item head, items of equal codes share alike
+        assert score == pytest.approx(np.log(np.exp(head_N[alike]).mean()), abs=1e-3)
+        assert paths[0].log_prob == pytest.approx(np.log(np.exp(head_N[alike]).sum()), abs=1e-3)
+
+
+def test_implied_when_some_codes_are_chosen_then_shares_are_sums_over_the_items_left():
+    codes_NM = np.random.default_rng(6).integers(0, 3, (20, 2))
+    index = ValidityIndex(codes_NM, 3)
+    head_BN = np.log(np.random.default_rng(7).dirichlet(np.ones(20), 2)).astype(np.float32)
+    eligible_PN = np.random.default_rng(8).random((2, 20)) < 0.7
+    root = root_beam(np.array([0, 1]), index.start(2, eligible_PN), num_codebooks=2)
+    code = codes_NM[np.flatnonzero(eligible_PN[0])[0], 0]
+    step = Expansions(
+        parent_E=np.array([0]),
+        codebook_E=np.array([0]),
+        code_E=np.array([code]),
+        step_log_prob_E=np.zeros(1),
+        log_prob_E=np.zeros(1),
+    )
+    for beam, left_PN in (
+        (root, eligible_PN),
+        (root.grow(step, index, step=0), (eligible_PN[0] & (codes_NM[:, 0] == code))[None]),
+    ):
+        got_PMK = implied(beam, index, head_BN)
+        for path, row in enumerate(beam.row_P):
+            for book in range(2):
+                slow_K = np.zeros(3)
+                for item in np.flatnonzero(left_PN[path]):
+                    slow_K[codes_NM[item, book]] += np.exp(head_BN[row, item])
+                np.testing.assert_allclose(got_PMK[path, book], slow_K / slow_K.sum(), atol=1e-5)
 
 
 def test_merge_when_head_ties_at_the_edge_then_the_lower_index_comes_first():
@@ -236,7 +279,7 @@ class JumpScorer(TableScorer):
 def decode_jumps(jumps, **settings_):
     """Decode 12 items: first codes 0, 1, 2, four items each."""
     codes_NM = np.stack([np.arange(12) // 4, np.arange(12)], axis=1)
-    plain = {"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", "ranked": "reached"}
+    plain = {"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", "ranked": "reached", "guidance": 0}
     config = DecoderConfig(**plain | settings_)
     return decode(JumpScorer(jumps), ValidityIndex(codes_NM, 12), [history_of(1)], n=1, config=config)[0]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History, Path, Slate, StepScorer
+from recsys.contracts import History, Path, Slate, StepScorer, StepScores
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.config import Config
 from recsys.core.errors import DecodingError
@@ -29,6 +29,7 @@ from recsys.decoding.evidence import (
     rank,
     reach,
 )
+from recsys.decoding.guidance import guided
 from recsys.decoding.paths import Beam, Expansions, deduplicate, join_beams, rank_in_row, root_beam, top_per_row
 from recsys.decoding.retrace import retrace
 
@@ -50,6 +51,8 @@ class DecoderConfig(Config):
     """Whether paths whose category distribution jumps are pruned."""
     theta: NonNegativeFloat | None = None
     """Largest JS divergence (base 2) between neighbouring steps of a consistent path; None prunes nothing."""
+    guidance: float = Field(default=0.8, ge=0, le=1)
+    """How much a step listens to the item head: 0 not at all, 1 the exact conditionals of its belief alone."""
     overdraw: PositiveInt = 2
     """Size of the pool of expansions, in multiples of the free paths, from which pruned paths are replaced."""
     path_weight: NonNegativeFloat = 0.1
@@ -92,8 +95,10 @@ class _Attempt:
 class _Search:
     """One batch's beam search."""
 
-    def __init__(self, scorer: StepScorer, context: Any, index: ValidityIndex, config: DecoderConfig) -> None:
-        self.scorer, self.context, self.index, self.config = scorer, context, index, config
+    def __init__(
+        self, scorer: StepScorer, context: Any, index: ValidityIndex, head_BN: FloatArray, config: DecoderConfig
+    ) -> None:
+        self.scorer, self.context, self.index, self.head_BN, self.config = scorer, context, index, head_BN, config
         self.theta = config.theta if config.corp else None
         self.cuts: list[Cut] = []
 
@@ -103,11 +108,9 @@ class _Search:
         Shape:
             row_P: (rows with an eligible item,); eligible_PN: one line each.
         """
-        free_PM = np.full((len(row_P), self.index.num_codebooks), -1, np.int64)
-        scores = self.scorer.score_steps(self.context, row_P, free_PM)
-        candidates = self.index.start(len(row_P), eligible_PN)
-        live = root_beam(row_P, candidates, scores.category_PQ, num_codebooks=self.index.num_codebooks)
-        logits_PMK = scores.logits_PMK
+        root = root_beam(row_P, self.index.start(len(row_P), eligible_PN), num_codebooks=self.index.num_codebooks)
+        scores = self.score(root)
+        live, logits_PMK = root.with_category(scores.category_PQ), scores.logits_PMK
         slots_B = np.full(rows, self.config.num_paths)
         finished: list[Beam] = []
         for step in range(self.index.num_codebooks):
@@ -120,6 +123,12 @@ class _Search:
             if not len(live):
                 break
         return join_beams(finished)
+
+    def score(self, beam: Beam) -> StepScores:
+        """Score the next step of paths, by the token heads and, as far as the config says, by the item head."""
+        scores = self.scorer.score_steps(self.context, beam.row_P, beam.codes_PM)
+        logits_PMK = guided(scores.logits_PMK, beam, self.index, self.head_BN, self.config.guidance)
+        return StepScores(logits_PMK=logits_PMK, category_PQ=scores.category_PQ)
 
     def _expand(self, live: Beam, logits_PMK: FloatArray, slots_B: IntArray) -> Expansions:
         """Return the pool: the best expansions of each row, rows ascending, best first, no set of codes twice."""
@@ -182,7 +191,7 @@ class _Search:
         if not len(on_L):
             none_LMK = np.empty((0, self.index.num_codebooks, self.index.codebook_size), np.float32)
             return _Attempt(beam=beam, done_P=done_P, logits_LMK=none_LMK, jump_P=jump_P)
-        scores = self.scorer.score_steps(self.context, beam.row_P[on_L], beam.codes_PM[on_L])
+        scores = self.score(beam.take(on_L))
         if self.theta is not None:
             jump_P[on_L] = js_divergence(beam.category_PQ[on_L], scores.category_PQ)
             _require_numbers(jump_P, "category probabilities")
@@ -243,7 +252,7 @@ def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how
     head_BN = scorer.score_items(context)
     _require_numbers(head_BN, "item log-probabilities")
     head_BN = np.maximum(head_BN, _LOWEST_LOG_PROB)
-    search = _Search(scorer, context, index, config)
+    search = _Search(scorer, context, index, head_BN, config)
     eligible_PN = None if eligible_BN is None else eligible_BN[row_P]
     beam = search.run(row_P, eligible_PN, rows=len(histories))
     reached = reach(beam, head_BN if config.item_head else None)
@@ -276,14 +285,12 @@ def _with_paths(entries: list[Entries], reached: Reached, beam: Beam, search: _S
     for at, own in zip(found_X.tolist(), item_paths(reached, beam, group_S[found_X]), strict=True):
         paths[at] = own
     missed_X = np.flatnonzero(group_S < 0)
-    config = search.config
     told = retrace(
-        search.scorer,
-        search.context,
+        lambda live: search.score(live).logits_PMK,
         search.index,
         (row_S[missed_X], item_S[missed_X]),
-        finish_below=config.finish_below,
-        min_steps=config.min_steps,
+        finish_below=search.config.finish_below,
+        min_steps=search.config.min_steps,
     )
     for at, path in zip(missed_X.tolist(), told, strict=True):
         paths[at] = (path,)

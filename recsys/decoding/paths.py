@@ -122,12 +122,11 @@ class Beam:
         return Path(steps=steps, log_prob=float(self.log_prob_P[at]), pruned=bool(reason), reason=reason)
 
 
-def root_beam(row_P: IntArray, candidates: Candidates, category_PQ: FloatArray, *, num_codebooks: int) -> Beam:
-    """Return one path without codes per given row.
+def root_beam(row_P: IntArray, candidates: Candidates, *, num_codebooks: int) -> Beam:
+    """Return one path without codes per given row, its category not predicted yet.
 
     Shape:
         row_P: (paths,).
-        category_PQ: (paths, categories).
     """
     free_PM = np.full((len(row_P), num_codebooks), -1, np.int64)
     return Beam(
@@ -136,7 +135,7 @@ def root_beam(row_P: IntArray, candidates: Candidates, category_PQ: FloatArray, 
         log_prob_P=np.zeros(len(row_P), np.float64),
         order_PM=free_PM.copy(),
         confidence_PM=np.zeros(free_PM.shape, np.float32),
-        category_PQ=category_PQ,
+        category_PQ=np.zeros((len(row_P), 1), np.float32),
         candidates=candidates,
     )
 

@@ -3,19 +3,18 @@
 Axes: X asked item, L item whose path is not finished, M codebook, K code, Q category.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import Path, StepScorer
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.contracts import Path
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.paths import Beam, Expansions, root_beam
 
 
 def retrace(
-    scorer: StepScorer,
-    context: Any,
+    score: Callable[[Beam], FloatArray],
     index: ValidityIndex,
     asked: tuple[IntArray, IntArray],
     *,
@@ -27,10 +26,9 @@ def retrace(
     Paths stop where searched ones do: at one item, or after ``min_steps`` at ``finish_below`` items.
 
     Args:
-        scorer: scores steps.
-        context: what the scorer made of the histories.
+        score: gives the logits of the next step of paths, (paths, codebooks, codes).
         index: the catalogue's.
-        asked: rows of the context and an item for each.
+        asked: rows of the batch and an item for each.
         finish_below: see :class:`recsys.decoding.decoder.DecoderConfig`.
         min_steps: likewise.
 
@@ -39,13 +37,12 @@ def retrace(
     """
     row_X, item_X = asked
     codes_LM, asked_L = index.codes_MN[:, item_X].T, np.arange(len(row_X))
-    none_LQ = np.zeros((len(row_X), 1), np.float32)
-    live = root_beam(row_X, index.start(len(row_X)), none_LQ, num_codebooks=index.num_codebooks)
+    live = root_beam(row_X, index.start(len(row_X)), num_codebooks=index.num_codebooks)
     paths: dict[int, Path] = {}
     for step in range(index.num_codebooks):
         if not len(live):
             break
-        log_prob_LM = _own_log_probs(scorer, context, index, live, codes_LM)
+        log_prob_LM = _own_log_probs(score(live), index.allowed(live.candidates), live, codes_LM)
         codebook_L = log_prob_LM.argmax(axis=1)
         every_L = np.arange(len(live))
         step_L = log_prob_LM[every_L, codebook_L].astype(np.float64)
@@ -70,15 +67,11 @@ def retrace(
     return [paths[at] for at in range(len(row_X))]
 
 
-def _own_log_probs(
-    scorer: StepScorer, context: Any, index: ValidityIndex, live: Beam, codes_LM: IntArray
-) -> FloatArray:
+def _own_log_probs(logits_LMK: FloatArray, allowed_LMK: BoolArray, live: Beam, codes_LM: IntArray) -> FloatArray:
     """Return the log-probability of the asked item's code in each codebook, minus infinity where one says nothing.
 
     A used codebook says nothing, and one with a single code left says nothing while another still decides.
     """
-    logits_LMK = scorer.score_steps(context, live.row_P, live.codes_PM).logits_PMK
-    allowed_LMK = index.allowed(live.candidates)
     masked_LMK = np.where(allowed_LMK, logits_LMK, np.float32(-np.inf))
     best_LM = masked_LMK.max(axis=-1)
     total_LM = best_LM + np.log(np.exp(masked_LMK - best_LM[..., None]).sum(axis=-1))

@@ -51,7 +51,7 @@ class ItemHeadRecommender:
 def dissected(ours: ReasoningRecommender) -> list[ReasoningRecommender | ItemHeadRecommender]:
     """Return the parts of a recommender, each under a name of its own."""
     return [
-        ours.variant(PATHS_ALONE, ours.config.model_copy(update={"item_head": False})),
+        ours.variant(PATHS_ALONE, ours.config.model_copy(update={"item_head": False, "guidance": 0.0})),
         ours.variant(PATHS_PROPOSE, ours.config.model_copy(update={"path_weight": 0.0, "ranked": "reached"})),
         ItemHeadRecommender(ours.scorer),
     ]
