@@ -30,7 +30,9 @@ STAGES = (
     # what items are: their words, and who goes with whom
     Stage(name="features", work=build_features, parents=("data",), sections=("features",)),
     # a mixture of experts turns an item's vector into M parallel codes
-    Stage(name="tokenizer", work=fit_codebooks, parents=("features",), sections=("tokenizer", "quality", "device")),
+    Stage(
+        name="tokenizer", work=fit_codebooks, parents=("data", "features"), sections=("tokenizer", "quality", "device")
+    ),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
     # the generative model learns to name the next item by its codes, in any order

@@ -148,3 +148,17 @@ def test_check_when_a_bound_is_broken_then_the_error_names_the_knob(changes: dic
 
 def test_check_when_agreement_is_below_chance_then_a_bound_of_zero_asks_for_nothing():
     check(good(category_agreement_M=np.array([-0.01, -0.02])), config())
+
+
+def test_measure_when_given_nearest_reconstructions_then_says_what_resolving_cost() -> None:
+    # two items at -1 and 1: variance 2; resolved codes rebuild them at -1 and 0, error 1 / 2; nearest ones exactly
+    vectors = np.array([[-1.0], [1.0]], np.float32)
+    quality = measure(
+        np.array([[0], [1]]),
+        vectors,
+        np.array([[-1.0], [0.0]], np.float32),
+        2,
+        beside=Beside(nearest_NF=vectors),
+    ).to_json()
+    assert quality["reconstruction_error"] == 0.5
+    assert quality["reconstruction_error_before"] == 0.0

@@ -4,7 +4,9 @@ from pipelines.job import Job
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
 from recsys.features.assemble import Features
+from recsys.features.categories import item_categories
 from recsys.tokenizer.kinds import fit_tokenizer
 from recsys.tokenizer.quality import Beside, check, measure
 
@@ -16,13 +18,20 @@ def fit_codebooks(job: Job) -> None:
     tokenizer = fit_tokenizer(vectors_NF, config, seed=seed, device=str(pick_device(job.recipe.device)))
     nearest_NM = tokenizer.encode(vectors_NF, resolve=False)
     codes_NM = tokenizer.move_apart(vectors_NF, nearest_NM) if config.resolve_collisions else nearest_NM
+    items = load_prepared(job.run / "data").items
+    category_N, _ = item_categories(items, vectors_NF, seed=derive_seed(job.recipe.seed, "categories"))
     quality = measure(
         codes_NM,
         vectors_NF,
         tokenizer.reconstruct(vectors_NF, codes_NM),
         config.codebook_size,
         nearest_NM=nearest_NM,
-        beside=Beside(experts_FC=tokenizer.directions_FC(), seed=seed),
+        beside=Beside(
+            experts_FC=tokenizer.directions_FC(),
+            category_N=category_N,
+            nearest_NF=tokenizer.reconstruct(vectors_NF, nearest_NM),
+            seed=seed,
+        ),
     )
     check(quality, job.recipe.quality)
     tokenizer.save(job.out)

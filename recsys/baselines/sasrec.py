@@ -34,31 +34,31 @@ HISTORIES_PER_CALL = 256
 class SASRecConfig(Config):
     """Settings of the SASRec baseline."""
 
-    width: int = 64
+    width: int = 128
     """Size of item vectors and hidden states."""
     layers: int = 2
     """Transformer layers."""
     heads: int = 2
     """Attention heads."""
-    dropout: float = 0.3
+    dropout: float = 0.4
     """Dropout on the inputs and inside every layer."""
     max_length: int = 50
     """The last so many events of a history are read."""
     logits: Literal["cosine", "dot"] = "cosine"
     """Cosines times a learned scale, or plain dot products with the item vectors."""
-    negatives: int = 0
+    negatives: int = 1024
     """Items drawn evenly for a batch's softmax beside its own targets; 0 takes all items."""
-    epochs: int = 20
+    epochs: int = 50
     """Passes over the training log."""
     batch_positions: int = 2048
     """Padded positions per batch."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
     warmup_share: float = 0.05
     """Share of all steps that warm up."""
     weight_decay: float = 0.01
     """AdamW's weight decay."""
-    validate_every: int = 2
+    validate_every: int = 5
     """Epochs between validations."""
     max_validation_users: int = 2000
     """Validate on at most so many users."""

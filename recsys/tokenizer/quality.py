@@ -47,10 +47,12 @@ class Beside:
     Shape:
         experts_FC: (features, codebooks * width) the experts' directions side by side, one block an expert.
         category_N: (items,) category numbers.
+        nearest_NF: (items, features) reconstructions from the codes before collisions were resolved.
     """
 
     experts_FC: FloatArray | None = None
     category_N: IntArray | None = None
+    nearest_NF: FloatArray | None = None
     seed: int = 0
 
 
@@ -77,6 +79,7 @@ class Quality:
     collision_rate: float
     collision_rate_before: float | None
     reconstruction_error: float
+    reconstruction_error_before: float | None
     codebooks: tuple[CodebookQuality, ...]
     information_MM: NDArray[np.float64]
     expert_overlap: float | None = None
@@ -95,6 +98,7 @@ class Quality:
             "collision_rate": self.collision_rate,
             "collision_rate_before": self.collision_rate_before,
             "reconstruction_error": self.reconstruction_error,
+            "reconstruction_error_before": self.reconstruction_error_before,
             "codebooks": [
                 {"use": book.use, "perplexity": book.perplexity, "dead": book.dead} for book in self.codebooks
             ],
@@ -132,14 +136,14 @@ def measure(
             f"codes, vectors and reconstructions must be of the same items, at least one, got {codes_NM.shape}, "
             f"{vectors_NF.shape}, {reconstructed_NF.shape}; pass one row an item in each"
         )
-    variance = float(np.square(vectors_NF - vectors_NF.mean(axis=0)).sum(dtype=np.float64))
-    error = float(np.square(vectors_NF - reconstructed_NF).sum(dtype=np.float64))
+    nearest_NF = beside.nearest_NF
     return Quality(
         items=len(codes_NM),
         codebook_size=codebook_size,
         collision_rate=collision_rate(codes_NM),
         collision_rate_before=None if nearest_NM is None else collision_rate(nearest_NM),
-        reconstruction_error=error / variance if variance > 0 else error,
+        reconstruction_error=relative_error(vectors_NF, reconstructed_NF),
+        reconstruction_error_before=None if nearest_NF is None else relative_error(vectors_NF, nearest_NF),
         codebooks=tuple(_codebook(codes_N, codebook_size) for codes_N in codes_NM.T),
         information_MM=information(codes_NM, codes_NM, seed=beside.seed),
         expert_overlap=None if beside.experts_FC is None else expert_overlap(beside.experts_FC, codes_NM.shape[1]),
@@ -147,6 +151,13 @@ def measure(
         if beside.category_N is None
         else information(codes_NM, beside.category_N[:, None], seed=beside.seed)[:, 0],
     )
+
+
+def relative_error(vectors_NF: FloatArray, reconstructed_NF: FloatArray) -> float:
+    """Return the squared error as a share of the vectors' variance; of constant vectors the squared error itself."""
+    variance = float(np.square(vectors_NF - vectors_NF.mean(axis=0)).sum(dtype=np.float64))
+    error = float(np.square(vectors_NF - reconstructed_NF).sum(dtype=np.float64))
+    return error / variance if variance > 0 else error
 
 
 def collision_rate(codes_NM: IntArray) -> float:
