@@ -79,7 +79,7 @@ def test_losses_when_commitment_only_then_codewords_get_no_gradient_from_it():
 
 def test_losses_when_codewords_are_joint_then_reconstruction_moves_the_chosen_ones():
     # decoded (1, 0) for (.8, .1): gradient 2 (1 - .8) = .4 to code 1 of book 0, 2 (0 - .1) = -.2 to code 0 of book 1
-    tokenizer = hand_tokenizer(codebook_weight=0.0)
+    tokenizer = hand_tokenizer(codebook_weight=0.0, joint_codewords=True)
     tokenizer.losses(torch.tensor([[0.8, 0.1]]))[0]["total"].backward()
     expected = torch.tensor([[[0.0], [0.4]], [[-0.2], [0.0]]])
     torch.testing.assert_close(tokenizer.codebooks_MKD.grad, expected)

@@ -20,28 +20,34 @@ from recsys.tokenizer.objectives import (
 
 
 class MPQConfig(ItemTokenizerConfig):
-    """Shape and training of MPQ."""
+    """Shape and training of MPQ.
+
+    The defaults are for codes that mean something: experts drift towards the few directions that most items differ
+    in, so codebooks agree with each other and with people's words, at the price of reconstruction. Beauty, M 8, D 256,
+    one seed: error .400, words that fit at least half of their code's items for .946 of the codes. With rotation_steps
+    20, codebook_weight 1, commitment 1, joint_codewords, refine_sweeps 2 and learning_rate 1e-2: .254 and .675.
+    """
 
     width: int = Field(default=32, ge=1)
     """Latent width of one expert; num_codebooks * width above the features' width cannot be orthogonal."""
     use_gate: bool = True
     """Whether a gate weighs each item's codewords; without it every codeword has weight one."""
-    rotation_steps: int = Field(default=20, ge=0)
+    rotation_steps: int = Field(default=0, ge=0)
     """Rounds of optimised product quantisation that the experts start from; 0 starts from a balanced rotation."""
     orthogonality: float = Field(default=0.001, ge=0)
     """Weight of the experts' orthogonality (the paper's alpha)."""
-    codebook_weight: float = Field(default=1.0, ge=0)
+    codebook_weight: float = Field(default=4.0, ge=0)
     """Weight of moving codewords to the latents."""
-    commitment: float = Field(default=1.0, ge=0)
+    commitment: float = Field(default=0.25, ge=0)
     """Weight of moving latents to their codewords."""
-    joint_codewords: bool = True
+    joint_codewords: bool = False
     """Whether reconstruction also moves the codewords themselves, not the experts alone."""
-    refine_sweeps: int = Field(default=2, ge=0)
+    refine_sweeps: int = Field(default=0, ge=0)
     """Rounds over the codebooks in which a code is changed to what reconstructs best beside the others; 0 keeps the
     codes nearest to the experts' latents, as the paper has it."""
     epochs: int = Field(default=60, ge=0)
     """Passes over the items."""
-    learning_rate: float = Field(default=1e-2, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's first learning rate; it falls to zero along a cosine."""
     batch_size: int = Field(default=1024, ge=1)
     """Items a step."""
