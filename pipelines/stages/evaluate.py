@@ -19,7 +19,7 @@ from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.parts import dissected
+from recsys.recommender.parts import PARTS, dissected
 
 OURS = "recsys"
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
@@ -54,6 +54,8 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
     ranks: dict[str, Any] = {}
     for recommender in contestants(run, dissect=recipe.evaluation.dissect):
         for keep_seen in (seen == "kept" for seen in recipe.evaluation.seen):
+            if keep_seen and recommender.name in PARTS:
+                continue  # what a product never shows says nothing about a part
             began = time.perf_counter()
             LOG.info("judging %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
             row = evaluate_recommender(

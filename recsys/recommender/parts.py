@@ -15,6 +15,7 @@ from recsys.recommender.scorer import GeneratorScorer
 PATHS_ALONE = "recsys: paths alone"
 PATHS_PROPOSE = "recsys: paths propose, item head ranks"
 HEAD_ALONE = "recsys: item head alone"
+PARTS = (PATHS_ALONE, PATHS_PROPOSE, HEAD_ALONE)
 
 
 class ItemHeadRecommender:
