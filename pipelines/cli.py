@@ -91,7 +91,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     json_file: JsonFile = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Also rewrite this data set's table in a Markdown file, between its markers.")
+        Path | None, typer.Option(help="Also rewrite this run's table in a Markdown file, between its markers.")
     ] = None,
 ) -> None:
     """Judge a run leave-one-out with full ranking, beside the baselines; a study is judged over its seeds."""
@@ -107,7 +107,7 @@ def evaluate(
     console().print(evaluation_table(result))
     _write(json_file, result)
     if markdown is not None:
-        rewrite_table(markdown, result)
+        rewrite_table(markdown, run.resolve().name, result)
 
 
 @app.command()

@@ -9,13 +9,13 @@ METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10", "trained")
 
 
-def rewrite_table(path: Path, result: dict[str, Any]) -> None:
-    """Put a result's table between ``<!-- table:DATASET -->`` and ``<!-- end -->`` in a Markdown file.
+def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
+    """Put a run's table between ``<!-- table:NAME -->`` and ``<!-- end -->`` in a Markdown file.
 
     Raises:
         CallError: the file lacks the markers.
     """
-    begin, end = f"<!-- table:{result['dataset']} -->", "<!-- end -->"
+    begin, end = f"<!-- table:{name} -->", "<!-- end -->"
     text = path.read_text() if path.exists() else ""
     head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)

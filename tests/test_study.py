@@ -80,8 +80,8 @@ def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(stud
     result = read_study(study)
     assert result is not None
     path = tmp_path / "README.md"
-    path.write_text(f"before\n<!-- table:{result['dataset']} -->\nold\n<!-- end -->\nafter\n")
-    rewrite_table(path, result)
+    path.write_text("before\n<!-- table:mine -->\nold\n<!-- end -->\nafter\n")
+    rewrite_table(path, "mine", result)
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("<!-- end -->\nafter\n")
@@ -89,4 +89,4 @@ def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(stud
     assert markdown_table(result) in text
     assert "**recsys**" in text
     with pytest.raises(CallError, match="must hold the lines"):
-        rewrite_table(tmp_path / "none.md", result)
+        rewrite_table(tmp_path / "none.md", "mine", result)
