@@ -1,12 +1,22 @@
 """Results as Markdown, written between markers by a command and never by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recsys.core.errors import CallError
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
-HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10", "trained")
+HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10")
+BEYOND = {
+    "coverage": "coverage",
+    "popularity": "popularity",
+    "diversity": "diversity",
+    "cold_recall@10": "cold R@10",
+    "milliseconds_a_user": "ms a user",
+    "train_seconds": "trained, s",
+    "peak_memory_mb": "memory, MiB",
+}
 
 
 def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
@@ -25,25 +35,48 @@ def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
 
 
 def markdown_table(result: dict[str, Any]) -> str:
-    """Return an evaluation or a study as a Markdown table with a line that says how it was judged."""
+    """Return an evaluation or a study as two Markdown tables under a line that says how it was judged."""
     seeds = result["seeds"]
     spread = f"mean over {len(seeds)} seeds, \u00b1 their standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     sizes = f"{result['users']:,} users, {result['items']:,} items"
-    lines = [
-        f"{result['dataset']}: {sizes}, {result['split']}, full ranking, {spread}.",
-        "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|---|---|" + "---:|" * (len(HEADINGS) - 2),
-    ]
     against = {(line["recommender"], line["seen"]): line["ndcg@10"] for line in result.get("against", ())}
-    for row in sorted(result["rows"], key=lambda row: row["seen"]):
-        cells = [_with_spread(row, metric) for metric in METRICS]
+    rows = sorted(result["rows"], key=lambda row: row["seen"], reverse=True)
+    accuracy = []
+    for row in rows:
         low, high = row["interval"]["recall@10"]
+        cells = [_with_spread(row, metric) for metric in METRICS]
         paired = against.get((row["recommender"], row["seen"]))
-        name = f"**{row['recommender']}**" if row["recommender"] == "recsys" else row["recommender"]
-        cells += [f"{share(low)} to {share(high)}", _paired(paired), f"{row['train_seconds']:.0f} s"]
-        lines.append("| " + " | ".join([name, row["seen"], *cells]) + " |")
-    return "\n".join(lines)
+        accuracy.append([_name(row), row["seen"], *cells, f"{share(low)} to {share(high)}", _paired(paired)])
+    beyond = [[_name(row), *(_beyond(row, key) for key in BEYOND)] for row in rows if row["seen"] == "removed"]
+    return "\n".join(
+        [
+            f"{result['dataset']}: {sizes}, {result['split']}, full ranking, {spread}.",
+            "",
+            *_grid(HEADINGS, accuracy, texts=2),
+            "",
+            "Beyond accuracy, seen items removed:",
+            "",
+            *_grid(("recommender", *BEYOND.values()), beyond, texts=1),
+        ]
+    )
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
+    """Return the lines of a Markdown table whose first columns are text and whose others are numbers."""
+    ruler = "|" + "---|" * texts + "---:|" * (len(headings) - texts)
+    return ["| " + " | ".join(headings) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"**{row['recommender']}**" if row["recommender"] == "recsys" else str(row["recommender"])
+
+
+def _beyond(row: dict[str, Any], key: str) -> str:
+    if key not in row:
+        return ""
+    if key == "milliseconds_a_user":
+        return f"{row[key]:.1f}"
+    return f"{row[key]:.0f}" if key in ("train_seconds", "peak_memory_mb") else share(row[key], 3)
 
 
 def share(value: float, digits: int = 4) -> str:

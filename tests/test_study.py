@@ -80,12 +80,12 @@ def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(stud
     result = read_study(study)
     assert result is not None
     path = tmp_path / "README.md"
-    path.write_text("before\n<!-- table:mine -->\nold\n<!-- end -->\nafter\n")
+    path.write_text("before\n<!-- table:mine -->\nyesterday\n<!-- end -->\nafter\n")
     rewrite_table(path, "mine", result)
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("<!-- end -->\nafter\n")
-    assert "old" not in text
+    assert "yesterday" not in text
     assert markdown_table(result) in text
     assert "**recsys**" in text
     with pytest.raises(CallError, match="must hold the lines"):
