@@ -39,9 +39,9 @@ _LOWEST_LOG_PROB = np.float32(-1e30)
 class DecoderConfig(Config):
     """How paths are searched and how they and the item head make a score."""
 
-    num_paths: PositiveInt = 64
+    num_paths: PositiveInt = 32
     """Number of paths per history, finished ones included."""
-    finish_below: PositiveInt = 16
+    finish_below: PositiveInt = 32
     """A path stops when at most this many items are left."""
     min_steps: PositiveInt = 2
     """Number of steps before a path may stop early, unless one item is left."""
