@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recsys.core.errors import ArtifactError, ConfigError, DataError
+from recsys.data.cooccurrence import cooccurrence
 from recsys.data.events import EventLog
 from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features, assemble
-from recsys.features.behavioural import BehaviouralConfig, behavioural_vectors, cooccurrence, positive_pmi
+from recsys.features.behavioural import BehaviouralConfig, behavioural_vectors, positive_pmi
 from recsys.features.categories import item_categories
 from recsys.features.given import given_vectors
 from recsys.features.impute import BehaviourImputer

@@ -1,6 +1,6 @@
 """Item co-occurrence: items that stand near the last items of a history in other users' histories.
 
-Axes: B history, E event, N item, W history item that still counts.
+Axes: B history, N item.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray, FloatArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config
+from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
 from recsys.data.events import EventLog
 
 TINY = 0.01
@@ -48,20 +49,8 @@ class Cooccurrence:
     def fit(cls, log: EventLog, config: CooccurrenceConfig | None = None) -> "Cooccurrence":
         """Count pairs of items inside the window of a training log and normalise them by the items' counts."""
         config = config or CooccurrenceConfig()
-        users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-        shape = (log.num_items, log.num_items)
-        pairs_NN = sparse.csr_array(shape, dtype=np.float32)
-        for apart in range(1, config.window + 1):
-            same_E = users_E[apart:] == users_E[:-apart]
-            earlier_E, later_E = log.items_E[:-apart][same_E], log.items_E[apart:][same_E]
-            differ_E = earlier_E != later_E
-            rows_E, columns_E = earlier_E[differ_E], later_E[differ_E]
-            ones_E = np.ones(len(rows_E), np.float32)
-            pairs_NN = pairs_NN + sparse.coo_array((ones_E, (rows_E, columns_E)), shape=shape).tocsr()
         counts_N = np.bincount(log.items_E, minlength=log.num_items).astype(np.float32)
-        scale_NN = sparse.diags_array(1 / np.sqrt(np.maximum(counts_N, 1)), dtype=np.float32)
-        similarity_NN = sparse.csr_array(scale_NN @ (pairs_NN + pairs_NN.T) @ scale_NN)
-        return cls(similarity_NN, counts_N, config)
+        return cls(cosine_cooccurrence(log, config.window), counts_N, config)
 
     def recommend(
         self,
@@ -78,11 +67,12 @@ class Cooccurrence:
         """
         if not histories:
             return []
-        last_W = [history.items[-self.config.last :][::-1] for history in histories]
-        rows_W = np.repeat(np.arange(len(histories)), [len(items) for items in last_W])
-        votes_W = np.concatenate([self.config.decay ** np.arange(len(items)) for items in last_W])
-        shape = (len(histories), len(self.counts_N))
-        votes_BN = sparse.coo_array((votes_W.astype(np.float32), (rows_W, np.concatenate(last_W))), shape=shape).tocsr()
+        votes_BN = recent_votes(
+            [history.items for history in histories],
+            last=self.config.last,
+            decay=self.config.decay,
+            num_items=len(self.counts_N),
+        )
         scores_BN = (votes_BN @ self.similarity_NN).toarray() + self.prior_N
         return slates_from_scores(scores_BN, histories, n, keep_seen, eligible_N)
 

@@ -1,16 +1,17 @@
-"""Owns vectors of what is used together: windowed co-occurrence, PPMI, truncated SVD.
+"""Owns vectors of what is used together: PPMI of windowed co-occurrence, truncated SVD.
 
-Axes: N item, E event, F feature.
+Axes: N item, P pair, F feature.
 """
 
 from typing import Any
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 
 from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
+from recsys.data.cooccurrence import cooccurrence
 from recsys.data.events import EventLog
 from recsys.features.reduction import l2_rows, truncated_svd
 
@@ -32,19 +33,6 @@ def behavioural_vectors(log: EventLog, config: BehaviouralConfig, seed: int) -> 
     left_NF, values_F = truncated_svd(ppmi_NN, config.width, seed)
     left_NF[np.diff(ppmi_NN.indptr) == 0] = 0
     return l2_rows(left_NF * np.sqrt(values_F))
-
-
-def cooccurrence(log: EventLog, window: int) -> Any:
-    """Return the symmetric counts of two different items within a window of one history, sparse (items, items)."""
-    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-    total_NN = csr_array((log.num_items, log.num_items), dtype=np.float64)
-    for distance in range(1, window + 1):
-        left_P, right_P = log.items_E[:-distance], log.items_E[distance:]
-        together_P = (users_E[:-distance] == users_E[distance:]) & (left_P != right_P)
-        left_P, right_P = left_P[together_P], right_P[together_P]
-        ones_P = np.ones(len(left_P))
-        total_NN = total_NN + coo_array((ones_P, (left_P, right_P)), shape=total_NN.shape).tocsr()
-    return csr_array(total_NN + total_NN.T)
 
 
 def positive_pmi(counts_NN: Any) -> Any:

@@ -5,7 +5,7 @@ adds both, and learns how much the memory counts. Because a history's own pairs 
 training reads tables counted without the fold that the history belongs to (cross-fitting). One more table holds the
 items most alike by what is known of them beside behaviour, so that items nobody used yet have neighbours too.
 
-Axes: B history, N item, K kernel, W history item that still votes.
+Axes: B history, N item, K kernel, F feature, X entry of a table.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,14 @@ from typing import Any
 
 import faiss
 import numpy as np
-from scipy import sparse
+from scipy.sparse import coo_array, csr_array
 
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
 from recsys.data.events import EventLog
 
 FLOOR = 0.02
 """Votes count as log(1 + votes / FLOOR): a hundred times the votes is not a hundred times the evidence."""
-
-
 NEIGHBOURS = 50
 """Likest items that an item keeps."""
 SHARPNESS = 4
@@ -61,7 +60,7 @@ class Memory:
     @classmethod
     def of(cls, log: EventLog, likeness: Any = None) -> "Memory":
         """Count a training log, and add a table of likeness where there is one (see :func:`likeness_table`)."""
-        pairs = tuple(_pair_table(log, kernel.window) for kernel in PAIR_KERNELS)
+        pairs = tuple(cosine_cooccurrence(log, kernel.window) for kernel in PAIR_KERNELS)
         return cls(tables=pairs if likeness is None else (*pairs, likeness))
 
     @property
@@ -75,8 +74,14 @@ class Memory:
         Args:
             histories: items of each history, oldest first; may be empty.
         """
+        told = []
         # a memory without likeness has one table fewer, and one without anything has none
-        return [_votes(histories, table, kernel) for table, kernel in zip(self.tables, KERNELS, strict=False)]
+        for table_NN, kernel in zip(self.tables, KERNELS, strict=False):
+            voters_BN = recent_votes(histories, last=kernel.last, decay=kernel.decay, num_items=table_NN.shape[0])
+            votes_BN: Any = csr_array(voters_BN @ table_NN)
+            votes_BN.data = np.log1p(votes_BN.data / FLOOR).astype(np.float32)
+            told.append(votes_BN)
+        return told
 
 
 def likeness_table(vectors_NF: FloatArray) -> Any:
@@ -94,40 +99,9 @@ def likeness_table(vectors_NF: FloatArray) -> Any:
     kept_X = (cosine_NK.ravel() > 0) & (item_NK.ravel() != rows_X)
     values_X = cosine_NK.ravel()[kept_X] ** SHARPNESS
     shape = (len(unit_NF), len(unit_NF))
-    table_NN = sparse.coo_array((values_X, (rows_X[kept_X], item_NK.ravel()[kept_X])), shape=shape).tocsr()
+    table_NN = coo_array((values_X, (rows_X[kept_X], item_NK.ravel()[kept_X])), shape=shape).tocsr()
     table_NN.sort_indices()
     return table_NN
-
-
-def _pair_table(log: EventLog, window: int) -> Any:
-    """Return counts of pairs at most ``window`` events apart over the root of both items' counts."""
-    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-    shape = (log.num_items, log.num_items)
-    pairs_NN: Any = sparse.csr_array(shape, dtype=np.float32)
-    for apart in range(1, window + 1):
-        together_E = (users_E[apart:] == users_E[:-apart]) & (log.items_E[apart:] != log.items_E[:-apart])
-        earlier_E, later_E = log.items_E[:-apart][together_E], log.items_E[apart:][together_E]
-        ones_E = np.ones(len(earlier_E), np.float32)
-        pairs_NN = pairs_NN + sparse.coo_array((ones_E, (earlier_E, later_E)), shape=shape).tocsr()
-    counts_N = np.bincount(log.items_E, minlength=log.num_items)
-    scale_NN = sparse.diags_array(1 / np.sqrt(np.maximum(counts_N, 1)), dtype=np.float32)
-    table_NN: Any = scale_NN @ (pairs_NN + pairs_NN.T) @ scale_NN
-    table_NN = sparse.csr_array(table_NN.astype(np.float32))
-    table_NN.sort_indices()
-    return table_NN
-
-
-def _votes(histories: Sequence[IntArray], table_NN: Any, kernel: Kernel) -> Any:
-    last_W = [items[-kernel.last :][::-1] for items in histories]
-    lengths = [len(items) for items in last_W]
-    votes_W = np.concatenate([kernel.decay ** np.arange(length) for length in lengths] or [np.empty(0)])
-    items_W = np.concatenate([np.empty(0, np.int64), *last_W])
-    rows_W = np.repeat(np.arange(len(histories)), lengths)
-    shape = (len(histories), table_NN.shape[0])
-    voters_BN = sparse.coo_array((votes_W.astype(np.float32), (rows_W, items_W)), shape=shape).tocsr()
-    votes_BN: Any = sparse.csr_array(voters_BN @ table_NN)
-    votes_BN.data = np.log1p(votes_BN.data / FLOOR).astype(np.float32)
-    return votes_BN
 
 
 @dataclass(frozen=True, kw_only=True)
