@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from recsys.baselines.cooccurrence import Cooccurrence, CooccurrenceConfig
 from recsys.baselines.popularity import Popularity, PopularityConfig
-from recsys.baselines.sasrec import SASRec, SASRecConfig, SASRecNetwork, batches, next_item_loss, windows
+from recsys.baselines.sasrec import SASRec, SASRecConfig, SASRecNetwork, next_item_loss
 from recsys.baselines.slates import slates_from_scores
+from recsys.baselines.training import batches, windows
 from recsys.contracts import History, Recommender, empty_history
 from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog

@@ -18,20 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.baselines.slates import slates_from_scores
+from recsys.baselines.training import TrainingConfig, pad, train_best_epoch, windows
 from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
-from recsys.core.config import Config
 from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed, rng_for
-from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
 
 HISTORIES_PER_CALL = 256
 
 
-class SASRecConfig(Config):
+class SASRecConfig(TrainingConfig):
     """Settings of the SASRec baseline."""
 
     width: int = 128
@@ -54,10 +53,6 @@ class SASRecConfig(Config):
     """Padded positions per batch."""
     learning_rate: float = 2e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
-    warmup_share: float = 0.05
-    """Share of all steps that warm up."""
-    weight_decay: float = 0.01
-    """AdamW's weight decay."""
     validate_every: int = 5
     """Epochs between validations."""
     max_validation_users: int = 2000
@@ -167,7 +162,7 @@ class SASRec:
         known_B = np.flatnonzero([len(history.items) > 0 for history in histories])
         if not len(known_B):
             return scores_BN
-        items_BT, lengths_B = _pad([histories[b].items[-self.config.max_length :] for b in known_B.tolist()])
+        items_BT, lengths_B = pad([histories[b].items[-self.config.max_length :] for b in known_B.tolist()])
         with torch.inference_mode():
             hidden_BTD = self.network(items_BT.to(self.device))
             last_BD = hidden_BTD[torch.arange(len(known_B)), lengths_B - 1]
@@ -214,70 +209,27 @@ class SASRec:
         return cls(network, counts_N, config)
 
 
-def windows(log: EventLog, max_length: int) -> list[IntArray]:
-    """Cut histories into runs of ``max_length`` inputs and one target: all but the first event are targets once."""
-    runs: list[IntArray] = []
-    for start, stop in zip(log.offsets_U1[:-1].tolist(), log.offsets_U1[1:].tolist(), strict=True):
-        for end in range(stop, start + 1, -max_length):
-            runs.append(log.items_E[max(start, end - max_length - 1) : end])
-    return runs
-
-
-def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list[IntArray]:
-    """Group sequences of like lengths into batches of at most ``positions`` padded positions, in random order."""
-    order = rng.permutation(len(lengths))
-    order = order[np.argsort(-lengths[order], kind="stable")]
-    groups: list[IntArray] = []
-    start = 0
-    while start < len(order):
-        size = max(1, positions // int(lengths[order[start]]))
-        groups.append(order[start : start + size])
-        start += size
-    return [groups[g] for g in rng.permutation(len(groups))]
-
-
-def _pad(sequences: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Return the sequences as one matrix, padded on the right with item 0, and their lengths."""
-    lengths_B = torch.tensor([len(items) for items in sequences])
-    tensors = [torch.from_numpy(np.array(items, np.int64)) for items in sequences]
-    return nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths_B
-
-
 def _train(model: SASRec, runs: list[IntArray], *, seed: int, validation: Questions | None) -> None:
-    if not runs:
-        raise ValueError("SASRec must have a user with two training events, got none; fit it on a longer log")
     config, network, rng = model.config, model.network, rng_for(seed, "sasrec-batches")
-    lengths = np.array([len(run) - 1 for run in runs])
-    steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
-    warmup = max(1, round(config.warmup_share * steps))
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))),
+
+    def loss(group: IntArray) -> Tensor:
+        return next_item_loss(network, [runs[b] for b in group], model.device, rng, config.negatives)
+
+    train_best_epoch(
+        network,
+        config,
+        rng,
+        lengths=np.array([len(run) - 1 for run in runs]),
+        loss=loss,
+        validate=None if validation is None else lambda: _validate(model, validation, seed=seed),
     )
-    best, kept = -1.0, network.state_dict()
-    for epoch in track(range(1, config.epochs + 1), what="training SASRec", total=config.epochs):
-        network.train()
-        for group in batches(lengths, config.batch_positions, rng):
-            loss = next_item_loss(network, [runs[b] for b in group], model.device, rng, config.negatives)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        network.eval()
-        if validation is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            value = _validate(model, validation, seed=seed)
-            LOG.debug("SASRec epoch %d: validation ndcg@10 %.4f", epoch, value)
-            if value > best:
-                best, kept = value, {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(kept)
 
 
 def next_item_loss(
     network: SASRecNetwork, runs: Sequence[IntArray], device: torch.device, rng: np.random.Generator, negatives: int
 ) -> Tensor:
     """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones."""
-    items_BT, lengths_B = _pad(runs)
+    items_BT, lengths_B = pad(runs)
     items_BT = items_BT.to(device)
     valid_BT = (torch.arange(items_BT.shape[1] - 1) < (lengths_B - 1)[:, None]).to(device)
     hidden_VD, targets_V = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]

@@ -19,48 +19,35 @@ import numpy as np
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from recsys.baselines.sasrec import batches, windows
 from recsys.baselines.semantic_ids import semantic_ids
 from recsys.baselines.tiger_network import Decoding, TIGERNetwork, TIGERNetworkConfig
+from recsys.baselines.training import TrainingConfig, pad, train_best_epoch, windows
 from recsys.baselines.trie import Trie
 from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed, rng_for
-from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
 
 HISTORIES_PER_CALL = 64
 
 
-class TIGERConfig(TIGERNetworkConfig):
+class TIGERConfig(TIGERNetworkConfig, TrainingConfig):
     """Settings of the TIGER baseline."""
 
     levels: int = Field(default=3, ge=1)
     """Residual k-means levels of an id, before the token that tells colliding items apart."""
     codes: int = Field(default=256, ge=1)
     """Codes of each level."""
-    epochs: int = 20
-    """Passes over the training log."""
-    batch_positions: int = 1024
-    """Padded target items per batch."""
-    learning_rate: float = 1e-3
-    """Peak of the learning rate, after warm-up and before the cosine decay."""
-    warmup_share: float = 0.05
-    """Share of all steps that warm up."""
-    weight_decay: float = 0.01
-    """AdamW's weight decay."""
     label_smoothing: float = 0.0
     """Share of each token's target spread over its level."""
     beams: int = Field(default=50, ge=1)
     """Beams kept at each token, or the slate's length where that is more."""
-    validate_every: int = 2
-    """Epochs between validations."""
     validation_beams: int = Field(default=20, ge=10)
     """Beams while validating."""
     max_validation_users: int = 1000
@@ -145,7 +132,7 @@ class TIGER:
         """
         trie, device = self.trie, self.device
         with torch.inference_mode():
-            items_BT, lengths_B = _pad([history.items[-self.config.max_length :] for history in histories])
+            items_BT, lengths_B = pad([history.items[-self.config.max_length :] for history in histories])
             decoding = Decoding(self.network, items_BT.to(device), lengths_B.to(device))
             alive = trie.alive(torch.from_numpy(allowed_BN).to(device))
             node_BW = code_BW = torch.zeros((len(histories), 1), dtype=torch.long, device=device)
@@ -181,45 +168,21 @@ class TIGER:
         return cls(network, ids_NL, config)
 
 
-def _pad(sequences: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Return the sequences as one matrix, padded on the right with item 0, and their lengths."""
-    tensors = [torch.from_numpy(np.array(items, np.int64)) for items in sequences]
-    return nn.utils.rnn.pad_sequence(tensors, batch_first=True), torch.tensor([len(items) for items in sequences])
-
-
 def _train(model: TIGER, runs: list[IntArray], *, seed: int, validation: Questions | None) -> None:
-    if not runs:
-        raise ValueError("TIGER must have a user with two training events, got none; fit it on a longer log")
-    config, network, rng = model.config, model.network, rng_for(seed, "tiger-batches")
-    lengths = np.array([len(run) for run in runs])
-    steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
-    warmup = max(1, round(config.warmup_share * steps))
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))),
+    config, network = model.config, model.network
+    train_best_epoch(
+        network,
+        config,
+        rng_for(seed, "tiger-batches"),
+        lengths=np.array([len(run) for run in runs]),
+        loss=lambda group: _loss(network, [runs[b] for b in group], config.label_smoothing),
+        validate=None if validation is None else lambda: _validate(model, validation, seed=seed),
     )
-    best, kept = -1.0, network.state_dict()
-    for epoch in track(range(1, config.epochs + 1), what="training TIGER", total=config.epochs):
-        network.train()
-        for group in batches(lengths, config.batch_positions, rng):
-            loss = _loss(network, [runs[b] for b in group], config.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        network.eval()
-        if validation is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            value = _validate(model, validation, seed=seed)
-            LOG.debug("TIGER epoch %d: validation ndcg@10 %.4f", epoch, value)
-            if value > best:
-                best, kept = value, {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(kept)
 
 
 def _loss(network: TIGERNetwork, runs: Sequence[IntArray], label_smoothing: float) -> Tensor:
     """Return the cross-entropy of every item's tokens, summed over tokens, mean over items."""
-    items_BT, lengths_B = _pad(runs)
+    items_BT, lengths_B = pad(runs)
     device = network.start.device
     valid_BT = (torch.arange(items_BT.shape[1]) < lengths_B[:, None]).to(device)
     items_BT = items_BT.to(device)

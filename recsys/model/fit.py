@@ -4,7 +4,6 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 """
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.config import Config
+from recsys.core.schedule import warm_cosine
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
@@ -85,10 +85,7 @@ class Pretrainer:
         batches = sum(1 for _ in self._batches(0))
         total, warm = batches * config.epochs, max(1, batches * config.epochs // 20)
         self.batches = batches
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=total, warm=warm))
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
