@@ -110,12 +110,13 @@ class Pretrainer:
         vectors_ND = generator.item_vectors()
         states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
         real_BT = np.arange(batch.items_BT.shape[1]) < batch.lengths_B[:, None]
-        row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in np.nonzero(real_BT))
+        windows_R, steps_R = np.nonzero(real_BT)
+        row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
         state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
         seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
         unit_ND = functional.normalize(vectors_ND, dim=-1)
-        prefixes = [batch.items_BT[row, :time] for row, time in zip(*np.nonzero(real_BT), strict=True)]
+        prefixes = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
         evidence = self.folds[batch.fold].memory.evidence(prefixes)
         asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
         queries_RD, weight_K = generator.scaled(state_RD), generator.memory_weight_K
@@ -123,15 +124,9 @@ class Pretrainer:
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
         picked_R = picked_R if len(picked_R) else np.arange(1)
         rows = torch.from_numpy(picked_R).to(state_RD.device)
-        some = Asked(
-            targets_R=target_R[rows],
-            seen_RT=seen_RT[rows],
-            absent_X=self.unused_X,
-            evidence=[part[picked_R] for part in evidence],
-        )
         beliefs_RN = None
         if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, some)
+            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, asked.take(picked_R))
         return losses | self._path_losses(state_RD[rows], target_R[rows], beliefs_RN, rng)
 
     def _path_losses(
@@ -250,9 +245,9 @@ def item_head_ndcg(
         unit_ND = functional.normalize(vectors_ND, dim=-1)
         for start in range(0, len(histories), batch_size):
             batch = histories[start : start + batch_size]
-            logits_BN = generator.scaled(generator.encode(batch, vectors_ND=vectors_ND)) @ unit_ND.T
-            logits_BN += generator.memory_logits([history.items for history in batch], memory) + generator.item_bias_N
-            scores = logits_BN.cpu().numpy()
+            states_BD = generator.encode(batch, vectors_ND=vectors_ND)
+            items = [history.items for history in batch]
+            scores = generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy()
             targets_B = targets_U[start : start + batch_size]
             wanted_B = scores[np.arange(len(batch)), targets_B]
             for row, history in enumerate(batch):

@@ -253,22 +253,24 @@ class Generator(PreTrainedModel):
         """Return the state whose inner products with unit item vectors are item logits (cosine over temperature)."""
         return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
 
-    def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:
+    def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray]) -> Tensor:
         """Return the item head's log-probabilities over the catalogue, shape (batch, items).
 
-        ``histories`` are the items that the memory is asked about; ``memory`` is the model's where the caller holds
-        it already.
+        ``histories`` are the items that the memory is asked about.
         """
         unit_ND = functional.normalize(self.item_vectors(), dim=-1)
-        logits_BN = self.scaled(state_BD) @ unit_ND.T + self.item_bias_N
-        return functional.log_softmax(logits_BN + self.memory_logits(histories, memory), dim=-1)
+        return functional.log_softmax(self.item_logits(state_BD, histories, unit_ND, self.memory()), dim=-1)
 
-    def memory_logits(self, histories: Sequence[IntArray], memory: Memory | None = None) -> Tensor:
+    def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
+        """Return the item head's logits from what a caller computes once: unit item vectors and the memory."""
+        return self.scaled(state_BD) @ unit_ND.T + (self.memory_logits(histories, memory) + self.item_bias_N)
+
+    def memory_logits(self, histories: Sequence[IntArray], memory: Memory) -> Tensor:
         """Return what the memory adds to the item logits, shape (batch, items)."""
         shape = (len(histories), self.config.num_items)
         weights = self.memory_weight_K.detach().tolist()
         total_BN: Any = csr_array(shape, dtype=np.float32)
-        for weight, part_BN in zip(weights, (memory or self.memory()).evidence(histories), strict=True):
+        for weight, part_BN in zip(weights, memory.evidence(histories), strict=True):
             total_BN = total_BN + np.float32(weight) * part_BN
         return torch.from_numpy(total_BN.toarray()).to(self.device)
 

@@ -21,21 +21,17 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, weight_K: Tensor, asked: "Asked") -> Tensor:
-        dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
+        dtype = _product_dtype(queries_RD.device)
         items = items_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
         grad_items, grad_weight = torch.zeros_like(items_ND), torch.zeros_like(weight_K)
         total = queries_RD.new_zeros(())
         for start in range(0, len(queries_RD), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            queries, targets = queries_RD[rows].to(dtype), asked.targets_R[rows, None]
-            logits = (queries @ items.T).float()
-            told = [_entries(part[rows], logits.device) for part in asked.evidence]
-            for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
-                logits.view(-1).index_add_(0, place_X, value_X, alpha=weight)
+            queries, part = queries_RD[rows].to(dtype), asked.take(rows)
+            logits, told = _item_logits(queries, items, weight_K, part)
+            targets = part.targets_R[:, None]
             wanted = logits.gather(1, targets)
-            logits.index_fill_(1, asked.absent_X, float("-inf"))
-            logits.scatter_(1, asked.seen_RT[rows], float("-inf")).scatter_(1, targets, wanted)
             normaliser = logits.logsumexp(1, keepdim=True)
             total += (normaliser - wanted).sum()
             error = logits.sub_(normaliser).exp_()
@@ -71,6 +67,30 @@ class Asked:
     absent_X: Tensor
     evidence: Sequence[Any] = ()
 
+    def take(self, rows: Any) -> "Asked":
+        """Return the same questions about some rows: a slice, or their numbers."""
+        return Asked(
+            targets_R=self.targets_R[rows],
+            seen_RT=self.seen_RT[rows],
+            absent_X=self.absent_X,
+            evidence=[part_RN[rows] for part_RN in self.evidence],
+        )
+
+
+def _item_logits(
+    queries_RD: Tensor, items_ND: Tensor, weight_K: Tensor, asked: Asked
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return the logits over the catalogue, minus infinity where an item is out, and each kernel's entries in them."""
+    logits_RN = (queries_RD @ items_ND.T).float()
+    told = [_entries(part_RN, logits_RN.device) for part_RN in asked.evidence]
+    for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
+        logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
+    targets_R1 = asked.targets_R[:, None]
+    wanted_R1 = logits_RN.gather(1, targets_R1)
+    logits_RN.index_fill_(1, asked.absent_X, float("-inf"))
+    logits_RN.scatter_(1, asked.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
+    return logits_RN, told
+
 
 def _entries(part_RN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the places of a sparse matrix's entries in the flattened dense one, and their values."""
@@ -79,9 +99,10 @@ def _entries(part_RN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(place_X).to(device), torch.from_numpy(part_RN.data).to(device)
 
 
-def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether matrix products in bfloat16 are faster than in float32 here."""
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+def _product_dtype(device: torch.device) -> torch.dtype:
+    """Return the type in which matrix products are fast here: bfloat16 where the processor has it."""
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
@@ -115,15 +136,9 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 
 @torch.no_grad()
 def item_beliefs(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
-    """Return the item softmax itself, with the targets' own rows as :func:`item_loss` sees them, (rows, items)."""
-    dtype = torch.bfloat16 if _has_fast_bfloat16(queries_RD.device) else torch.float32
-    logits_RN = (queries_RD.to(dtype) @ unit_items_ND.to(dtype).T).float()
-    for weight, part in zip(weight_K.tolist(), asked.evidence, strict=True):
-        place_X, value_X = _entries(part, logits_RN.device)
-        logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
-    wanted_R1 = logits_RN.gather(1, asked.targets_R[:, None])
-    logits_RN.index_fill_(1, asked.absent_X, float("-inf"))
-    logits_RN.scatter_(1, asked.seen_RT, float("-inf")).scatter_(1, asked.targets_R[:, None], wanted_R1)
+    """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
+    dtype = _product_dtype(queries_RD.device)
+    logits_RN, _ = _item_logits(queries_RD.to(dtype), unit_items_ND.to(dtype), weight_K, asked)
     return logits_RN.softmax(-1)
 
 

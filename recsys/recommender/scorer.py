@@ -54,6 +54,5 @@ class GeneratorScorer:
     def score_items(self, context: Context) -> FloatArray:
         """Return the item head's log-probabilities, shape (batch, items)."""
         with torch.inference_mode():
-            logits_BN = self.generator.scaled(context.state_BD) @ self.unit_ND.T + self.generator.item_bias_N
-            logits_BN += self.generator.memory_logits(context.items, self.memory)
+            logits_BN = self.generator.item_logits(context.state_BD, context.items, self.unit_ND, self.memory)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)
