@@ -130,7 +130,7 @@ def fill_up(found: Entries, head_N: FloatArray, eligible_N: BoolArray | None, *,
     """
     if len(found.item_S) >= n:
         return found
-    more = _best(head_N, found.item_S, eligible_N, n=n - len(found.item_S))
+    more = best_items(head_N, found.item_S, eligible_N, n=n - len(found.item_S))
     if not len(more):
         return found
     below = found.score_S[-1] - 1.0 + (head_N[more] - head_N[more[0]])
@@ -144,13 +144,13 @@ def merge(found: Entries, head_N: FloatArray, reached: IntArray, eligible_N: Boo
         head_N, eligible_N: (items,).
         reached: (items of the row,) every item that a path reaches, in ``found`` or not.
     """
-    more = _best(head_N, reached, eligible_N, n=n)
+    more = best_items(head_N, reached, eligible_N, n=n)
     both = _joined(found, more, head_N[more])
     best = np.lexsort((both.item_S, -both.score_S))[:n]
     return Entries(item_S=both.item_S[best], score_S=both.score_S[best], group_S=both.group_S[best])
 
 
-def _best(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None, *, n: int) -> IntArray:
+def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None, *, n: int) -> IntArray:
     """Return the ``n`` eligible items that are not taken and that the item head likes best, ties by index."""
     left_N = head_N.copy() if eligible_N is None else np.where(eligible_N, head_N, -np.inf)
     left_N[taken] = -np.inf

@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray
+from recsys.decoding.evidence import best_items
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 
@@ -38,13 +39,8 @@ class ItemHeadRecommender:
         scores_BN = self.scorer.score_items(self.scorer.encode(histories))
         slates = []
         for scores_N, history in zip(scores_BN, histories, strict=True):
-            if eligible_N is not None:
-                scores_N[~eligible_N] = -np.inf
-            if not keep_seen:
-                scores_N[history.items] = -np.inf
-            first = np.argpartition(-scores_N, min(n, len(scores_N) - 1))[:n]
-            items = first[np.lexsort((first, -scores_N[first]))]
-            items = items[np.isfinite(scores_N[items])]
+            seen = np.empty(0, np.int64) if keep_seen else history.items
+            items = best_items(scores_N, seen, eligible_N, n=n)
             slates.append(Slate(items=items, scores=scores_N[items]))
         return slates
 
