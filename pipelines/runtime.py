@@ -33,8 +33,7 @@ def run_stages(
     entries: dict[str, Entry] = {}
     for stage in stages:
         parents = [entries[parent] for parent in stage.parents]
-        borrowed = None if lender is None else borrow(stage, source, run, recipe, parents, lender=lender)
-        entries[stage.name] = borrowed or execute(stage, source, run, recipe, *parents)
+        entries[stage.name] = execute(stage, source, run, recipe, *parents, lender=lender)
         Manifest(run).record(stage.name, entries[stage.name])
 
 
@@ -84,24 +83,10 @@ def stage_key(stage: Stage, source: Path, recipe: Recipe, parents: Sequence[Entr
     )
 
 
-def borrow(
-    stage: Stage, source: Path, run: Path, recipe: Recipe, parents: Sequence[Entry], *, lender: Path
-) -> Entry | None:
-    """Link a stage's result from another run if that is the one this run would make; returns its entry or None."""
-    key = stage_key(stage, source, recipe, parents)
-    if Manifest(run).is_current(stage.name, key, run / stage.name):
-        return None
-    if not Manifest(lender).is_current(stage.name, key, lender / stage.name):
-        return None
-    with atomic_folder(run / stage.name) as out:
-        shutil.copytree(lender / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
-    LOG.info("%s: as in %s, linked from there", stage.name, lender)
-    entry: Entry = Manifest(lender).read()[stage.name]
-    return entry
-
-
-def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry) -> Entry:
-    """Run one stage unless it is current; returns its manifest entry."""
+def execute(
+    stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry, lender: Path | None = None
+) -> Entry:
+    """Run one stage unless it is current here, or in the lender's run, from where it is linked; returns its entry."""
     configure_logging()
     key = stage_key(stage, source, recipe, parents)
     manifest = Manifest(run)
@@ -110,6 +95,12 @@ def execute(stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Ent
         LOG.info("%s: unchanged, not run again", stage.name)
         entry: Entry = manifest.read()[stage.name]
         return entry
+    if lender is not None and Manifest(lender).is_current(stage.name, key, lender / stage.name):
+        LOG.info("%s: as in %s, linked from there", stage.name, lender)
+        with atomic_folder(folder) as out:
+            shutil.copytree(lender / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
+        lent: Entry = Manifest(lender).read()[stage.name]
+        return lent
     LOG.info("%s: running", stage.name)
     checkpoints = run / ".work" / f"{stage.name}-{key[:16]}"
     checkpoints.mkdir(parents=True, exist_ok=True)
