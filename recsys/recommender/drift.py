@@ -8,36 +8,23 @@ nearest codes): what is told apart is the kind of item, not the lack of behaviou
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy.stats import binomtest, ks_2samp
 
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.seeds import rng_for
 from recsys.features.assemble import Features
 from recsys.features.impute import present
+from recsys.tokenizer.base import ItemTokenizer
 
 Verdict = Literal["similar", "drifting"]
 OVERALL = "overall"
 _DRAWS = 200
 _LEAST_SPREAD = 0.01
-
-
-class ItemTokenizer(Protocol):
-    """What is asked of a tokenizer: codes of vectors, and vectors of codes."""
-
-    def encode(
-        self, vectors_NF: FloatArray, *, taken_NM: IntArray | None = None, resolve: bool | None = None
-    ) -> IntArray:
-        """Return items' codes, with paths of their own outside ``taken_NM`` where ``resolve``."""
-        ...
-
-    def reconstruct(self, vectors_NF: FloatArray, codes_NM: IntArray) -> FloatArray:
-        """Return what the codes keep of the vectors."""
-        ...
 
 
 class DriftConfig(Config):

@@ -25,7 +25,8 @@ from recsys.data import schema
 from recsys.data.columns import decode, id_column, item_columns
 from recsys.features.assemble import FeatureBuilder
 from recsys.features.categories import named_categories
-from recsys.recommender.drift import Drift, DriftConfig, ItemTokenizer, measure_drift
+from recsys.recommender.drift import Drift, DriftConfig, measure_drift
+from recsys.tokenizer.base import ItemTokenizer
 
 _WHERE = "new items"
 _SHOWN = 5
