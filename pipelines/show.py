@@ -23,23 +23,23 @@ def evaluation_table(result: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         low, high = row["interval"]["recall@10"]
-        figures = [_short(row[metric], 4) for metric in METRICS]
+        figures = [share(row[metric]) for metric in METRICS]
         style = "bold" if row["recommender"] == "recsys" else None
         table.add_row(
             row["recommender"],
             row["seen"],
             *figures,
-            f"{_short(low, 3)}-{_short(high, 3)}",
+            f"{share(low, 3)}-{share(high, 3)}",
             f"{row['train_seconds']:.0f} s",
             style=style,
         )
     return table
 
 
-def _short(value: float, digits: int) -> str:
-    """Write a share without its leading zero, e.g. .0352, so that a table fits 80 columns."""
+def share(value: float, digits: int = 4) -> str:
+    """Write a share without the zero before its point, e.g. .0352, so that tables stay narrow."""
     text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def replay_table(result: dict[str, Any]) -> Table:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.show import METRICS, share
 from recsys.core.errors import CallError
 
-METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10")
 BEYOND = {
     "coverage": "coverage",
@@ -77,12 +77,6 @@ def _beyond(row: dict[str, Any], key: str) -> str:
     if key == "milliseconds_a_user":
         return f"{row[key]:.1f}"
     return f"{row[key]:.0f}" if key in ("train_seconds", "peak_memory_mb") else share(row[key], 3)
-
-
-def share(value: float, digits: int = 4) -> str:
-    """Write a share without its leading zero, e.g. .0352."""
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def _with_spread(row: dict[str, Any], metric: str) -> str:

@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.recommend import item_titles
 from pipelines.report import parts
-from pipelines.show import path_words
+from pipelines.show import path_words, share
+from pipelines.stages.evaluate import OURS
 from recsys.contracts import History, Slate
 from recsys.core.artifacts import require
 from recsys.core.errors import RecsysError
@@ -48,7 +49,7 @@ def write_report(run: Path) -> Path:
         .get_template("report.html.j2")
         .render(
             name=parts.read(run, "source.json")["name"] if source.exists() else run.resolve().name,
-            ours=parts.OURS,
+            ours=OURS,
             users=_made(run, example_users),
             bundle=_made(run, lambda folder: parts.read(folder, "bundle/manifest.json")),
             **{name: _made(run, build) for name, build in _PARTS},
@@ -107,14 +108,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": _share, "size": _size, "seconds": _seconds, "count": "{:,}".format}
+    environment.filters |= {"share": share, "size": _size, "seconds": _seconds, "count": "{:,}".format}
     return environment
-
-
-def _share(value: float, digits: int = 4) -> str:
-    """Write a figure without the zero before its point, as the terminal does."""
-    text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def _size(count: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipelines.report import plots
+from pipelines.stages.evaluate import OURS
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import Manifest, require
 from recsys.core.errors import ArtifactError
@@ -19,7 +20,6 @@ from recsys.tokenizer.facets import SEPARATOR, coverage
 from recsys.tokenizer.quality import information
 
 Part = dict[str, Any]
-OURS = "recsys"
 _REWARDS = ("rewards_before", "rewards_after")
 _FACETS_SHOWN = 3
 _TITLES_SHOWN = 3

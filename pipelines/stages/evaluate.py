@@ -20,8 +20,9 @@ from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import PARTS, dissected
+from recsys.recommender.reasoning import ReasoningRecommender
 
-OURS = "recsys"
+OURS = ReasoningRecommender.name
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
 
 
@@ -99,7 +100,7 @@ def replay_run(run: Path, recipe: Recipe) -> dict[str, Any]:
 def _train_seconds(run: Path, entries: dict[str, Any]) -> dict[str, float]:
     ours = sum(entries[stage]["seconds"] for stage in OUR_STAGES if stage in entries)
     timings = run / "timings" / "baselines.json"
-    return {"recsys": round(ours, 2)} | (_read(timings) if timings.exists() else {})
+    return {OURS: round(ours, 2)} | (_read(timings) if timings.exists() else {})
 
 
 def _machine_cost(entries: dict[str, Any]) -> dict[str, float]:
