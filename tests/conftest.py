@@ -1,8 +1,10 @@
 """A small trained run on the synthetic world, shared by the tests that need one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from pipelines.flow import train
@@ -32,3 +34,12 @@ def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("run")
     train(world, folder, recipe, use_ray=False)
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Hold torch to one thread, on which equal seeds give equal weights."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -16,20 +16,11 @@ from recsys.tokenizer.kinds import fit_tokenizer, load_tokenizer
 from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
 from recsys.tokenizer.objectives import orthogonality_loss
 from recsys.tokenizer.quality import QualityConfig, check, measure
+from tests.support.clouds import cloud
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = MPQConfig(num_codebooks=2, codebook_size=8, width=3, epochs=4, batch_size=32)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def cloud(items=100, width=6, seed=0):
-    return np.random.default_rng(seed).normal(size=(items, width)).astype(np.float32)
 
 
 def hand_tokenizer(**changes):

@@ -16,6 +16,9 @@ from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
 from recsys.tokenizer.opq import OPQConfig, OPQTokenizer
 from recsys.tokenizer.residual import ResidualConfig
 from recsys.tokenizer.rqvae import RQVAEConfig
+from tests.support.clouds import cloud
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE = {"num_codebooks": 2, "codebook_size": 8}
 SMALL: dict[str, ItemTokenizerConfig] = {
@@ -28,18 +31,6 @@ SMALL: dict[str, ItemTokenizerConfig] = {
     "rqvae": RQVAEConfig(**SHAPE, latent_width=4, hidden=8, warm_epochs=2, epochs=3, batch_size=32, revive_every=1),
 }
 every_kind = pytest.mark.parametrize("kind", SMALL)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def cloud(items=100, width=6, seed=0):
-    return np.random.default_rng(seed).normal(size=(items, width)).astype(np.float32)
 
 
 def test_kinds_when_listed_then_each_is_tested_here():
