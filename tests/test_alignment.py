@@ -1,5 +1,7 @@
 """Alignment: prompts stay in the training log, rollout and training agree, rewards go up."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -10,11 +12,13 @@ from recsys.alignment.align import align
 from recsys.alignment.config import AlignmentConfig, RewardWeights
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
+from recsys.alignment.roller import Roller
 from recsys.alignment.rollouts import choose_codebook, sample_paths
 from recsys.codes.validity import ValidityIndex
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
+from recsys.model.memory import Fold, Memory
 from tests.support.tiny_generator import TinyGenerator
 
 ITEMS, BOOKS, SIZE, CATEGORIES = 12, 3, 4, 3
@@ -48,10 +52,10 @@ def world():
     return generator, log
 
 
-def make_policy(generator, log):
+def make_policy(generator, log, *, guidance=0.8):
     prompts = draw_prompts(log, count=10, window=2, rng=np.random.default_rng(0))
     validity = ValidityIndex(generator.codes_NM.numpy(), SIZE)
-    return PathPolicy(generator, validity=validity, histories=prompts.histories)
+    return PathPolicy(generator, validity=validity, prompts=prompts, guidance=guidance)
 
 
 @settings(deadline=None)
@@ -97,17 +101,19 @@ def test_sampled_paths_when_finished_then_are_items_of_the_catalogue(world):
         temperature=1.0,
         rng=torch.Generator().manual_seed(1),
     )
-    catalogue = {tuple(row) for row in generator.codes_NM.tolist()}
-    assert {tuple(row) for row in paths.tokens_RM.tolist()} <= catalogue
+    items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
+    reached = [items[tuple(codes)] for codes in paths.tokens_RM.tolist()]  # every path is an item of the catalogue
+    for item, prompt in zip(reached, np.repeat(np.arange(10), 8), strict=True):
+        assert item not in policy.backbone.prompts.histories[prompt].items
     assert all(sorted(row) == list(range(BOOKS)) for row in paths.book_RS.tolist())
     np.testing.assert_allclose(paths.category_RSQ.sum(dim=2), 1.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, temperature):
+@pytest.mark.parametrize(("temperature", "guidance"), [(1.0, 0.8), (0.7, 0.8), (1.0, 0.0), (1.0, 1.0)])
+def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, temperature, guidance):
     generator, log = world
     generator.train()  # dropout would show as a difference; the policy must switch it off
-    policy = make_policy(generator, log)
+    policy = make_policy(generator, log, guidance=guidance)
     policy.train()
     prompt_R = torch.arange(10).repeat_interleave(4)
     paths = sample_paths(policy.backbone, prompt_R, temperature=temperature, rng=torch.Generator().manual_seed(2))
@@ -119,28 +125,78 @@ def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, te
     assert (paths.log_prob_RS < -0.1).any()
 
 
+def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items(world):
+    # With guidance 1 a step's conditionals multiply out to the item's share of the belief in what the user lacks.
+    generator, log = world
+    policy = make_policy(generator, log, guidance=1.0)
+    prompt_R = torch.arange(10).repeat_interleave(4)
+    paths = sample_paths(policy.backbone, prompt_R, temperature=1.0, rng=torch.Generator().manual_seed(2))
+    items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
+    for prompt, codes, log_prob in zip(prompt_R.tolist(), paths.tokens_RM.tolist(), paths.log_prob_RS, strict=True):
+        history = policy.backbone.prompts.histories[prompt]
+        belief_N = generator.beliefs(generator.encode([history]), torch.zeros(0, 1, ITEMS))[0].detach().exp()
+        belief_N[history.items] = 0
+        wanted = belief_N[items[tuple(codes)]] / belief_N.sum()
+        assert float(log_prob.sum().exp()) == pytest.approx(wanted.item(), rel=1e-3)
+
+
+def test_gradient_when_the_item_head_is_heard_then_reaches_item_vectors(world):
+    generator, log = world
+    for guidance, reached in ((0.8, True), (0.0, False)):
+        generator.zero_grad()
+        policy = make_policy(generator, log, guidance=guidance)
+        paths = sample_paths(policy.backbone, torch.arange(10), temperature=1.0, rng=torch.Generator().manual_seed(2))
+        logits = policy.backbone.along(torch.arange(10), paths.book_RS, paths.code_RS)
+        logits.log_softmax(-1).gather(2, paths.code_RS[..., None]).sum().backward()
+        last = {int(history.items[-1]) for history in policy.backbone.prompts.histories}
+        others = [item for item in range(ITEMS) if item not in last]  # never encoded, only ever candidates
+        assert others
+        assert bool(generator.items.weight.grad[others].abs().sum() > 0) is reached
+
+
+def test_evidence_when_told_then_comes_from_the_fold_without_the_user():
+    # Users 0 and 1 share items 0 and 1; with each in a fold of its own, user 0's pair is told by user 1's history.
+    log = EventLog(
+        offsets_U1=np.array([0, 3, 6]),
+        items_E=np.array([0, 1, 2, 0, 1, 3]),
+        timestamps_E=np.arange(6),
+        num_items=4,
+    )
+    folds = [
+        Fold(log=log.first(np.array([3, 0])), memory=Memory.of(log.first(np.array([0, 3])))),
+        Fold(log=log.first(np.array([0, 3])), memory=Memory.of(log.first(np.array([3, 0])))),
+    ]
+    prompts = draw_prompts(log, count=4, window=1, rng=np.random.default_rng(0), folds=folds)
+    told = prompts.evidence_of(np.arange(4)).sum(axis=0)
+    assert told[:, 2].max() > 0  # item 2 is known to user 0 alone, so only user 1 is told of it
+    for told_N in told:
+        assert not (told_N[2] > 0 and told_N[3] > 0)  # nobody hears of the other's item and of its own
+
+
 CONFIG = AlignmentConfig(
     steps=4, prompts_per_step=4, group_size=4, learning_rate=1e-2, top_n=1, window=2, probe_prompts=16
 )
 
 
-def run(world, config, seed=3):
+def run(world, config, folder, seed=3):
     generator, log = world
     codewords = np.random.default_rng(0).normal(size=(BOOKS, SIZE, 5)).astype(np.float32)
     category_N = np.arange(ITEMS) % CATEGORIES
-    return align(generator, log, config=config, seed=seed, codewords_MKD=codewords, category_N=category_N)
+    return align(
+        generator, log, config=config, seed=seed, codewords_MKD=codewords, category_N=category_N, folder=folder
+    )
 
 
-def test_align_when_run_twice_with_one_seed_then_gives_the_same_weights(world):
+def test_align_when_run_twice_with_one_seed_then_gives_the_same_weights(world, tmp_path):
     generator, _ = world
     start = {name: value.clone() for name, value in generator.state_dict().items()}
     ambient = torch.random.get_rng_state()
-    report = run(world, CONFIG)
+    report = run(world, CONFIG, tmp_path / "first")
     first = {name: value.clone() for name, value in generator.state_dict().items()}
     assert torch.equal(torch.random.get_rng_state(), ambient)
     assert not torch.equal(first["tokens.weight"], start["tokens.weight"])
     generator.load_state_dict(start)
-    run(world, CONFIG)
+    run(world, CONFIG, tmp_path / "second")
     for name, value in generator.state_dict().items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=0)
     assert set(report.rewards_before) == {"step", "category", "consistency", "path"}
@@ -149,19 +205,64 @@ def test_align_when_run_twice_with_one_seed_then_gives_the_same_weights(world):
     assert report.rollouts_per_second > 0
 
 
-def test_align_when_all_rewards_weigh_nothing_then_every_group_is_flat_and_nothing_is_learnt(world):
+def test_align_when_all_rewards_weigh_nothing_then_every_group_is_flat_and_nothing_is_learnt(world, tmp_path):
     generator, _ = world
     start = generator.tokens.weight.detach().clone()
     none = RewardWeights(step=0, category=0, consistency=0, path=0)
-    report = run(world, CONFIG.model_copy(update={"weights": none}))
+    report = run(world, CONFIG.model_copy(update={"weights": none}), tmp_path)
     assert report.flat_group_rate == 1.0
     torch.testing.assert_close(generator.tokens.weight, start)
 
 
-def test_align_when_the_world_is_simple_then_raises_the_step_reward(world):
+def test_align_when_the_world_is_simple_then_raises_the_step_reward(world, tmp_path):
     config = CONFIG.model_copy(update={"steps": 60, "prompts_per_step": 8, "group_size": 8, "window": 1})
-    report = run(world, config)
+    report = run(world, config, tmp_path)
     assert report.rewards_after["step"] > report.rewards_before["step"] + 0.1
+
+
+def test_align_when_killed_and_started_again_then_ends_as_if_it_had_not_been(world, tmp_path, monkeypatch):
+    generator, _ = world
+    start = {name: value.clone() for name, value in generator.state_dict().items()}
+    config = CONFIG.model_copy(update={"steps": 6, "save_every": 2})
+    whole = run(world, config, tmp_path / "whole")
+    wanted = {name: value.clone() for name, value in generator.state_dict().items()}
+    generator.load_state_dict(start)
+    rolled = Roller.roll
+
+    def dies(self, prompt_R, draw):
+        if draw == 3:
+            raise KeyboardInterrupt
+        return rolled(self, prompt_R, draw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Roller, "roll", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(world, config, tmp_path / "killed")
+    torn = tmp_path / "killed" / "checkpoint-4"  # a kill in the middle of writing leaves a folder without its state
+    torn.mkdir()
+    generator.load_state_dict(start)
+    report = run(world, config, tmp_path / "killed")
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+    assert [step["step"] for step in report.steps] == [1, 2, 3, 4, 5, 6]
+    assert report.group_hit_rate == whole.group_hit_rate
+
+
+def test_align_when_it_prefers_pairs_then_raises_the_step_reward_and_goes_on_after_a_kill(world, tmp_path):
+    generator, _ = world
+    start = {name: value.clone() for name, value in generator.state_dict().items()}
+    update = {"method": "dpo", "steps": 40, "prompts_per_step": 8, "group_size": 8, "window": 1, "save_every": 10}
+    config = CONFIG.model_copy(update=update)
+    report = run(world, config, tmp_path)
+    assert report.method == "dpo"
+    assert report.rewards_after["step"] > report.rewards_before["step"] + 0.05
+    assert report.kl > 0
+    wanted = {name: value.clone() for name, value in generator.state_dict().items()}
+    shutil.rmtree(tmp_path / "checkpoint-40")  # as if it had been killed after step 30
+    generator.load_state_dict(start)
+    run(world, config, tmp_path)
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
 
 def test_choose_codebook_when_compared_with_the_decoders_then_takes_the_same() -> None:

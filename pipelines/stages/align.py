@@ -1,4 +1,4 @@
-"""Stage aligned: GRPO on recommendation rewards, from the pre-trained model."""
+"""Stage aligned: GRPO or DPO on recommendation rewards, from the pre-trained model."""
 
 from dataclasses import asdict
 
@@ -28,6 +28,7 @@ def align_model(job: Job) -> None:
         seed=derive_seed(job.recipe.seed, "alignment"),
         codewords_MKD=load_tokenizer(job.run / "tokenizer").codewords_MKD(),
         category_N=Catalogue.load(job.run / "catalog").category_N,
+        folder=job.checkpoints / "alignment",
     )
     generator.save(job.out)
     figures = asdict(report)

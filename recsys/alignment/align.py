@@ -4,27 +4,31 @@ Axes: M codebook, K code, D width, N item, R row (a path).
 """
 
 import random
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.alignment.harness import last_checkpoint
 from recsys.alignment.policy import PathPolicy
+from recsys.alignment.preference import build_dpo, sample_pairs
 from recsys.alignment.prompts import draw_prompts
-from recsys.alignment.rollouts import sample_paths
-from recsys.alignment.trainer import Roller, as_rollout, build_trainer, mean_parts
+from recsys.alignment.roller import Roller
+from recsys.alignment.trainer import build_grpo
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.data.events import EventLog
 from recsys.model.generator import Generator
+from recsys.model.memory import Fold, cross_fit
 from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward, Rubric, StepReward
 
 
@@ -32,16 +36,20 @@ from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward,
 class AlignmentReport:
     """What alignment did; rates are in [0, 1], rewards are unweighted means on fixed histories."""
 
+    method: str
     group_hit_rate: float
     """Share of groups in which at least one path found a target: the first thing to look at."""
     flat_group_rate: float
-    """Share of groups whose total rewards are all equal; they carry no gradient."""
+    """Share of groups whose total rewards are all equal; they carry no gradient and are skipped."""
     rewards_before: Mapping[str, float]
     rewards_after: Mapping[str, float]
     kl: float
-    """Divergence from the pre-trained model a token, mean over the last tenth of the steps."""
-    entropy: float
-    """Entropy of the code choice a token, mean over the last tenth of the steps."""
+    """Divergence from the pre-trained model, nats a path, on the fixed histories at the end."""
+    entropy_before: float
+    entropy_after: float
+    """Entropy of a path's choices, nats a path, on the fixed histories."""
+    steps: Sequence[Mapping[str, float]]
+    """For each gradient step what the trainer logged: rewards, loss, and for GRPO groups that hit and divergence."""
     rollout_seconds: float
     reward_seconds: float
     training_seconds: float
@@ -64,7 +72,7 @@ def build_rubric(
     )
 
 
-def align(
+def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need)
     generator: Generator,
     log: EventLog,
     *,
@@ -72,8 +80,12 @@ def align(
     seed: int,
     codewords_MKD: FloatArray,
     category_N: IntArray,
+    folder: Path,
 ) -> AlignmentReport:
-    """Post-train a generator in place with GRPO; dropout is off, and the same seed gives the same weights.
+    """Post-train a generator in place; dropout is off, and the same seed gives the same weights.
+
+    A killed run that is started again with the same folder goes on from its last checkpoint, and ends as if it had not
+    been killed.
 
     Args:
         generator: pre-trained; its codes are frozen.
@@ -82,6 +94,7 @@ def align(
         seed: the run's seed.
         codewords_MKD: (codebooks, codes, width) the tokenizer's codewords.
         category_N: (items,) every item's category.
+        folder: where checkpoints go.
     """
     codes_NM = generator.codes_NM.cpu().numpy()
     rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
@@ -90,58 +103,98 @@ def align(
         count=config.steps * config.prompts_per_step,
         window=config.window,
         rng=rng_for(seed, "alignment", "prompts"),
+        folds=_folds(generator, log, config, seed=seed),
     )
     was_training = generator.training
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    with _ambient_state_kept(), tempfile.TemporaryDirectory() as folder:
-        policy = PathPolicy(generator, validity=validity, histories=prompts.histories)
+    with _ambient_state_kept():
+        policy = PathPolicy(generator, validity=validity, prompts=prompts, guidance=config.guidance)
+        reference = policy.of(deepcopy(generator))
         roller = Roller(policy, prompts, rubric, config=config, seed=seed)
-        before = _probe(roller, seed=seed)
-        trainer = build_trainer(roller, seed=seed, folder=folder)
-        started = time.perf_counter()
-        trainer.train()
-        elapsed = time.perf_counter() - started
-    after = _probe(roller, seed=seed)
+        before = probe(roller, reference)
+        history, seconds = _train(roller, reference, folder)
+        after = probe(roller, reference)
     generator.train(was_training)
-    report = _report(roller, trainer.state.log_history, before=before, after=after, elapsed=elapsed)
+    report = _report(config, history, before=before, after=after, seconds=seconds)
     LOG.info(
         "alignment: group hit rate %.3f, flat groups %.3f, rewards %s to %s",
-        report.group_hit_rate, report.flat_group_rate, before, after,
+        report.group_hit_rate, report.flat_group_rate, report.rewards_before, report.rewards_after,
     )  # fmt: skip
     return report
 
 
-def _probe(roller: Roller, *, seed: int) -> dict[str, float]:
-    """Return the mean rewards on the first prompts, sampled with the same numbers every time."""
-    policy, config = roller.policy, roller.config
-    count = min(config.probe_prompts, len(roller.prompts))
-    prompt_R = torch.arange(count, device=policy.device).repeat_interleave(config.group_size)
-    rng = torch.Generator(device=policy.device).manual_seed(derive_seed(seed, "alignment", "probe"))
-    paths = sample_paths(policy.backbone, prompt_R, temperature=config.temperature, rng=rng)
-    return mean_parts(roller.rubric(as_rollout(paths, roller.prompts, prompt_R)))
+def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> list[Fold]:
+    """Return memories that hold none of the pairs of the users they are asked about, where the model has a memory."""
+    if not generator.config.memory_pairs:
+        return []
+    return cross_fit(log, config.memory_folds, rng_for(seed, "alignment", "folds"), generator.memory().likeness)
+
+
+def _train(roller: Roller, reference: PathPolicy, folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """Train by the method of the recipe; returns the log of steps and the seconds that training itself took."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accounts: list[dict[str, float]] = []
+    if roller.config.method == "dpo":
+        pairs, accounts = sample_pairs(roller, folder)
+        if not len(pairs):
+            LOG.warning("every group's rewards are equal: there is no pair to learn from, the model stays as it is")
+            return accounts, 0.0
+        trainer = build_dpo(roller, reference, pairs, folder=str(folder))
+    else:
+        trainer = build_grpo(roller, reference, folder=str(folder))
+    found = last_checkpoint(folder)
+    if found is not None:
+        LOG.info("alignment goes on from %s", found)
+    began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=found)
+    elapsed = time.perf_counter() - began
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    if accounts:
+        return [account | step for account, step in zip(accounts, logged, strict=False)], elapsed
+    inside = sum(entry["rollout_seconds"] + entry["reward_seconds"] for entry in logged)
+    return logged, sum(entry["step_time"] for entry in logged) - inside
+
+
+def probe(roller: Roller, reference: PathPolicy) -> dict[str, float]:
+    """Return mean rewards, entropy and divergence on the first prompts, sampled with the same numbers every time."""
+    count = min(roller.config.probe_prompts, len(roller.prompts))
+    rolled = roller.roll(roller.groups(torch.arange(count, device=roller.policy.device)), "probe")
+    paths = rolled.paths
+    with torch.no_grad():
+        logits_RSK = reference.backbone.along(rolled.prompt_R, paths.book_RS, paths.code_RS) / roller.config.temperature
+    held_RS = logits_RSK.log_softmax(-1).gather(2, paths.code_RS[..., None]).squeeze(2)
+    found = {name: float(part_R.mean(dtype=np.float64)) for name, part_R in rolled.scores.parts.items()}
+    return found | {
+        "entropy": float(-paths.log_prob_RS.sum(1).mean()),
+        "kl": float((paths.log_prob_RS - held_RS).sum(1).mean()),
+    }
 
 
 def _report(
-    roller: Roller,
-    history: list[dict[str, Any]],
+    config: AlignmentConfig,
+    history: Sequence[Mapping[str, Any]],
     *,
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-    elapsed: float,
+    before: dict[str, float],
+    after: dict[str, float],
+    seconds: float,
 ) -> AlignmentReport:
-    tally = roller.tally
-    last = [entry for entry in history if "entropy" in entry][-max(1, roller.config.steps // 10) :]
+    rewards = config.weights.model_dump()
+    rolled = [entry for entry in history if "rollouts" in entry]
+    sampling = sum(entry["rollout_seconds"] for entry in rolled)
     return AlignmentReport(
-        group_hit_rate=float(np.mean(tally.group_hits)),
-        flat_group_rate=float(np.mean(tally.flat_groups)),
-        rewards_before=before,
-        rewards_after=after,
-        kl=float(np.mean([entry.get("kl", 0.0) for entry in last])),
-        entropy=float(np.mean([entry["entropy"] for entry in last])),
-        rollout_seconds=tally.rollout_seconds,
-        reward_seconds=tally.reward_seconds,
-        training_seconds=elapsed - tally.rollout_seconds - tally.reward_seconds,
-        rollouts_per_second=tally.rollouts / max(tally.rollout_seconds, 1e-9),
+        method=config.method,
+        group_hit_rate=float(np.mean([entry["group_hits"] for entry in rolled])),
+        flat_group_rate=float(np.mean([entry["flat_groups"] for entry in rolled])),
+        rewards_before={name: before[name] for name in rewards},
+        rewards_after={name: after[name] for name in rewards},
+        kl=after["kl"],
+        entropy_before=before["entropy"],
+        entropy_after=after["entropy"],
+        steps=[{key: value for key, value in entry.items() if isinstance(value, int | float)} for entry in history],
+        rollout_seconds=sampling,
+        reward_seconds=sum(entry["reward_seconds"] for entry in rolled),
+        training_seconds=seconds,
+        rollouts_per_second=sum(entry["rollouts"] for entry in rolled) / max(sampling, 1e-9),
     )
 
 

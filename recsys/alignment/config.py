@@ -1,5 +1,7 @@
 """The settings of alignment."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from recsys.core.config import Config
@@ -19,18 +21,24 @@ class RewardWeights(Config):
 
 
 class AlignmentConfig(Config):
-    """How the generator is post-trained with GRPO on the rewards."""
+    """How the generator is post-trained on the rewards."""
 
+    method: Literal["grpo", "dpo"] = "grpo"
+    """GRPO samples new paths at every step; DPO samples once and prefers each group's best path to its worst."""
     steps: int = Field(default=60, ge=0)
-    """Gradient steps; each samples new paths. None leaves the pre-trained model as it is."""
+    """Gradient steps. None leaves the pre-trained model as it is."""
     prompts_per_step: int = Field(default=16, ge=1)
-    """Histories a step rolls out."""
+    """Histories a step learns from."""
     group_size: int = Field(default=16, ge=2)
     """Paths sampled for each history (G)."""
     beta: float = Field(default=0.03, ge=0)
-    """Weight of the divergence from the pre-trained model."""
+    """GRPO's weight of the divergence from the pre-trained model."""
     epsilon: float = Field(default=0.15, gt=0)
-    """Clip of the probability ratio."""
+    """GRPO's clip of the probability ratio."""
+    scale: Literal["group", "batch", "none"] = "group"
+    """What GRPO's advantages are divided by: the deviation of the group, of all paths of the step, or nothing."""
+    preference_beta: float = Field(default=0.1, gt=0)
+    """DPO's strength of the tie to the pre-trained model."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Learning rate, constant."""
     window: int = Field(default=3, ge=1)
@@ -39,9 +47,15 @@ class AlignmentConfig(Config):
     """Weight of an item of the window relative to the one before it (w)."""
     top_n: int = Field(default=10, ge=1)
     """Length of the search that the path reward looks into (N)."""
+    guidance: float = Field(default=0.8, ge=0, le=1)
+    """How much a sampled step listens to the item head, as the decoder's guidance; 0 aligns the token heads alone."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of sampling; the trained probabilities are taken at the same one."""
+    memory_folds: int = Field(default=8, ge=2)
+    """Into how many parts users are dealt; each samples with the memory of the others, never with its own pairs."""
     probe_prompts: int = Field(default=64, ge=1)
     """Histories on which the rewards are measured before and after."""
+    save_every: int = Field(default=25, ge=1)
+    """Steps between checkpoints; a killed run goes on from the last."""
     weights: RewardWeights = RewardWeights()
     """Weight of each reward."""

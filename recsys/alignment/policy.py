@@ -1,12 +1,12 @@
-"""The generator as a causal language model over code and codebook tokens, as trl's trainer wants one.
+"""The generator as a causal language model over code and codebook tokens, as trl's trainers want one.
 
 A sequence is a prompt token (an index into the bound prompts) and then, step by step, the codebook that was
 chosen and the code chosen from it. Token ids: 0..K-1 codes, K..K+M-1 codebooks, then padding and end.
 
-Axes: R row (a path), S step, T token, V vocabulary, M codebook, K code, Q category, D width.
+Axes: R row (a path), P distinct prompt, S step, T token, V vocabulary, M codebook, K code, N item, Q category, D width.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History
+from recsys.alignment.prompts import PromptTable
+from recsys.codes.validity import Candidates, ValidityIndex
+from recsys.core.arrays import BoolArray
 from recsys.model.generator import Generator
+from recsys.model.partial import items_of, path_of, sum_by_code, sum_remaining
 
 BARRED = -1e4
 """Logit of a token that may not follow; its probability underflows to exactly zero."""
+_FLOOR = 1e-30
 
 
 class PathPolicyConfig(PretrainedConfig):
@@ -36,23 +39,112 @@ class PathPolicyConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What is known of rows before their first step; rows of one prompt share it.
+
+    Shape:
+        state_RD: (rows, width) the state of each row's history.
+        belief_PN: (prompts, items) the item head's probabilities.
+        prompt_R: (rows,) each row's place among the distinct prompts.
+        new_PN: (prompts, items) which items the user does not have yet.
+    """
+
+    state_RD: Tensor
+    belief_PN: Tensor
+    prompt_R: Tensor
+    new_PN: BoolArray
+
+
 class PathBackbone(nn.Module):
-    """Turns a sequence into the masked logits of each next token."""
+    """Turns a sequence into the masked logits of each next token.
+
+    A step mixes the token heads with what the item head's belief says about the codes that remain, by the same rule as
+    the decoder (``guidance``): what is aligned is what is served, and rewards reach the item head.
+    """
 
     def __init__(
-        self, generator: Generator, validity: ValidityIndex, histories: Sequence[History], *, vocabulary: int
+        self,
+        generator: Generator,
+        validity: ValidityIndex,
+        prompts: PromptTable,
+        *,
+        vocabulary: int,
+        guidance: float,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.validity = validity
-        self.histories = histories
+        self.prompts = prompts
         self.vocabulary = vocabulary
+        self.guidance = guidance
 
-    def encode_prompts(self, prompt_R: Tensor) -> Tensor:
-        """Return the state of each row's history, encoding each distinct prompt once; shape (rows, width)."""
+    def outlook(self, prompt_R: Tensor) -> Outlook:
+        """Return what is known of rows before their first step, reading each distinct prompt once."""
         distinct, row_R = torch.unique(prompt_R, return_inverse=True)
-        state: Tensor = self.generator.encode([self.histories[int(prompt)] for prompt in distinct])
-        return state[row_R]
+        prompt_P = distinct.cpu().numpy()
+        state_PD = self.generator.encode([self.prompts.histories[prompt] for prompt in prompt_P.tolist()])
+        evidence_KPN = torch.from_numpy(self.prompts.evidence_of(prompt_P)).to(state_PD.device)
+        new_PN = self.prompts.new_to(prompt_P)
+        belief_PN = self.generator.beliefs(state_PD, evidence_KPN).exp()
+        belief_PN = belief_PN.masked_fill(~torch.from_numpy(new_PN).to(state_PD.device), 0.0)
+        return Outlook(state_RD=state_PD[row_R], belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
+
+    def start(self, outlook: Outlook) -> Candidates:
+        """Return what remains for each row before its first step: all that the user does not have yet."""
+        row_R = outlook.prompt_R.cpu().numpy()
+        return self.validity.start(len(outlook.new_PN), outlook.new_PN).take(row_R)
+
+    def step(self, outlook: Outlook, codes_RM: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+        """Score the next step of partial paths.
+
+        Shape:
+            codes_RM: (rows, codebooks), -1 where a codebook is free.
+            result: logits (rows, codebooks, codes), ``BARRED`` where no remaining item has the code; which codes are
+            allowed, of the same shape; category logits (rows, categories).
+        """
+        logits_RMK, category_RQ = self.generator.step(outlook.state_RD, codes_RM)
+        allowed_RMK = torch.from_numpy(np.array(self.validity.allowed(candidates))).to(logits_RMK.device)
+        if self.guidance > 0:
+            implied_RMK = self._implied(outlook, candidates, logits_RMK.shape[2]).clamp(min=_FLOOR).log()
+            logits_RMK = (1 - self.guidance) * logits_RMK + self.guidance * implied_RMK
+        return logits_RMK.masked_fill(~allowed_RMK, BARRED), allowed_RMK, category_RQ
+
+    def _implied(self, outlook: Outlook, candidates: Candidates, codes: int) -> Tensor:
+        """Return the belief in the remaining items that have each code, (rows, codebooks, codes)."""
+        device = outlook.belief_PN.device
+        codes_MN = self.generator.codes_NM.T
+        if candidates.at_root:
+            return sum_by_code(outlook.belief_PN, codes_MN, codes)[outlook.prompt_R]
+        prompt_C = outlook.prompt_R[path_of(candidates, device)]
+        belief_C = outlook.belief_PN[prompt_C, items_of(candidates, device)]
+        return sum_remaining(candidates, belief_C, codes_MN, codes)
+
+    def along(self, prompt_R: Tensor, book_RS: Tensor, code_RS: Tensor) -> Tensor:
+        """Return the masked logits of the chosen codebook before every step of known paths.
+
+        Shape:
+            book_RS, code_RS: (rows, steps) the paths in the order they were chosen.
+            result: (rows, steps, codes).
+        """
+        outlook = self.outlook(prompt_R)
+        rows = torch.arange(len(prompt_R), device=prompt_R.device)
+        codes_RM = torch.full((len(rows), self.validity.num_codebooks), -1, device=prompt_R.device)
+        candidates = self.start(outlook)
+        logits = []
+        for book_R, code_R in zip(book_RS.T, code_RS.T, strict=True):
+            logits_RMK, _, _ = self.step(outlook, codes_RM, candidates)
+            logits.append(logits_RMK[rows, book_R])
+            codes_RM, candidates = self.chosen(codes_RM, candidates, book_R, code_R)
+        return torch.stack(logits, dim=1)
+
+    def chosen(
+        self, codes_RM: Tensor, candidates: Candidates, book_R: Tensor, code_R: Tensor
+    ) -> tuple[Tensor, Candidates]:
+        """Return the paths and what remains of them after one more choice each."""
+        rows = np.arange(len(codes_RM))
+        left = self.validity.choose(candidates, rows, book_R.cpu().numpy(), code_R.cpu().numpy())
+        return codes_RM.scatter(1, book_R[:, None], code_R[:, None]), left
 
     def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutput:
         """Return the masked logits of each next token as ``last_hidden_state``, (rows, tokens, vocabulary).
@@ -63,9 +155,7 @@ class PathBackbone(nn.Module):
         size = self.generator.config.codebook_size
         book_RS, code_RS = input_ids[:, 1::2] - size, input_ids[:, 2::2]
         rows, steps = code_RS.shape
-        logits_RSK = path_logits(
-            self.generator, self.encode_prompts(input_ids[:, 0]), book_RS, code_RS, validity=self.validity
-        )
+        logits_RSK = self.along(input_ids[:, 0], book_RS, code_RS)
         hidden_RTV = logits_RSK.new_full((rows, input_ids.shape[1], self.vocabulary), BARRED)
         hidden_RTV[:, 1 : 2 * steps : 2, :size] = logits_RSK
         hidden_RTV[:, 0 : 2 * steps : 2].scatter_(2, (book_RS + size)[..., None], 0.0)
@@ -83,16 +173,25 @@ class PathPolicy(PreTrainedModel):
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
 
-    def __init__(self, generator: Generator, *, validity: ValidityIndex, histories: Sequence[History]) -> None:
+    def __init__(
+        self, generator: Generator, *, validity: ValidityIndex, prompts: PromptTable, guidance: float = 0.8
+    ) -> None:
         sizes = generator.config
         super().__init__(PathPolicyConfig(num_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size))
         vocabulary = self.config.vocab_size
-        self.backbone = PathBackbone(generator, validity, histories, vocabulary=vocabulary)
+        self.backbone = PathBackbone(generator, validity, prompts, vocabulary=vocabulary, guidance=guidance)
         self.head = nn.Linear(vocabulary, vocabulary, bias=False, device=generator.device)
         self.head.weight.data.copy_(torch.eye(vocabulary))
         self.head.weight.requires_grad_(False)
         self.generation_config = GenerationConfig()
         self.train(False)
+
+    def of(self, generator: Generator) -> "PathPolicy":
+        """Return a frozen policy of another generator, bound to the same prompts: a reference."""
+        backbone = self.backbone
+        other = PathPolicy(generator, validity=backbone.validity, prompts=backbone.prompts, guidance=backbone.guidance)
+        other.requires_grad_(False)
+        return other
 
     def train(self, mode: bool = True) -> "PathPolicy":
         """Switch the wrapper's mode; the generator's dropout stays off."""
@@ -112,45 +211,3 @@ class PathPolicy(PreTrainedModel):
     def forward(self, input_ids: Tensor, **_: Any) -> CausalLMOutput:
         """Return the masked logits of each next token, shape (rows, tokens, vocabulary)."""
         return CausalLMOutput(logits=self.head(self.backbone(input_ids).last_hidden_state))
-
-
-def path_logits(
-    generator: Generator, state_RD: Tensor, book_RS: Tensor, code_RS: Tensor, *, validity: ValidityIndex
-) -> Tensor:
-    """Return the masked logits of the chosen codebook before every step of known paths, all steps at once.
-
-    Shape:
-        state_RD: (rows, width) the state of each path's history.
-        book_RS, code_RS: (rows, steps) the path in the order it was chosen.
-        result: (rows, steps, codes), ``BARRED`` where no item has the code and the prefix.
-    """
-    rows, steps = code_RS.shape
-    codes_RSM = _prefixes(book_RS, code_RS, generator.config.num_codebooks)
-    logits, _ = generator.step(state_RD.repeat_interleave(steps, dim=0), codes_RSM.flatten(0, 1))
-    logits_RSMK = logits.view(rows, steps, *logits.shape[1:])
-    chosen = book_RS[:, :, None, None].expand(-1, -1, 1, logits.shape[2])
-    logits_RSK = logits_RSMK.gather(2, chosen).squeeze(2)
-    return logits_RSK.masked_fill(~_allowed_along(book_RS, code_RS, validity), BARRED)
-
-
-def _prefixes(book_RS: Tensor, code_RS: Tensor, num_codebooks: int) -> Tensor:
-    """Return the partial path before each step, -1 where free, shape (rows, steps, codebooks)."""
-    rows, steps = code_RS.shape
-    codes_RSM = code_RS.new_full((rows, steps, num_codebooks), -1)
-    for step in range(1, steps):
-        codes_RSM[:, step] = codes_RSM[:, step - 1].scatter(1, book_RS[:, step - 1 : step], code_RS[:, step - 1 : step])
-    return codes_RSM
-
-
-def _allowed_along(book_RS: Tensor, code_RS: Tensor, validity: ValidityIndex) -> Tensor:
-    """Return which codes of the chosen codebook were allowed before each step, shape (rows, steps, codes)."""
-    books, codes = book_RS.cpu().numpy(), code_RS.cpu().numpy()
-    rows = torch.arange(len(books))
-    candidates = validity.start(len(books))
-    masks = []
-    for step in range(books.shape[1]):
-        if step:
-            candidates = validity.choose(candidates, rows.numpy(), books[:, step - 1], codes[:, step - 1])
-        allowed_RMK = torch.from_numpy(np.array(validity.allowed(candidates)))
-        masks.append(allowed_RMK[rows, torch.as_tensor(books[:, step])])
-    return torch.stack(masks, dim=1).to(book_RS.device)

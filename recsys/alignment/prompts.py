@@ -1,35 +1,57 @@
-"""The prompts of alignment: histories inside the training log and the items that followed them there.
+"""The prompts of alignment: histories inside the training log, what followed them there, what others' histories say.
 
-Axes: P prompt, H next item, E event.
+Axes: P prompt, H next item, E event, N item, K kernel.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
+from recsys.model.memory import Fold
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTable:
-    """Histories and the window of items after each.
+    """Histories, the window of items after each, and the evidence of a memory that never saw the user.
 
     Shape:
         targets_PH: (prompts, window) the items at t+1..t+h, -1 where the training log of the user ends.
+        evidence: for each kernel of the memory sparse (prompts, items); empty without a memory.
     """
 
     histories: Sequence[History]
     targets_PH: IntArray
+    num_items: int
+    evidence: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.histories)
 
+    def new_to(self, prompt_X: IntArray) -> BoolArray:
+        """Return which items are not in the prompts' histories, shape (prompts asked for, items)."""
+        new_XN = np.ones((len(prompt_X), self.num_items), np.bool_)
+        for row, prompt in enumerate(prompt_X.tolist()):
+            new_XN[row, self.histories[prompt].items] = False
+        return new_XN
 
-def draw_prompts(log: EventLog, *, count: int, window: int, rng: np.random.Generator) -> PromptTable:
+    def evidence_of(self, prompt_X: IntArray) -> FloatArray:
+        """Return what each kernel says about every item, shape (kernels, prompts asked for, items)."""
+        told = np.zeros((len(self.evidence), len(prompt_X), self.num_items), np.float32)
+        for kernel, told_PN in enumerate(self.evidence):
+            told[kernel] = told_PN[prompt_X].toarray()
+        return told
+
+
+def draw_prompts(
+    log: EventLog, *, count: int, window: int, rng: np.random.Generator, folds: Sequence[Fold] = ()
+) -> PromptTable:
     """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
     Args:
@@ -37,13 +59,15 @@ def draw_prompts(log: EventLog, *, count: int, window: int, rng: np.random.Gener
         count: how many prompts.
         window: how many next items (h).
         rng: where the draw comes from.
+        folds: the log's users dealt out, with memories that hold none of their own pairs; none for no memory.
     """
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     next_E = np.flatnonzero(np.arange(len(users_E)) > log.offsets_U1[users_E])
     if not len(next_E):
         raise DataError("the training log must have a user with two events, got none; import more interactions")
     drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)
-    starts_P, ends_P = log.offsets_U1[users_E[drawn_P]], log.offsets_U1[users_E[drawn_P] + 1]
+    users_P = users_E[drawn_P]
+    starts_P, ends_P = log.offsets_U1[users_P], log.offsets_U1[users_P + 1]
     at_PH = drawn_P[:, None] + np.arange(window)
     inside_PH = at_PH < ends_P[:, None]
     targets_PH = np.where(inside_PH, log.items_E[np.where(inside_PH, at_PH, 0)], -1).astype(np.int64)
@@ -51,4 +75,27 @@ def draw_prompts(log: EventLog, *, count: int, window: int, rng: np.random.Gener
         History(items=log.items_E[start:stop], timestamps=log.timestamps_E[start:stop])
         for start, stop in zip(starts_P, drawn_P, strict=True)
     ]
-    return PromptTable(histories=histories, targets_PH=targets_PH)
+    return PromptTable(
+        histories=histories,
+        targets_PH=targets_PH,
+        num_items=log.num_items,
+        evidence=_evidence(histories, users_P, folds, num_items=log.num_items),
+    )
+
+
+def _evidence(histories: Sequence[History], users_P: IntArray, folds: Sequence[Fold], *, num_items: int) -> list[Any]:
+    """Return each kernel's evidence for the prompts, each told by the memory of its user's fold."""
+    kernels = len(folds[0].memory.tables) if folds else 0
+    entries: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(kernels)]
+    for fold in folds:
+        inside_P = np.flatnonzero(fold.log.lengths_U[users_P] > 0)
+        for kernel, told_XN in enumerate(
+            fold.memory.evidence([histories[prompt].items for prompt in inside_P.tolist()])
+        ):
+            part = told_XN.tocoo()
+            entries[kernel].append((inside_P[part.row], part.col, part.data))
+    shape = (len(histories), num_items)
+    return [
+        coo_array((np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=shape).tocsr()
+        for rows, cols, data in (zip(*parts, strict=True) for parts in entries)
+    ]

@@ -3,9 +3,8 @@
 Axes: R row (a path), M codebook, S step, K code, Q category, D width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +27,10 @@ class SampledPaths:
     log_prob_RS: Tensor
     category_RSQ: Tensor
     tokens_RM: Tensor
+
+    def take(self, row_X: Tensor) -> "SampledPaths":
+        """Return some of the paths."""
+        return SampledPaths(**{field.name: getattr(self, field.name)[row_X] for field in fields(self)})
 
     def token_ids(self, codebook_size: int) -> Tensor:
         """Return [codebook token, code token] pairs, shape (rows, 2 x steps)."""
@@ -55,24 +58,21 @@ def sample_paths(backbone: PathBackbone, prompt_R: Tensor, *, temperature: float
     Shape:
         prompt_R: (rows,) indices of the bound prompts.
     """
-    generator, validity = backbone.generator, backbone.validity
-    state_RD = backbone.encode_prompts(prompt_R)
+    outlook = backbone.outlook(prompt_R)
+    candidates = backbone.start(outlook)
     rows = torch.arange(len(prompt_R), device=prompt_R.device)
-    codes_RM = torch.full((len(rows), generator.config.num_codebooks), -1, device=prompt_R.device)
-    candidates = validity.start(len(rows))
+    codes_RM = torch.full((len(rows), backbone.validity.num_codebooks), -1, device=prompt_R.device)
     books, codes, log_probs, categories = [], [], [], []
     for _ in range(codes_RM.shape[1]):
-        logits_RMK, category_RQ = generator.step(state_RD, codes_RM)
-        allowed_RMK = torch.from_numpy(np.array(validity.allowed(candidates))).to(logits_RMK.device)
+        logits_RMK, allowed_RMK, category_RQ = backbone.step(outlook, codes_RM, candidates)
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
-        logits_RK = logits_RMK[rows, book_R].masked_fill(~allowed_RMK[rows, book_R], BARRED) / temperature
+        logits_RK = logits_RMK[rows, book_R] / temperature
         code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)
         books.append(book_R)
         codes.append(code_R)
         log_probs.append(logits_RK.log_softmax(dim=-1)[rows, code_R])
         categories.append(category_RQ.softmax(dim=-1))
-        codes_RM[rows, book_R] = code_R
-        candidates = validity.choose(candidates, np.arange(len(rows)), book_R.cpu().numpy(), code_R.cpu().numpy())
+        codes_RM, candidates = backbone.chosen(codes_RM, candidates, book_R, code_R)
     return SampledPaths(
         book_RS=torch.stack(books, dim=1),
         code_RS=torch.stack(codes, dim=1),

@@ -265,6 +265,18 @@ class Generator(PreTrainedModel):
         """Return the item head's logits from what a caller computes once: unit item vectors and the memory."""
         return self.scaled(state_BD) @ unit_ND.T + (self.memory_logits(histories, memory) + self.item_bias_N)
 
+    def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
+        """Return the item head's log-probabilities from evidence the caller looked up; everything has a gradient.
+
+        Shape:
+            state_BD: (batch, width).
+            evidence_KBN: (kernels, batch, items) what each kernel of a memory says.
+            result: (batch, items).
+        """
+        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
+        told_BN = torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
+        return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
+
     def memory_logits(self, histories: Sequence[IntArray], memory: Memory) -> Tensor:
         """Return what the memory adds to the item logits, shape (batch, items)."""
         shape = (len(histories), self.config.num_items)

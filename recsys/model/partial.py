@@ -75,30 +75,43 @@ def implied_targets(paths: PartialPaths, beliefs_RN: Tensor, codes_MN: Tensor) -
         rows = torch.from_numpy(at).to(beliefs_RN.device)
         if not len(at):
             continue
-        implied_RMK[rows] = (
-            _summed(beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
-            if candidates.at_root
-            else _summed_over(candidates, beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
-        )
+        if candidates.at_root:
+            implied_RMK[rows] = sum_by_code(beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
+        else:
+            belief_C = beliefs_RN[rows[path_of(candidates, rows.device)], items_of(candidates, rows.device)]
+            implied_RMK[rows] = sum_remaining(candidates, belief_C, codes_MN, implied_RMK.shape[2])
     return implied_RMK / implied_RMK.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
-def _summed(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+def sum_by_code(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+    """Return the belief in all items that have a code, for every code of every codebook, (rows, codebooks, codes)."""
     beliefs_NR = beliefs_RN.T.contiguous()  # whole rows are added at once this way
     sums = [
-        torch.zeros(codes, len(beliefs_RN), device=beliefs_RN.device).index_add_(0, code_N, beliefs_NR).T
+        torch.zeros(codes, len(beliefs_RN), device=beliefs_RN.device).index_add(0, code_N, beliefs_NR).T
         for code_N in codes_MN
     ]
     return torch.stack(sums, dim=1)
 
 
-def _summed_over(candidates: Candidates, beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
-    device = beliefs_RN.device
-    item_C = torch.from_numpy(candidates.items_C).to(device)
-    row_C = torch.from_numpy(np.repeat(np.arange(len(candidates.sizes_P)), candidates.sizes_P)).to(device)
-    belief_C = beliefs_RN[row_C, item_C]
-    books = len(codes_MN)
-    sums = torch.zeros(len(beliefs_RN) * books * codes, device=device)
-    for book, code_N in enumerate(codes_MN):
-        sums.index_add_(0, (row_C * books + book) * codes + code_N[item_C], belief_C)
-    return sums.view(len(beliefs_RN), books, codes)
+def sum_remaining(candidates: Candidates, belief_C: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+    """Return the belief in a path's remaining items that have a code, below the root, (paths, codebooks, codes).
+
+    Shape:
+        belief_C: (candidates,) the belief in each remaining item of each path.
+    """
+    item_C, path_C = items_of(candidates, belief_C.device), path_of(candidates, belief_C.device)
+    paths, books = len(candidates.sizes_P), len(codes_MN)
+    book_M = torch.arange(books, device=belief_C.device)[:, None]
+    place_MC = (path_C * books + book_M) * codes + codes_MN[:, item_C]
+    sums = torch.zeros(paths * books * codes, device=belief_C.device)
+    return sums.index_add(0, place_MC.flatten(), belief_C.repeat(books)).view(paths, books, codes)
+
+
+def items_of(candidates: Candidates, device: torch.device) -> Tensor:
+    """Return the remaining items of all paths, one path after another, (candidates,)."""
+    return torch.from_numpy(candidates.items_C).to(device)
+
+
+def path_of(candidates: Candidates, device: torch.device) -> Tensor:
+    """Return the path that each remaining item belongs to, (candidates,)."""
+    return torch.from_numpy(np.repeat(np.arange(len(candidates.sizes_P)), candidates.sizes_P)).to(device)

@@ -28,6 +28,7 @@ class TinyConfig(PretrainedConfig):
         self.num_codebooks = num_codebooks
         self.codebook_size = codebook_size
         self.num_categories = num_categories
+        self.memory_pairs: list[int] = []
         super().__init__(**kwargs)
 
 
@@ -63,5 +64,5 @@ class TinyGenerator(PreTrainedModel):
         mixed = torch.tanh(state_PD + self.codes(ids).sum(dim=1))
         return self.tokens(mixed).view(-1, books, size), self.category(mixed)
 
-    def item_log_probs(self, state_BD: Tensor) -> Tensor:
-        return functional.log_softmax(state_BD @ self.items.weight.T, dim=-1)
+    def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
+        return functional.log_softmax(state_BD @ self.items.weight.T + evidence_KBN.sum(0), dim=-1)

@@ -1,0 +1,95 @@
+"""What both of trl's trainers need: common settings, a tokenizer, progress, checkpoints to go on from."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
+
+from recsys.alignment.config import AlignmentConfig
+from recsys.core.seeds import derive_seed
+from recsys.core.telemetry import track
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+class Progress(TrainerCallback):
+    """Steps the project's progress display."""
+
+    def __init__(self, steps: int) -> None:
+        self._ticks: Iterator[int] = track(range(steps), what="alignment", total=steps)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Advance by one."""
+        next(self._ticks, None)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Close the display."""
+        next(self._ticks, None)
+
+
+def path_tokenizer(num_codebooks: int, codebook_size: int) -> PreTrainedTokenizerFast:
+    """Return a tokenizer over the names of code and codebook tokens; trl decodes completions with it."""
+    names = [f"c{code}" for code in range(codebook_size)] + [f"b{book}" for book in range(num_codebooks)]
+    vocabulary = {name: token for token, name in enumerate([*names, "<pad>", "<eos>"])}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="<pad>")),
+        pad_token="<pad>",
+        eos_token="<eos>",
+    )
+
+
+def prompt_rows(count: int) -> Dataset:
+    """Return prompts as trl reads them: each is its own number."""
+    return Dataset.from_dict({"prompt": [str(index) for index in range(count)]})
+
+
+def common_settings(config: AlignmentConfig, *, seed: int, device: torch.device, folder: str) -> dict[str, Any]:
+    """Return the settings that both trainers share: fixed steps, no dropout, checkpoints, silence."""
+    return {
+        "output_dir": folder,
+        "seed": derive_seed(seed, "alignment", "trainer"),
+        "max_steps": config.steps,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant",
+        "disable_dropout": False,  # the policy keeps its generator in evaluation mode itself
+        _checkpointing_setting(): False,
+        "bf16": False,
+        "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps",
+        "save_steps": config.save_every,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "log_level": "error",
+    }
+
+
+def _checkpointing_setting() -> str:
+    """Return what this transformers calls recomputing activations; the old name warns beside the new."""
+    names = {setting.name for setting in fields(TrainingArguments)}
+    return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end: its state is the file written last."""
+    numbered = {
+        int(path.parent.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*/trainer_state.json")
+    }
+    for _, path in sorted(numbered.items(), reverse=True):
+        try:
+            json.loads(path.read_text())
+        except json.JSONDecodeError:
+            continue
+        return str(path.parent)
+    return None

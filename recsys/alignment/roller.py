@@ -1,0 +1,80 @@
+"""Rollouts with their rewards, and the account of them: what groups hit, which teach nothing, where the time went.
+
+Axes: R row (a path), G group, H next item.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from recsys.alignment.config import AlignmentConfig
+from recsys.alignment.policy import PathPolicy
+from recsys.alignment.prompts import PromptTable
+from recsys.alignment.rollouts import SampledPaths, sample_paths
+from recsys.core.arrays import BoolArray
+from recsys.core.seeds import derive_seed
+from recsys.rewards.rollout import Rollout
+from recsys.rewards.rubric import Rubric, RubricScores
+
+FLAT = 1e-6
+"""Rewards of a group that differ by no more than this teach nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rolled:
+    """Paths of whole groups, one group after another, with their rewards.
+
+    Shape:
+        prompt_R: (rows,) each path's prompt.
+        flat_G: (groups,) whether all rewards of a group are equal.
+        account: figures of these rollouts by name, for the log.
+    """
+
+    prompt_R: torch.Tensor
+    paths: SampledPaths
+    scores: RubricScores
+    flat_G: BoolArray
+    account: dict[str, float]
+
+
+class Roller:
+    """Samples paths for bound prompts and scores them once for all rewards; every draw has a seed of its own."""
+
+    def __init__(
+        self, policy: PathPolicy, prompts: PromptTable, rubric: Rubric, *, config: AlignmentConfig, seed: int
+    ) -> None:
+        self.policy, self.prompts, self.rubric, self.config, self.seed = policy, prompts, rubric, config, seed
+
+    def roll(self, prompt_R: torch.Tensor, draw: int | str) -> Rolled:
+        """Sample one path per row, where each prompt fills a group of consecutive rows."""
+        rng = torch.Generator(device=self.policy.device).manual_seed(derive_seed(self.seed, "rollouts", draw))
+        began = time.perf_counter()
+        paths = sample_paths(self.policy.backbone, prompt_R, temperature=self.config.temperature, rng=rng)
+        rolled = time.perf_counter()
+        scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
+        total_GR = scores.total_R.reshape(-1, self.config.group_size)
+        hit_GR = scores.parts["path"].reshape(total_GR.shape) > 0
+        flat_G = np.ptp(total_GR, axis=1) < FLAT
+        account = {
+            "group_hits": float(hit_GR.any(axis=1).mean()),
+            "flat_groups": float(flat_G.mean()),
+            "rollouts": float(len(prompt_R)),
+            "rollout_seconds": rolled - began,
+            "reward_seconds": time.perf_counter() - rolled,
+        }
+        return Rolled(prompt_R=prompt_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
+
+    def groups(self, prompt_P: torch.Tensor) -> torch.Tensor:
+        """Return the rows of whole groups of these prompts, (prompts x group size,)."""
+        return prompt_P.repeat_interleave(self.config.group_size)
+
+
+def as_rollout(paths: SampledPaths, prompts: PromptTable, prompt_R: torch.Tensor) -> Rollout:
+    """Return sampled paths with the windows of their prompts, as the rewards want them."""
+    return Rollout(
+        tokens_RM=paths.tokens_RM.cpu().numpy(),
+        category_RSQ=paths.category_RSQ.cpu().numpy(),
+        target_items_RH=prompts.targets_PH[prompt_R.cpu().numpy()],
+    )
