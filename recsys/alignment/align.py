@@ -31,6 +31,9 @@ from recsys.model.generator import Generator
 from recsys.model.memory import Fold, cross_fit
 from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward, Rubric, StepReward
 
+_KEPT = {"step", "loss", "reward", "kl", "entropy", "group_hits", "flat_groups"}
+"""What is kept of a step's log: figures that one seed repeats, no times."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentReport:
@@ -190,7 +193,7 @@ def _report(
         kl=after["kl"],
         entropy_before=before["entropy"],
         entropy_after=after["entropy"],
-        steps=[{key: value for key, value in entry.items() if isinstance(value, int | float)} for entry in history],
+        steps=[{key: entry[key] for key in entry if key in _KEPT or key.startswith("rewards/")} for entry in history],
         rollout_seconds=sampling,
         reward_seconds=sum(entry["reward_seconds"] for entry in rolled),
         training_seconds=seconds,

@@ -39,7 +39,7 @@ class SASRecConfig(TrainingConfig):
     """Transformer layers."""
     heads: int = 2
     """Attention heads."""
-    dropout: float = 0.4
+    dropout: float = 0.5
     """Dropout on the inputs and inside every layer."""
     max_length: int = 50
     """The last so many events of a history are read."""
@@ -47,7 +47,7 @@ class SASRecConfig(TrainingConfig):
     """Cosines times a learned scale, or plain dot products with the item vectors."""
     negatives: int = 1024
     """Items drawn evenly for a batch's softmax beside its own targets; 0 takes all items."""
-    epochs: int = 50
+    epochs: int = 40
     """Passes over the training log."""
     batch_positions: int = 2048
     """Padded positions per batch."""
@@ -95,7 +95,8 @@ class SASRecNetwork(nn.Module):
             items_BT: (sequences, positions) -> (sequences, positions, width).
         """
         length = items_BT.shape[1]
-        inputs_BTD = self.dropout(self.items(items_BT) + self.positions.weight[:length])
+        scaled_BTD = self.items(items_BT) * math.sqrt(self.items.embedding_dim)  # else the layers drown the item out
+        inputs_BTD = self.dropout(scaled_BTD + self.positions.weight[:length])
         mask_TT = nn.Transformer.generate_square_subsequent_mask(length, device=items_BT.device)
         hidden_BTD: Tensor = self.layers(inputs_BTD, mask=mask_TT, is_causal=True)
         return hidden_BTD
