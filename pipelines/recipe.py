@@ -18,8 +18,8 @@ from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
 from recsys.decoding.decoder import DecoderConfig
 from recsys.features.assemble import FeatureConfig
+from recsys.model.config import ModelConfig
 from recsys.model.fit import FitConfig
-from recsys.model.generator import ModelConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
 
@@ -69,6 +69,8 @@ class StudyConfig(Config):
 
     seeds: tuple[int, ...] = ()
     """One run for each; the first is the run that is served."""
+    once: tuple[Rival, ...] = ()
+    """Rivals that are trained on the first seed only, because they take long; the table says so."""
     ablations: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Variants by name, each the settings it changes as ``section.key=value``; every seed is run for each."""
 

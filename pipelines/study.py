@@ -7,7 +7,7 @@ Axes: U user, S seed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ def members(run: Path, recipe: Recipe) -> list[Member]:
     found = []
     for variant, overrides in {OURS: (), **recipe.study.ablations}.items():
         changed = apply_overrides(plain, overrides)
+        later = tuple(name for name in changed.baselines.fitted if name not in recipe.study.once)
         for place, seed in enumerate(recipe.study.seeds or (recipe.seed,)):
             own = run if place == 0 else run / "study" / OURS / f"seed-{seed}"
             folder = own if variant == OURS else run / "study" / variant / f"seed-{seed}"
             lender = None if variant == OURS else own
-            changed_here = changed.model_copy(update={"seed": seed})
+            rivals = changed.baselines if place == 0 else changed.baselines.model_copy(update={"fitted": later})
+            changed_here = changed.model_copy(update={"seed": seed, "baselines": rivals})
             found.append(Member(variant=variant, recipe=changed_here, folder=folder, lender=lender))
     return found
 
@@ -99,48 +101,52 @@ def _train_on_ray(source: Path, found: Sequence[Member]) -> None:
             ray.shutdown()
 
 
+Figures = dict[str, NDArray[np.float64]]
+"""A recommender's figure of every user, by metric."""
+
+
 def summarise(found: Sequence[Member]) -> dict[str, Any]:
-    """Return means over seeds, their deviation, bootstrap intervals over users, and ours against each rival."""
+    """Return means over seeds, their deviation, bootstrap intervals over users, and ours against each other row."""
     judged = [json.loads((member.folder / "reports" / "evaluation.json").read_text()) for member in found]
     ranks = [dict(np.load(member.folder / "reports" / "ranks.npz")) for member in found]
-    seeds = sorted({member.recipe.seed for member in found})
-    rows: list[dict[str, Any]] = []
-    values: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
-    for variant in dict.fromkeys(member.variant for member in found):
-        places = [place for place, member in enumerate(found) if member.variant == variant]
-        for row in judged[places[0]]["rows"]:
-            who, seen = row["recommender"], row["seen"]
-            if variant != OURS and not who.startswith(OURS):
+    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    values: dict[tuple[str, str], dict[int, Figures]] = {}
+    counterpart: dict[str, str] = {}
+    for member, result, rank in zip(found, judged, ranks, strict=True):
+        for row in result["rows"]:
+            who, seen, seed = row["recommender"], row["seen"], member.recipe.seed
+            if member.variant != OURS and not who.startswith(OURS):
                 continue  # rivals are the same in every variant
-            name = who.replace(OURS, variant, 1)  # "recsys: paths alone" of a variant is the variant's
-            same = [_row(judged[place], who, seen) for place in places]
-            figures = [figures_of(ranks[place][f"{who}.{seen}"]) for place in places]
-            values[name, seen] = {metric: np.mean([f[metric] for f in figures], axis=0) for metric in figures[0]}
-            rows.append(_summary(name, seen, same, values[name, seen]))
+            name = who.replace(OURS, member.variant, 1)  # "recsys: paths alone" of a variant is the variant's
+            counterpart[name] = OURS if member.variant == OURS else who
+            rows.setdefault((name, seen), {})[seed] = row
+            values.setdefault((name, seen), {})[seed] = figures_of(rank[f"{who}.{seen}"])
     first = judged[0]
     return {
         "dataset": first["dataset"],
         "split": first["split"],
         "users": first["users"],
         "items": first["items"],
-        "seeds": seeds,
-        "rows": rows,
-        "against": _against(values),
+        "seeds": sorted({member.recipe.seed for member in found}),
+        "rows": [
+            _summary(name, seen, list(same.values()), _mean(values[name, seen])) for (name, seen), same in rows.items()
+        ],
+        "against": _against(values, counterpart),
     }
 
 
-def _row(judged: dict[str, Any], who: str, seen: str) -> dict[str, Any]:
-    row: dict[str, Any] = next(r for r in judged["rows"] if r["recommender"] == who and r["seen"] == seen)
-    return row
+def _mean(by_seed: Mapping[int, Figures], seeds: Collection[int] | None = None) -> Figures:
+    """Return every user's figures, mean over seeds."""
+    chosen = [figures for seed, figures in by_seed.items() if seeds is None or seed in seeds]
+    return {metric: np.mean([figures[metric] for figures in chosen], axis=0) for metric in chosen[0]}
 
 
-def _summary(
-    name: str, seen: str, same: Sequence[dict[str, Any]], value_of: dict[str, NDArray[np.float64]]
-) -> dict[str, Any]:
+def _summary(name: str, seen: str, same: Sequence[dict[str, Any]], value_of: Figures) -> dict[str, Any]:
     measures = [key for key, value in same[0].items() if isinstance(value, float)]
     return {
         "recommender": name,
         "seen": seen,
+        "runs": len(same),
         **{key: float(np.mean([row[key] for row in same])) for key in measures},
         "std": {key: float(np.std([row[key] for row in same], ddof=1)) if len(same) > 1 else 0.0 for key in measures},
         "interval": {
@@ -150,17 +156,23 @@ def _summary(
     }
 
 
-def _against(values: dict[tuple[str, str], dict[str, NDArray[np.float64]]]) -> list[dict[str, Any]]:
-    """Return ours minus every other row, user by user, with 95 % bootstrap intervals."""
+def _against(
+    values: Mapping[tuple[str, str], Mapping[int, Figures]], counterpart: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return ours minus every other row on the seeds both have, user by user, with 95 % bootstrap intervals.
+
+    Rivals and our own parts are compared with what is served; a variant's part with the same part of ours.
+    """
     lines = []
-    for (name, seen), other in values.items():
+    for (name, seen), by_seed in values.items():
         if name == OURS:
             continue
-        line: dict[str, Any] = {"recommender": name, "seen": seen}
-        for metric, value_U in other.items():
-            mean, low, high = paired_difference(
-                values[OURS, seen][metric], value_U, rng_for(0, "against", name, seen, metric)
-            )
+        ours = values[counterpart[name], seen]
+        shared = ours.keys() & by_seed.keys()
+        mine, others = _mean(ours, shared), _mean(by_seed, shared)
+        line: dict[str, Any] = {"recommender": name, "seen": seen, "compared_with": counterpart[name]}
+        for metric, value_U in others.items():
+            mean, low, high = paired_difference(mine[metric], value_U, rng_for(0, "against", name, seen, metric))
             line[metric] = {"value": mean, "low": low, "high": high}
         lines.append(line)
     return lines

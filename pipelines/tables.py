@@ -46,8 +46,12 @@ def markdown_table(result: dict[str, Any]) -> str:
         low, high = row["interval"]["recall@10"]
         cells = [_with_spread(row, metric) for metric in METRICS]
         paired = against.get((row["recommender"], row["seen"]))
-        accuracy.append([_name(row), row["seen"], *cells, f"{share(low)} to {share(high)}", _paired(paired)])
-    beyond = [[_name(row), *(_beyond(row, key) for key in BEYOND)] for row in rows if row["seen"] == "removed"]
+        accuracy.append(
+            [_name(row, len(seeds)), row["seen"], *cells, f"{share(low)} to {share(high)}", _paired(paired)]
+        )
+    beyond = [
+        [_name(row, len(seeds)), *(_beyond(row, key) for key in BEYOND)] for row in rows if row["seen"] == "removed"
+    ]
     return "\n".join(
         [
             f"{result['dataset']}: {sizes}, {result['split']}, full ranking, {spread}.",
@@ -67,8 +71,10 @@ def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int)
     return ["| " + " | ".join(headings) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
-def _name(row: dict[str, Any]) -> str:
-    return f"**{row['recommender']}**" if row["recommender"] == "recsys" else str(row["recommender"])
+def _name(row: dict[str, Any], seeds: int) -> str:
+    name = f"**{row['recommender']}**" if row["recommender"] == "recsys" else str(row["recommender"])
+    runs = row.get("runs", seeds)
+    return name if runs == seeds else f"{name} ({runs} of {seeds} seeds)"
 
 
 def _beyond(row: dict[str, Any], key: str) -> str:

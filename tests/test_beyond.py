@@ -11,7 +11,7 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.parts import HEAD_ALONE, PATHS_ALONE, PATHS_PROPOSE, dissected
+from recsys.recommender.parts import HEAD_ALONE, PARTS, PATHS_PROPOSE, dissected
 
 
 def small_log() -> EventLog:
@@ -49,7 +49,7 @@ def test_cold_questions_when_an_answer_was_never_seen_then_it_is_named() -> None
 def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # type: ignore[no-untyped-def]
     ours = load_bundle(run / "bundle", trace=False).recommender
     parts = {part.name: part for part in dissected(ours)}
-    assert set(parts) == {PATHS_ALONE, PATHS_PROPOSE, HEAD_ALONE}
+    assert set(parts) == set(PARTS)
     asked = questions(load_prepared(run / "data").log, "test")
     histories = list(asked.histories[:20])
     scores_BN = ours.scorer.score_items(ours.scorer.encode(histories))

@@ -30,6 +30,28 @@ def test_members_when_planned_then_every_variant_has_every_seed(recipe: Recipe, 
     assert [m.recipe.fit.epochs for m in found] == [3, 3, 1, 1]
 
 
+def test_members_when_a_rival_is_fitted_once_then_only_the_first_seed_has_it(recipe: Recipe, tmp_path: Path) -> None:
+    plan = StudyConfig(seeds=(1, 2), once=("sasrec",))
+    found = members(tmp_path, recipe.model_copy(update={"study": plan}))
+    assert "sasrec" in found[0].recipe.baselines.fitted
+    assert set(found[0].recipe.baselines.fitted) - set(found[1].recipe.baselines.fitted) == {"sasrec"}
+
+
+def test_study_when_a_rival_is_fitted_once_then_it_is_compared_on_the_seed_that_both_have(
+    world: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    plan = StudyConfig(seeds=(7, 8), once=("cooccurrence",))
+    fitted = recipe.baselines.model_copy(update={"fitted": ("popularity", "cooccurrence")})
+    result = run_study(world, tmp_path, recipe.model_copy(update={"study": plan, "baselines": fitted}), use_ray=False)
+    runs = {row["recommender"]: row["runs"] for row in result["rows"]}
+    assert runs == {"popularity": 2, "cooccurrence": 1, "recsys": 2}
+    ranks = np.load(tmp_path / "reports" / "ranks.npz")  # of seed 7, the only one with the rival
+    first = [recall_at(ranks[f"{who}.removed"], 10).mean() for who in ("recsys", "cooccurrence")]
+    line = next(x for x in result["against"] if x["recommender"] == "cooccurrence" and x["seen"] == "removed")
+    assert line["recall@10"]["value"] == pytest.approx(first[0] - first[1])
+    assert "cooccurrence (1 of 2 seeds)" in markdown_table(result)
+
+
 def test_overrides_when_wrong_then_every_fault_is_named(recipe: Recipe) -> None:
     with pytest.raises(ConfigError, match=r"model\.nonsense.*fit\.epochs"):
         apply_overrides(recipe, ("fit.epochs=many", "model.nonsense=1"))

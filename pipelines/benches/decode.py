@@ -14,7 +14,8 @@ from recsys.codes.layout import CodeLayout
 from recsys.contracts import History
 from recsys.core.seeds import rng_for
 from recsys.decoding.decoder import DecoderConfig
-from recsys.model.generator import Generator, GeneratorConfig
+from recsys.model.config import GeneratorConfig
+from recsys.model.generator import Generator
 from recsys.recommender.parts import ItemHeadRecommender
 from recsys.recommender.reasoning import ReasoningRecommender
 

@@ -35,7 +35,7 @@ def select_and_bundle(job: Job) -> None:
                 {"model": name, "path_weight": path_weight, "theta": theta}
                 | _judge(generator, catalogue, config, asked)
             )
-        alone = job.recipe.decoder.model_copy(update={"item_head": False, "theta": theta})
+        alone = job.recipe.decoder.model_copy(update={"item_head": False, "finish_below": 1, "theta": theta})
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
     best = max(tried, key=lambda row: row["ndcg@10"])
     LOG.info(

@@ -14,9 +14,10 @@ from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 
 PATHS_ALONE = "recsys: paths alone"
+PATHS_UNGUIDED = "recsys: paths alone, token heads only"
 PATHS_PROPOSE = "recsys: paths propose, item head ranks"
 HEAD_ALONE = "recsys: item head alone"
-PARTS = (PATHS_ALONE, PATHS_PROPOSE, HEAD_ALONE)
+PARTS = (PATHS_ALONE, PATHS_UNGUIDED, PATHS_PROPOSE, HEAD_ALONE)
 
 
 class ItemHeadRecommender:
@@ -46,9 +47,14 @@ class ItemHeadRecommender:
 
 
 def dissected(ours: ReasoningRecommender) -> list[ReasoningRecommender | ItemHeadRecommender]:
-    """Return the parts of a recommender, each under a name of its own."""
+    """Return the parts of a recommender, each under a name of its own.
+
+    Paths alone are followed until one item is left, for nothing else tells apart what remains.
+    """
+    alone = {"item_head": False, "finish_below": 1}
     return [
-        ours.variant(PATHS_ALONE, ours.config.model_copy(update={"item_head": False, "guidance": 0.0})),
+        ours.variant(PATHS_ALONE, ours.config.model_copy(update=alone)),
+        ours.variant(PATHS_UNGUIDED, ours.config.model_copy(update=alone | {"guidance": 0.0})),
         ours.variant(PATHS_PROPOSE, ours.config.model_copy(update={"path_weight": 0.0, "ranked": "reached"})),
         ItemHeadRecommender(ours.scorer),
     ]
