@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,17 +190,27 @@ def publish(run: Run) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, decode or valid.")],
+    name: Annotated[str, typer.Argument(help="encode, decode, valid or curves.")],
+    run: Annotated[Path | None, typer.Option(help="The run that curves measures.")] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check)."""
+    """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check).
+
+    curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
+    """
+    from pipelines.benches.curves import bench_curves
     from pipelines.benches.decode import bench_decode
     from pipelines.benches.encode import bench_encode
-    from pipelines.benches.measure import as_result
+    from pipelines.benches.measure import Line, as_result
     from pipelines.benches.valid import bench_valid
     from pipelines.show import bench_table, console
 
-    benches = {"encode": bench_encode, "decode": bench_decode, "valid": bench_valid}
+    benches: dict[str, Callable[[], list[Line]]] = {
+        "encode": bench_encode,
+        "decode": bench_decode,
+        "valid": bench_valid,
+        "curves": lambda: bench_curves(_required(run)),
+    }
     if name in ("train", "serve", "scale"):
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:
@@ -207,6 +218,12 @@ def bench(
     result = as_result(name, benches[name]())
     console().print(bench_table(result))
     _write(json_file, result)
+
+
+def _required(run: Path | None) -> Path:
+    if run is None:
+        raise CallError("bench curves must be told a run, got none; add --run RUN")
+    return run
 
 
 def _recipe_of(run: Path) -> Any:

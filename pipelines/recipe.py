@@ -45,6 +45,8 @@ class BaselinesConfig(Config):
 class SelectionConfig(Config):
     """What is chosen on validation before a bundle is made."""
 
+    keep: Literal["better", "pre-trained", "aligned"] = "better"
+    """Which model is served: the better on validation, or one whatever it is worth (to measure alignment)."""
     path_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     """Weights of the path evidence beside the item head that are tried."""
     theta_quantile: float = 0.95

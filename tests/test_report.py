@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from pipelines.benches.curves import BEAMS, CURVES, QUANTILES, bench_curves
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
 from recsys.core.errors import ArtifactError
 
-PARTS = ("evaluation", "replay", "training", "alignment", "tokenizer", "facets", "users", "costs")
+PARTS = ("evaluation", "replay", "training", "alignment", "curves", "tokenizer", "facets", "users", "costs")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SVG_EMPTY = {"path", "use", "rect"}
 
@@ -86,10 +87,11 @@ def test_page_when_made_then_has_the_evaluations_figures_and_ours_stands_out(pag
     assert shown.count('<tr class="ours"><td>recsys</td>') == 2  # once with seen items kept, once with them removed
 
 
-def test_page_when_made_then_every_part_but_the_replay_is_there(page: str, copy: Path) -> None:
+def test_page_when_made_then_every_part_but_replay_and_curves_is_there(page: str, copy: Path) -> None:
     assert not (copy / "reports" / "replay.json").exists()
     lacking = {name for name in PARTS if 'class="lacks"' in section(page, name)}
-    assert lacking == {"replay"}
+    assert lacking == {"replay", "curves"}
+    assert f"recsys bench curves --run {copy}" in section(page, "curves")
     assert f"recsys replay {copy}" in section(page, "replay")
     report = json.loads((copy / "data" / "report.json").read_text())
     assert all(f"<dd>{report[key]:,}</dd>" in page for key in ("users", "items", "events"))
@@ -135,6 +137,20 @@ def test_part_when_its_file_is_missing_then_the_error_names_it_and_the_remedy(
     for build in builders:
         with pytest.raises(ArtifactError, match=re.escape(gone.split("/")[-1]) + ".*; .*"):
             build(run)
+
+
+def test_curves_when_measured_then_one_point_a_beam_and_a_threshold_is_drawn(copy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(copy, run)
+    lines = bench_curves(run)
+    points = json.loads((run / CURVES).read_text())["points"]
+    assert [point["at"] for point in points if point["by"] == "beam"] == list(BEAMS)
+    assert [point["at"] for point in points if point["by"] == "theta"] == list(QUANTILES)
+    assert points[-1]["theta"] is None  # nothing is pruned at quantile 1
+    assert len(lines) == 2 * len(points)
+    reached = [point["recall@10"] for point in points if point["by"] == "beam"]
+    assert reached[-1] >= reached[0]  # a slate is filled up by the head, and a wide beam holds what a narrow one does
+    assert len(parts.curves(run)["plots"]) == 4
 
 
 def test_page_when_only_a_recipe_is_there_then_every_part_says_what_it_lacks(copy: Path, tmp_path: Path) -> None:

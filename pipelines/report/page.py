@@ -27,6 +27,7 @@ _PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
     ("replay", parts.replay),
     ("training", parts.training),
     ("alignment", parts.alignment),
+    ("curves", parts.curves),
     ("tokenizer", parts.tokenizer),
     ("facets", parts.facet_sample),
     ("costs", parts.costs),

@@ -94,6 +94,15 @@ def training(run: Path) -> Part:
     return {"epochs": len(epochs), "plots": [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]}
 
 
+_STEP_CURVES = {
+    "reward": "reward",
+    "group_hits": "groups that hit",
+    "flat_groups": "flat groups",
+    "kl": "divergence",
+    "entropy": "entropy",
+}
+
+
 def alignment(run: Path) -> Part:
     """Return each reward before and after alignment, and the other figures of its summary."""
     summary = read(run, "aligned/alignment.json")
@@ -103,7 +112,24 @@ def alignment(run: Path) -> Part:
         for name, value in summary.items()
         if name not in _REWARDS and isinstance(value, int | float)
     }
-    return {"rewards": [(name, before[name], after[name]) for name in before if name in after], "others": others}
+    steps = summary.get("steps", [])
+    drawn = [name for name in _STEP_CURVES if steps and all(name in step for step in steps)]
+    return {
+        "rewards": [(name, before[name], after[name]) for name in before if name in after],
+        "others": others,
+        "plots": [plots.curve([step[name] for step in steps], _STEP_CURVES[name], each="step") for name in drawn],
+    }
+
+
+def curves(run: Path) -> Part:
+    """Return what beam width and pruning give and cost, as `recsys bench curves` measured them."""
+    found = read(run, "reports/curves.json", made_by="recsys bench curves --run")
+    drawn = []
+    for by, across in (("beam", "paths"), ("theta", "threshold, as a quantile of the divergences seen")):
+        points = [point for point in found["points"] if point["by"] == by]
+        for key, said in (("recall@10", "Recall@10 of what paths propose"), ("milliseconds", "milliseconds a user")):
+            drawn.append(plots.marked([(f"{point['at']:g}", point[key]) for point in points], said, across=across))
+    return {"users": found["users"], "timed": found["timed"], "plots": drawn}
 
 
 def tokenizer(run: Path) -> Part:

@@ -42,18 +42,33 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def curve(values: Sequence[float], title: str) -> Markup:
-    """Draw one figure of each epoch as a line, its last value written at the end."""
+def curve(values: Sequence[float], title: str, *, each: str = "epoch") -> Markup:
+    """Draw one figure of each epoch, or of each of something else, as a line, its last value written at the end."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"curve {title}"}):
         figure, axes = _figure(3.0, 1.9)
         epochs = np.arange(1, len(values) + 1)
         axes.plot(epochs, values, color=MAIN, linewidth=1.4, marker="o", markersize=2.5)
         axes.annotate(f"{values[-1]:.4g}", (epochs[-1], values[-1]), (4, 0), textcoords="offset points", va="center")
         axes.set_title(title)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(each)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.12, y=0.15)
-        return _svg(figure, f"{title} by epoch, last {values[-1]:.4g}")
+        return _svg(figure, f"{title} by {each}, last {values[-1]:.4g}")
+
+
+def marked(points: Sequence[tuple[str, float]], title: str, *, across: str) -> Markup:
+    """Draw one figure by the marks of a setting, evenly spaced, every value written at its point."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"marked {title}"}):
+        figure, axes = _figure(3.6, 2.0)
+        values = [value for _, value in points]
+        axes.plot(range(len(values)), values, color=MAIN, linewidth=1.4, marker="o", markersize=2.5)
+        for place, value in enumerate(values):
+            axes.annotate(f"{value:.3g}", (place, value), (0, 5), textcoords="offset points", ha="center")
+        axes.set_xticks(range(len(points)), [mark for mark, _ in points])
+        axes.set_title(title)
+        axes.set_xlabel(across)
+        axes.margins(x=0.08, y=0.25)
+        return _svg(figure, f"{title} by {across}")
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float, bool]], title: str) -> Markup:

@@ -37,13 +37,17 @@ def select_and_bundle(job: Job) -> None:
             )
         alone = job.recipe.decoder.model_copy(update={"item_head": False, "finish_below": 1, "theta": theta})
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
-    best = max(tried, key=lambda row: row["ndcg@10"])
+    wanted = job.recipe.selection.keep
+    allowed = [row for row in tried if wanted in ("better", row["model"])] or tried  # steps = 0: no aligned model
+    best = max(allowed, key=lambda row: row["ndcg@10"])
     LOG.info(
         "kept the %s model with path weight %s: ndcg@10 %.4f",
         best["model"],
         best["path_weight"],
         best["ndcg@10"],
     )
+    if job.recipe.alignment.steps:
+        LOG.info("alignment moved validation ndcg@10 from %.4f to %.4f", *_best_of_each(tried))
     save_bundle(
         job.out,
         generator=models[best["model"]],
@@ -53,6 +57,12 @@ def select_and_bundle(job: Job) -> None:
         counts_N=np.bincount(training_log(prepared.log).items_E, minlength=len(catalogue.codes_NM)),
         notes={"kept": best, "validation": tried},
     )
+
+
+def _best_of_each(tried: list[dict[str, Any]]) -> tuple[float, float]:
+    """Return the best validation NDCG@10 of the pre-trained and of the aligned model."""
+    before, after = (max(row["ndcg@10"] for row in tried if row["model"] == name) for name in MODELS)
+    return before, after
 
 
 MODELS = {"pre-trained": "model", "aligned": "aligned"}
