@@ -49,6 +49,8 @@ class SelectionConfig(Config):
     """Which model is served: the better on validation, or one whatever it is worth (to measure alignment)."""
     path_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     """Weights of the path evidence beside the item head that are tried."""
+    margin: float = Field(default=0.001, ge=0)
+    """By how much NDCG@10 a choice must beat a simpler one (no path evidence, the pre-trained model) to be kept."""
     theta_quantile: float = 0.95
     """The pruning threshold is this quantile of the JS divergences seen on validation paths."""
     max_users: int = 2000

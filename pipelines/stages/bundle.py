@@ -39,7 +39,7 @@ def select_and_bundle(job: Job) -> None:
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
     wanted = job.recipe.selection.keep
     allowed = [row for row in tried if wanted in ("better", row["model"])] or tried  # steps = 0: no aligned model
-    best = max(allowed, key=lambda row: row["ndcg@10"])
+    best = _simplest_of_the_best(allowed, margin=job.recipe.selection.margin)
     LOG.info(
         "kept the %s model with path weight %s: ndcg@10 %.4f",
         best["model"],
@@ -57,6 +57,15 @@ def select_and_bundle(job: Job) -> None:
         counts_N=np.bincount(training_log(prepared.log).items_E, minlength=len(catalogue.codes_NM)),
         notes={"kept": best, "validation": tried},
     )
+
+
+def _simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
+    """Return the best choice, where a later one must beat those before it by the margin: what is tried first is simplest."""
+    best = tried[0]
+    for row in tried[1:]:
+        if row["ndcg@10"] > best["ndcg@10"] + margin:
+            best = row
+    return best
 
 
 def _best_of_each(tried: list[dict[str, Any]]) -> tuple[float, float]:

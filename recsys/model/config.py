@@ -34,8 +34,10 @@ class ModelConfig(Config):
     """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
     behavioural_start: bool = False
     """Whether id vectors start at behavioural vectors: a head start on dense logs, overfitting on sparse ones."""
-    second_opinion: bool = True
+    second_opinion: bool = False
     """Whether a second encoder, of ids alone and trained on its own, has a say in the item head."""
+    second_heads: int = 2
+    """Attention heads of the second encoder."""
     second_dropout: float = 0.5
     """Dropout on the second encoder's inputs and inside it."""
     memory: bool = True

@@ -80,7 +80,7 @@ class Generator(PreTrainedModel):
         self.decoder = TokenDecoder(config)
         self.post_init()
         for encoder in self.modules():
-            if isinstance(encoder, HistoryEncoder):
+            if isinstance(encoder, HistoryEncoder | SecondOpinion):
                 encoder.start_over()
 
     @classmethod
@@ -184,7 +184,7 @@ class Generator(PreTrainedModel):
         vectors_ND = self.item_vectors() if vectors_ND is None else vectors_ND
         states = self.encode_prefixes(items, times, vectors_ND)
         if self.second is not None:
-            states = torch.cat([states, self.second.states(items, times, self.spans(times))], dim=-1)
+            states = torch.cat([states, self.second.states(items, self.spans(times))], dim=-1)
         return states[torch.arange(len(histories), device=self.device), torch.from_numpy(lengths_B).to(self.device)]
 
     def step(self, state_PD: Tensor, codes_PM: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +206,7 @@ class Generator(PreTrainedModel):
         first_BD = self.history.scaled(state_BD[:, :width])
         if self.second is None or state_BD.shape[1] == width:
             return first_BD
-        second_BD = self.second.history.scaled(state_BD[:, width:])
+        second_BD = self.second.scaled(state_BD[:, width:])
         return torch.cat([(1 - self.second_share) * first_BD, self.second_share * second_BD], dim=1)
 
     def unit_items(self, vectors_ND: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 Axes: B batch, T time, N item, D width, X item asked about.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -55,20 +57,56 @@ class HistoryEncoder(nn.Module):
 
 
 class SecondOpinion(nn.Module):
-    """A history encoder over ids alone, trained on its own, whose logits are mixed into the item head's.
+    """A plain Transformer over ids alone, trained on its own, whose logits are mixed into the item head's.
 
-    Two encoders that learned apart err apart. This one has no codes and no memory to lean on.
+    Two encoders that learned apart err apart. This one has no codes and no memory to lean on, and positions instead of
+    gaps between events.
     """
 
     def __init__(self, shape: ModelConfig, num_items: int) -> None:
         super().__init__()
-        self.items = nn.Embedding(num_items, shape.width)
-        self.history = HistoryEncoder(shape, dropout=shape.second_dropout, input_dropout=shape.second_dropout)
+        width = shape.width
+        self.items = nn.Embedding(num_items, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.positions = nn.Embedding(shape.max_history + 1, width)
+        self.calendar_in = nn.Embedding(shape.calendar + 1, width)
+        self.calendar_out = nn.Embedding(shape.calendar + 1, width)
+        layer = nn.TransformerEncoderLayer(
+            width,
+            shape.second_heads,
+            dim_feedforward=4 * width,
+            dropout=shape.second_dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.layers = nn.TransformerEncoder(layer, shape.layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.dropout = nn.Dropout(shape.second_dropout)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
-    def states(self, items_BT: Tensor, timestamps_BT: Tensor, spans_BT: Tensor) -> Tensor:
-        """Return the state after each prefix, shape (batch, time + 1, width)."""
-        states_BTD: Tensor = self.history(self.items(items_BT), timestamps_BT, spans_BT)
-        return states_BTD
+    def start_over(self) -> None:
+        """Draw the weights: the layers by Xavier's rule, small vectors, a calendar that says nothing yet."""
+        for weight in self.layers.parameters():
+            if weight.dim() > 1:
+                nn.init.xavier_uniform_(weight)
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        nn.init.zeros_(self.calendar_in.weight)
+        nn.init.zeros_(self.calendar_out.weight)
+
+    def states(self, items_BT: Tensor, spans_BT: Tensor) -> Tensor:
+        """Return the state after the start vector and after each item, shape (batch, time + 1, width)."""
+        length = items_BT.shape[1] + 1
+        x_BTD = self.items(items_BT) * math.sqrt(self.items.embedding_dim) + self.calendar_in(spans_BT)
+        x_BTD = torch.cat([self.start.expand(len(x_BTD), 1, -1), x_BTD], dim=1) + self.positions.weight[:length]
+        mask_TT = nn.Transformer.generate_square_subsequent_mask(length, device=x_BTD.device)
+        states_BTD: Tensor = self.layers(self.dropout(x_BTD), mask=mask_TT, is_causal=True)
+        before_B1 = spans_BT.new_full((len(spans_BT), 1), self.calendar_out.num_embeddings - 1)
+        return states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
+
+    def scaled(self, state_BD: Tensor) -> Tensor:
+        """Return the state whose inner products with unit item vectors are item logits."""
+        return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
 
     def unit_items(self, items_X: Tensor | None = None) -> Tensor:
         """Return unit item vectors, all where none are named, shape (items, width)."""

@@ -22,9 +22,9 @@ from recsys.model.phase import Phase, PhaseConfig, rows_of
 class SecondFitConfig(PhaseConfig):
     """How the second opinion learns."""
 
-    epochs: int = Field(default=24, ge=0)
+    epochs: int = Field(default=30, ge=0)
     """Passes over the training part."""
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak learning rate of AdamW."""
     batch_positions: int = 2048
     """Training positions a batch."""
@@ -65,9 +65,9 @@ class SecondTrainer(Phase):
         drawn_X = torch.from_numpy(drawn).to(device)
         items_BT = torch.from_numpy(batch.items_BT).to(device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(device)[:, :-1]
-        states_BTD = second.states(items_BT[:, :-1], times_BT, self.generator.spans(times_BT))
+        states_BTD = second.states(items_BT[:, :-1], self.generator.spans(times_BT))
         row_R, time_R = (torch.from_numpy(axis).to(device) for axis in rows_of(batch))
-        queries_RD, target_R = second.history.scaled(states_BTD[row_R, time_R]), items_BT[row_R, time_R]
+        queries_RD, target_R = second.scaled(states_BTD[row_R, time_R]), items_BT[row_R, time_R]
         logits_RX = queries_RD @ second.unit_items(drawn_X).T
         logits_RX = logits_RX.masked_fill(target_R[:, None] == drawn_X, float("-inf"))
         own_R1 = (queries_RD * second.unit_items(target_R)).sum(-1, keepdim=True)
