@@ -60,7 +60,7 @@ def select_and_bundle(job: Job) -> None:
 
 
 def _simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
-    """Return the best choice; what was tried later must beat what was tried before it, which is simpler, by the margin."""
+    """Return the best choice; what was tried later must beat by the margin what came before it, which is simpler."""
     best = tried[0]
     for row in tried[1:]:
         if row["ndcg@10"] > best["ndcg@10"] + margin:
