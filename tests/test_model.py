@@ -22,25 +22,14 @@ from recsys.model.fit import (
     Pretrainer,
     handicap_unused,
     item_head_ndcg,
-    phases_of,
     pretrain,
-    weigh_second,
 )
 from recsys.model.generator import Generator
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
 from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
-from recsys.model.second_fit import SecondFitConfig, SecondTrainer
 
-SHAPE = {
-    "second_opinion": True,
-    "width": 16,
-    "code_width": 4,
-    "decoder_width": 32,
-    "layers": 1,
-    "heads": 2,
-    "max_history": 6,
-}
+SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
 
 
 def tiny_generator(num_items: int = 20, seed: int = 0, memory: Memory | None = None) -> Generator:
@@ -200,9 +189,9 @@ def test_load_when_a_weight_is_missing_then_says_train_again(tmp_path) -> None: 
     generator = tiny_generator()
     generator.save(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["history.calendar_in.weight"]
+    del weights["calendar_in.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ArtifactError, match=r"history\.calendar_in\.weight.*train the run again"):
+    with pytest.raises(ArtifactError, match=r"calendar_in\.weight.*train the run again"):
         Generator.load(tmp_path)
 
 
@@ -284,8 +273,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
     log = cycle_log()
     histories = [log.history(user, drop_last=1) for user in range(40)]
     targets = np.array([log.history(user).items[-1] for user in range(40)])
-    second = SecondFitConfig(epochs=2, batch_positions=64, negatives=10, learning_rate=1e-2)
-    config = FitConfig(second=second, epochs=epochs, batch_positions=64, learning_rate=1e-2)
+    config = FitConfig(epochs=epochs, batch_positions=64, learning_rate=1e-2)
     calls = 0
 
     def validate(generator: Generator) -> float:
@@ -296,8 +284,8 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
         return item_head_ndcg(generator, histories, targets)
 
     generator = tiny_generator(memory=Memory.of(log))
-    phases = phases_of(generator, log, np.arange(20) % 3, config, seed=3)
-    pretrain(phases, validate=validate, checkpoint=tmp_path / "checkpoint.pt")
+    trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)
+    pretrain(trainer, validate=validate, checkpoint=tmp_path / "checkpoint.pt")
     return generator
 
 
@@ -317,11 +305,11 @@ def test_handicap_when_an_item_was_never_used_then_its_vector_is_its_codes_and_v
     generator = tiny_generator(num_items=30, memory=Memory.of(log))
     trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
     assert trainer.unused_X.tolist() == list(range(23, 30))
-    pretrain([trainer], validate=lambda _: 1.0)
+    pretrain(trainer, validate=lambda _: 1.0)
     assert not generator.item_embedding.weight[trainer.unused_X].any()
     histories = [log.history(user) for user in range(15)]
     # nobody ever goes on to an unused item: the hardest handicap that helps is kept, and only unused items have one
-    wrong = handicap_unused(generator, trainer.unused_X, histories, np.full(15, 22))
+    wrong = handicap_unused(trainer, histories, np.full(15, 22))
     assert wrong in UNUSED_OFFSETS
     assert (generator.item_bias_N[trainer.unused_X] == wrong).all()
     assert not generator.item_bias_N[:23].any()
@@ -341,44 +329,3 @@ def test_pretrain_when_killed_then_goes_on_to_the_same_weights(tmp_path) -> None
     again = fitted(tmp_path / "killed", epochs=4)
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, again.state_dict()[name]), name
-
-
-def test_item_head_when_a_second_opinion_has_a_share_then_its_logits_are_the_weighted_sum_of_both() -> None:
-    log = cycle_log()
-    generator = tiny_generator(memory=Memory.of(log))
-    second = generator.second
-    assert second is not None
-    histories = [log.history(user) for user in range(4)]
-    items = [history.items for history in histories]
-    with torch.inference_mode():
-        state_BD, vectors_ND = generator.encode(histories), generator.item_vectors()
-        unit_ND, memory = generator.unit_items(vectors_ND), generator.memory()
-        told_BN = generator.memory_logits(items, memory)
-        first_BN = generator.history.scaled(state_BD[:, :16]) @ torch.nn.functional.normalize(vectors_ND, dim=-1).T
-        second_BN = second.scaled(state_BD[:, 16:]) @ second.unit_items().T
-        for share in (0.0, 0.3, 1.0):
-            generator.second_share.fill_(share)
-            logits_BN = generator.item_logits(state_BD, items, unit_ND, memory)
-            wanted_BN = (1 - share) * first_BN + share * second_BN + told_BN
-            torch.testing.assert_close(logits_BN, wanted_BN, atol=1e-4, rtol=1e-4)
-
-
-def test_second_opinion_when_trained_then_learns_the_circle_and_leaves_the_rest_alone() -> None:
-    log = cycle_log()
-    generator = tiny_generator()
-    start = {name: value.clone() for name, value in generator.state_dict().items()}
-    config = SecondFitConfig(epochs=12, batch_positions=64, negatives=10, learning_rate=1e-2)
-    assert generator.second is not None
-    trainer = SecondTrainer(generator, generator.second, log, config, seed=3)
-    for epoch in range(config.epochs):
-        trainer.run_epoch(epoch)
-    changed = {name for name, value in generator.state_dict().items() if not torch.equal(value, start[name])}
-    assert changed
-    assert all(name.startswith("second.") for name in changed)
-    histories = [log.history(user, drop_last=1) for user in range(40)]
-    targets = np.array([log.history(user).items[-1] for user in range(40)])
-    before = item_head_ndcg(generator, histories, targets)  # the first encoder knows nothing yet, and has the only say
-    assert weigh_second(generator, histories, targets) > 0
-    assert item_head_ndcg(generator, histories, targets) > before
-    generator.second_share.fill_(1.0)
-    assert item_head_ndcg(generator, histories, targets) > 0.8

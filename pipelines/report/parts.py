@@ -88,7 +88,7 @@ def replay(run: Path) -> Part:
 
 def training(run: Path) -> Part:
     """Return one curve a figure that every epoch of the training has."""
-    epochs = [epoch for epoch in read(run, "model/training.json")["epochs"] if "validation" in epoch]
+    epochs = read(run, "model/training.json")["epochs"]
     names = [name for name, value in epochs[0].items() if isinstance(value, int | float)] if epochs else []
     shown = [name for name in names if name != "epoch" and all(name in epoch for epoch in epochs)]
     return {"epochs": len(epochs), "plots": [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]}

@@ -10,12 +10,11 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
-from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
 from recsys.features.assemble import Features
 from recsys.model.config import GeneratorConfig
-from recsys.model.fit import handicap_unused, item_head_ndcg, phases_of, pretrain, unused_items, weigh_second
+from recsys.model.fit import Pretrainer, handicap_unused, item_head_ndcg, pretrain
 from recsys.model.generator import Generator
 from recsys.model.memory import Memory, likeness_table
 
@@ -49,17 +48,15 @@ def pretrain_model(job: Job) -> None:
         generator.start_items_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
     asked = questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
-    phases = phases_of(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
+    trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
     epochs = pretrain(
-        phases,
+        trainer,
         validate=lambda model: item_head_ndcg(model, asked.histories, asked.targets_U),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
-    share = weigh_second(generator, asked.histories, asked.targets_U)
-    offset = handicap_unused(generator, unused_items(training), asked.histories, asked.targets_U)
-    LOG.info("second opinion has a share of %.2f; items nobody used have a handicap of %.0f", share, -offset)
+    offset = handicap_unused(trainer, asked.histories, asked.targets_U)
     generator.save(job.out)
-    write_json(job.out / "training.json", {"epochs": epochs, "second_share": share, "unused_offset": offset})
+    write_json(job.out / "training.json", {"epochs": epochs, "unused_offset": offset})
 
 
 def _likeness(features: Features) -> Any:

@@ -23,7 +23,7 @@ class ModelConfig(Config):
     heads: int = 4
     """Attention heads."""
     dropout: float = 0.4
-    """Dropout inside the encoder and the token decoder, half of it on the encoder's inputs."""
+    """Dropout inside the encoder and the token decoder."""
     input_scale: float = 5.0
     """By how much item vectors are multiplied before the encoder: unscaled, its layers drown the item at first."""
     code_dropout: float = 0.1
@@ -34,12 +34,6 @@ class ModelConfig(Config):
     """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
     behavioural_start: bool = False
     """Whether id vectors start at behavioural vectors: a head start on dense logs, overfitting on sparse ones."""
-    second_opinion: bool = False
-    """Whether a second encoder, of ids alone and trained on its own, has a say in the item head."""
-    second_heads: int = 2
-    """Attention heads of the second encoder."""
-    second_dropout: float = 0.5
-    """Dropout on the second encoder's inputs and inside it."""
     memory: bool = True
     """Whether the item head adds the evidence of the item-to-item memory."""
 

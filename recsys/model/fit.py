@@ -18,27 +18,31 @@ from torch.nn import functional
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.seeds import rng_for
-from recsys.core.telemetry import LOG
+from recsys.core.config import Config
+from recsys.core.schedule import warm_cosine
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.generator import Generator
 from recsys.model.memory import Fold, Memory, cross_fit
 from recsys.model.objectives import Asked, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
-from recsys.model.phase import Phase, PhaseConfig, rows_of
-from recsys.model.second_fit import SecondFitConfig, SecondTrainer
 
 
-class FitConfig(PhaseConfig):
+class FitConfig(Config):
     """How the generator is pre-trained."""
 
-    second: SecondFitConfig = SecondFitConfig()
-    """The second opinion's own training."""
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = 4
     """Passes over the training part."""
-    learning_rate: float = Field(default=1.5e-3, gt=0)
-    """Peak learning rate of AdamW."""
+    learning_rate: float = 1.5e-3
+    """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    batch_positions: int = 1024
+    """Training positions a batch."""
+    shuffle_ties: float = 0.5
+    """Share of windows in which events with equal timestamps are put in a random order: theirs says nothing."""
     token_weight: float = 0.5
     """Weight of the any-order token loss beside the item head's loss of weight 1."""
     distillation: float = Field(default=0.5, ge=0, le=1)
@@ -53,23 +57,20 @@ class FitConfig(PhaseConfig):
     """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""
 
 
-class Pretrainer(Phase):
-    """Trains everything together: item head with its memory, any-order token decoder, categories."""
-
-    name = "training"
-    judged = True
-    clip = 1.0
+class Pretrainer:
+    """One training run: builds batches' losses, steps the optimizer, keeps the best weights by validation."""
 
     def __init__(
         self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
     ) -> None:
-        self.config = config
+        self.generator, self.log, self.config, self.seed = generator, log, config, seed
         self.category_N = torch.from_numpy(category_N).to(generator.device)
         codes_NM = generator.codes_NM.cpu().numpy()
         self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
         self.codes_NM = codes_NM
         self.codes_MN = generator.codes_NM.T.contiguous()
-        self.unused_X = unused_items(log).to(generator.device)
+        self.unused_X = torch.from_numpy(np.flatnonzero(np.bincount(log.items_E, minlength=log.num_items) == 0))
+        self.unused_X = self.unused_X.to(generator.device)
         with torch.no_grad():
             generator.item_embedding.weight[self.unused_X] = 0  # what nobody used is its codes and nothing else
         folds_rng = rng_for(seed, "folds")
@@ -78,16 +79,15 @@ class Pretrainer(Phase):
             if generator.config.memory_pairs
             else [Fold(log=log, memory=Memory(tables=()))]
         )
-        super().__init__(
-            generator,
-            log,
-            config,
-            seed=seed,
-            weights={"item": 1.0, "token": config.token_weight, "category": config.category_weight},
-            trained=generator,
+        self.optimizer = torch.optim.AdamW(
+            generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
+        batches = sum(1 for _ in self._batches(0))
+        total, warm = batches * config.epochs, max(1, batches * config.epochs // 20)
+        self.batches = batches
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=total, warm=warm))
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
         found = []
         for place, fold in enumerate(self.folds):
@@ -109,7 +109,8 @@ class Pretrainer(Phase):
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
         vectors_ND = generator.item_vectors()
         states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
-        windows_R, steps_R = rows_of(batch)
+        real_BT = np.arange(batch.items_BT.shape[1]) < batch.lengths_B[:, None]
+        windows_R, steps_R = np.nonzero(real_BT)
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
         state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
@@ -146,92 +147,91 @@ class Pretrainer(Phase):
             "category": category_loss(category_RQ, self.category_N[target_R]),
         }
 
+    def run_epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch and return its mean losses."""
+        weights = {"item": 1.0, "token": self.config.token_weight, "category": self.config.category_weight}
+        torch.manual_seed(derive_seed(self.seed, "dropout", "training", epoch))
+        rng = rng_for(self.seed, "draws", "training", epoch)
+        self.generator.train()
+        sums = dict.fromkeys(weights, 0.0)
+        what = f"epoch {epoch + 1}/{self.config.epochs}"
+        for batch in track(self._batches(epoch), what=what, total=self.batches):
+            losses = self.losses(batch, rng)
+            total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}
+        self.generator.eval()
+        return {name: value / self.batches for name, value in sums.items()}
+
+    def save(self, path: Path, epoch: int, best: dict[str, Any]) -> None:
+        """Write a checkpoint after an epoch: weights, optimizer, schedule and the best weights so far."""
+        state = {
+            "epoch": epoch,
+            "best": best,
+            "weights": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def restore(self, path: Path) -> tuple[int, dict[str, Any]]:
+        """Load a checkpoint; returns the next epoch and the best weights so far."""
+        state = torch.load(path, weights_only=True)
+        self.generator.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        return state["epoch"] + 1, state["best"]
+
 
 def pretrain(
-    phases: Sequence[Phase], *, validate: Callable[[Generator], float], checkpoint: Path | None = None
-) -> list[dict[str, Any]]:
-    """Train a generator in place through phases, leave its best judged epoch in it, and return the log of epochs.
+    trainer: Pretrainer, *, validate: Callable[[Generator], float], checkpoint: Path | None = None
+) -> list[dict[str, float]]:
+    """Train the generator in place, leave the best epoch's weights in it, and return the log of epochs.
 
     With a checkpoint path, a killed run goes on from its last finished epoch and ends as if it had not been killed.
     """
-    generator = phases[0].generator
-    plan = [(place, epoch) for place, phase in enumerate(phases) for epoch in range(phase.epochs)]
-    done = 0
+    first = 0
     best: dict[str, Any] = {"score": -1.0, "weights": {}, "log": []}
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        done, best = state["done"], state["best"]
-        phases[plan[done - 1][0]].restore(state["phase"])
-        LOG.info("going on after %d of %d epochs of the checkpoint", done, len(plan))
-    for at, (place, epoch) in enumerate(plan[done:], start=done + 1):
-        phase = phases[place]
-        line: dict[str, Any] = {"phase": phase.name, **phase.run_epoch(epoch)}
-        if phase.judged:
-            line["validation"] = validate(generator)
-            if line["validation"] > best["score"]:
-                best |= {"score": line["validation"], "weights": copy.deepcopy(generator.state_dict())}
+        first, best = trainer.restore(checkpoint)
+        LOG.info("going on from epoch %d of the checkpoint", first + 1)
+    for epoch in range(first, trainer.config.epochs):
+        losses = trainer.run_epoch(epoch)
+        score = validate(trainer.generator)
+        line = losses | {"validation": score}
         best["log"].append(line)
-        told = "  ".join(f"{name} {value:.4f}" for name, value in line.items() if name != "phase")
-        LOG.info("%s, epoch %d of %d: %s", phase.name, epoch + 1, phase.epochs, told)
+        LOG.info("epoch %d %s", epoch + 1, "  ".join(f"{name} {value:.4f}" for name, value in line.items()))
+        if score > best["score"]:
+            best |= {"score": score, "weights": copy.deepcopy(trainer.generator.state_dict())}
         if checkpoint is not None:
-            _save(checkpoint, {"done": at, "best": best, "phase": phase.state()})
-    if best["weights"]:
-        generator.load_state_dict(best["weights"])
-    log: list[dict[str, Any]] = best["log"]
+            trainer.save(checkpoint, epoch, best)
+    trainer.generator.load_state_dict(best["weights"])
+    log: list[dict[str, float]] = best["log"]
     return log
-
-
-def _save(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
-def phases_of(
-    generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
-) -> list[Phase]:
-    """Return the phases of pre-training in their order; the last trains everything but the second opinion."""
-    phases: list[Phase] = []
-    if generator.second is not None:
-        phases.append(SecondTrainer(generator, generator.second, log, config.second, seed=seed))
-    return [*phases, Pretrainer(generator, log, category_N, config, seed=seed)]
-
-
-SECOND_SHARES = (0.0, 0.15, 0.3, 0.45)
-"""Shares of the second opinion in the item head that are tried."""
-
-
-def weigh_second(generator: Generator, histories: Sequence[History], targets_U: IntArray) -> float:
-    """Give the second opinion the share in the item head that is best on validation, and return it."""
-    found: dict[float, float] = {}
-    for share in SECOND_SHARES if generator.second is not None else ():
-        generator.second_share.fill_(share)
-        found[share] = item_head_ndcg(generator, histories, targets_U)
-    best = max(found, key=found.__getitem__, default=0.0)
-    generator.second_share.fill_(best)
-    return best
 
 
 UNUSED_OFFSETS = (0.0, -1.0, -2.0, -4.0, -8.0)
 """Handicaps that are tried for items without training events."""
 
 
-def unused_items(log: EventLog) -> Tensor:
-    """Return the items of the catalogue without an event in the log, (items,)."""
-    return torch.from_numpy(np.flatnonzero(np.bincount(log.items_E, minlength=log.num_items) == 0))
-
-
-def handicap_unused(generator: Generator, unused_X: Tensor, histories: Sequence[History], targets_U: IntArray) -> float:
+def handicap_unused(trainer: Pretrainer, histories: Sequence[History], targets_U: IntArray) -> float:
     """Give items that training never saw the handicap that is best on validation, and return it.
 
     Training leaves them out of the softmax: nothing teaches the model to avoid them, and nothing holds them back.
     """
+    generator = trainer.generator
     found: dict[float, float] = {}
-    for offset in UNUSED_OFFSETS if len(unused_X) else ():
-        generator.item_bias_N[unused_X] = offset
+    for offset in UNUSED_OFFSETS if len(trainer.unused_X) else ():
+        generator.item_bias_N[trainer.unused_X] = offset
         found[offset] = item_head_ndcg(generator, histories, targets_U)
     best = max(found, key=found.__getitem__, default=0.0)
-    generator.item_bias_N[unused_X] = best
+    generator.item_bias_N[trainer.unused_X] = best
     return best
 
 
@@ -242,7 +242,7 @@ def item_head_ndcg(
     gains: list[FloatArray] = []
     with torch.inference_mode():
         vectors_ND, memory = generator.item_vectors(), generator.memory()
-        unit_ND = generator.unit_items(vectors_ND)
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
         for start in range(0, len(histories), batch_size):
             batch = histories[start : start + batch_size]
             states_BD = generator.encode(batch, vectors_ND=vectors_ND)

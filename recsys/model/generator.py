@@ -18,8 +18,8 @@ from transformers.utils.logging import disable_progress_bar
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.core.errors import ArtifactError
+from recsys.model.blocks import CausalEncoder
 from recsys.model.config import GeneratorConfig, ModelConfig
-from recsys.model.history import HistoryEncoder, SecondOpinion
 from recsys.model.memory import Memory
 
 _FAR_FUTURE = torch.iinfo(torch.int64).max
@@ -67,10 +67,13 @@ class Generator(PreTrainedModel):
         self.code_projection = nn.Linear(config.num_codebooks * shape.code_width, shape.width)
         self.code_dropout = nn.Dropout(shape.code_dropout)
         self.item_embedding = nn.Embedding(config.num_items, shape.width)
-        self.history = HistoryEncoder(shape, dropout=shape.dropout, input_dropout=shape.dropout / 2)
-        self.second = SecondOpinion(shape, config.num_items) if shape.second_opinion else None
-        self.register_buffer("second_share", torch.zeros(()))
+        self.start = nn.Parameter(torch.zeros(shape.width))
+        self.input_dropout = nn.Dropout(shape.dropout / 2)
+        self.encoder = CausalEncoder(shape.width, shape.heads, shape.layers, shape.dropout, shape.max_history + 1)
+        self.calendar_in = nn.Embedding(shape.calendar + 1, shape.width)
+        self.calendar_out = nn.Embedding(shape.calendar + 1, shape.width)
         self.register_buffer("calendar_edges", torch.full((shape.calendar - 1,), _FAR_FUTURE))
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
         self.register_buffer("item_bias_N", torch.zeros(config.num_items))
         self.memory_weight_K = nn.Parameter(torch.full((len(config.memory_pairs),), 0.3))
         for kernel, pairs in enumerate(config.memory_pairs):
@@ -79,9 +82,8 @@ class Generator(PreTrainedModel):
             self.register_buffer(f"memory_values_{kernel}", torch.zeros(pairs))
         self.decoder = TokenDecoder(config)
         self.post_init()
-        for encoder in self.modules():
-            if isinstance(encoder, HistoryEncoder | SecondOpinion):
-                encoder.start_over()
+        nn.init.zeros_(self.calendar_in.weight)
+        nn.init.zeros_(self.calendar_out.weight)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | None = None) -> "Generator":
@@ -148,78 +150,62 @@ class Generator(PreTrainedModel):
         config = self.config
         return torch.arange(config.num_codebooks, device=self.device) * config.codebook_size
 
-    def item_vectors(self, items_X: Tensor | None = None) -> Tensor:
-        """Return items' vectors, all where none are named: projected code embeddings plus id vector, (items, width)."""
-        codes_XM = self.codes_NM if items_X is None else self.codes_NM[items_X]
-        own_XD = self.item_embedding.weight if items_X is None else self.item_embedding(items_X)
-        codes = self.code_embedding(codes_XM + self._offsets_M()).flatten(1)
-        return self.code_projection(self.code_dropout(codes)) + own_XD
-
-    def spans(self, timestamps_BT: Tensor) -> Tensor:
-        """Return the calendar span of each moment."""
-        return torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
+    def item_vectors(self) -> Tensor:
+        """Return every item's vector: projected code embeddings plus its id vector, shape (items, width)."""
+        codes = self.code_embedding(self.codes_NM + self._offsets_M()).flatten(1)
+        return self.code_projection(self.code_dropout(codes)) + self.item_embedding.weight
 
     def encode_prefixes(self, items_BT: Tensor, timestamps_BT: Tensor, vectors_ND: Tensor) -> Tensor:
-        """Return the first encoder's state after the start vector and after each item.
+        """Return the state after the start vector and after each item.
 
         Shape:
             items_BT: (batch, time) catalogue indices, padding (any index) on the right.
             timestamps_BT: (batch, time) seconds.
             result: (batch, time + 1, width); entry t has seen the first t items.
         """
-        vectors_BTD = functional.embedding(items_BT, vectors_ND)
-        states_BTD: Tensor = self.history(vectors_BTD, timestamps_BT, self.spans(timestamps_BT))
-        return states_BTD
+        spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
+        x_BTD = self.shape.input_scale * functional.embedding(items_BT, vectors_ND) + self.calendar_in(spans_BT)
+        start_B1D = self.start.expand(len(items_BT), 1, -1)
+        first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
+        x_BTD = self.input_dropout(torch.cat([start_B1D, x_BTD], dim=1))
+        states_BTD: Tensor = self.encoder(x_BTD, torch.cat([first_B1, timestamps_BT], dim=1))
+        before_B1 = torch.full_like(first_B1, self.shape.calendar)
+        return states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
 
     def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> Tensor:
-        """Return the state after each whole history (its latest ``max_history`` events).
+        """Return the state after each whole history (its latest ``max_history`` events), shape (batch, width).
 
         ``vectors_ND`` are the item vectors where the caller holds them already.
-
-        Shape:
-            result: (batch, width), or (batch, 2 x width) with a second opinion, whose state comes after the first's.
         """
         items_BT, timestamps_BT, lengths_B = pad_histories(histories, self.shape.max_history)
         items, times = (torch.from_numpy(array).to(self.device) for array in (items_BT, timestamps_BT))
         vectors_ND = self.item_vectors() if vectors_ND is None else vectors_ND
         states = self.encode_prefixes(items, times, vectors_ND)
-        if self.second is not None:
-            states = torch.cat([states, self.second.states(items, self.spans(times))], dim=-1)
         return states[torch.arange(len(histories), device=self.device), torch.from_numpy(lengths_B).to(self.device)]
 
     def step(self, state_PD: Tensor, codes_PM: Tensor) -> tuple[Tensor, Tensor]:
         """Score the next token and the category of partial paths.
 
         Shape:
-            state_PD: (paths, width or more); what a second opinion adds is not read.
+            state_PD: (paths, width).
             codes_PM: (paths, codebooks), -1 where a codebook is free.
             result: logits (paths, codebooks, codes) and category logits (paths, categories).
         """
         used_PM = codes_PM >= 0
         chosen_PMC = self.code_embedding(codes_PM.clamp(min=0) + self._offsets_M()) * used_PM[..., None]
-        logits, category_PQ = self.decoder(state_PD[:, : self.shape.width], chosen_PMC, used_PM.float())
+        logits, category_PQ = self.decoder(state_PD, chosen_PMC, used_PM.float())
         return logits.view(len(state_PD), self.config.num_codebooks, self.config.codebook_size), category_PQ
 
     def scaled(self, state_BD: Tensor) -> Tensor:
-        """Return the state whose inner products with unit item vectors are item logits, as wide as the state."""
-        width = self.shape.width
-        first_BD = self.history.scaled(state_BD[:, :width])
-        if self.second is None or state_BD.shape[1] == width:
-            return first_BD
-        second_BD = self.second.scaled(state_BD[:, width:])
-        return torch.cat([(1 - self.second_share) * first_BD, self.second_share * second_BD], dim=1)
-
-    def unit_items(self, vectors_ND: Tensor) -> Tensor:
-        """Return unit item vectors as wide as :meth:`encode`'s states, from the first encoder's item vectors."""
-        first_ND = functional.normalize(vectors_ND, dim=-1)
-        return first_ND if self.second is None else torch.cat([first_ND, self.second.unit_items()], dim=1)
+        """Return the state whose inner products with unit item vectors are item logits (cosine over temperature)."""
+        return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
 
     def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray]) -> Tensor:
         """Return the item head's log-probabilities over the catalogue, shape (batch, items).
 
         ``histories`` are the items that the memory is asked about.
         """
-        unit_ND = self.unit_items(self.item_vectors())
+        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
         return functional.log_softmax(self.item_logits(state_BD, histories, unit_ND, self.memory()), dim=-1)
 
     def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
@@ -234,7 +220,7 @@ class Generator(PreTrainedModel):
             evidence_KBN: (kernels, batch, items) what each kernel of a memory says.
             result: (batch, items).
         """
-        unit_ND = self.unit_items(self.item_vectors())
+        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
         told_BN = torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
         return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
 
