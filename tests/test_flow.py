@@ -12,6 +12,7 @@ import pytest
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
+from pipelines.stages.bundle import simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
 from recsys.core.artifacts import Manifest
 from recsys.data.prepare import load_prepared
@@ -132,3 +133,15 @@ def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Pa
         for rank, item in enumerate(slate.items)
     }
     assert {(row["user_id"], row["rank"]): row["item_id"] for row in rows} == wanted
+
+
+def test_choice_when_a_later_one_is_better_by_less_than_the_margin_then_the_simpler_is_kept() -> None:
+    tried = [
+        {"name": "plain", "ndcg@10": 0.070},
+        {"name": "paths", "ndcg@10": 0.0706},
+        {"name": "more", "ndcg@10": 0.0712},
+    ]
+    assert simplest_of_the_best(tried, margin=0.001)["name"] == "more"  # .0712 beats .0700 by more than .001
+    assert simplest_of_the_best(tried, margin=0.002)["name"] == "plain"
+    assert simplest_of_the_best(tried[:2], margin=0.001)["name"] == "plain"
+    assert simplest_of_the_best(tried[:2], margin=0.0)["name"] == "paths"

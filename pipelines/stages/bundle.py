@@ -39,7 +39,7 @@ def select_and_bundle(job: Job) -> None:
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
     wanted = job.recipe.selection.keep
     allowed = [row for row in tried if wanted in ("better", row["model"])] or tried  # steps = 0: no aligned model
-    best = _simplest_of_the_best(allowed, margin=job.recipe.selection.margin)
+    best = simplest_of_the_best(allowed, margin=job.recipe.selection.margin)
     LOG.info(
         "kept the %s model with path weight %s: ndcg@10 %.4f",
         best["model"],
@@ -59,7 +59,7 @@ def select_and_bundle(job: Job) -> None:
     )
 
 
-def _simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
+def simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
     """Return the best choice; what was tried later must beat by the margin what came before it, which is simpler."""
     best = tried[0]
     for row in tried[1:]:
