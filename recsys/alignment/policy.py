@@ -173,9 +173,7 @@ class PathPolicy(PreTrainedModel):
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
 
-    def __init__(
-        self, generator: Generator, *, validity: ValidityIndex, prompts: PromptTable, guidance: float = 0.8
-    ) -> None:
+    def __init__(self, generator: Generator, *, validity: ValidityIndex, prompts: PromptTable, guidance: float) -> None:
         sizes = generator.config
         super().__init__(PathPolicyConfig(num_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size))
         vocabulary = self.config.vocab_size
