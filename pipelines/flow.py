@@ -1,7 +1,8 @@
 """The whole run, top to bottom. Read this first.
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► aligned ──► bundle ──► evaluation
-                         └───────────────────────────────────► baselines ──────────────────────┘
+              │          └────────────────► baselines ─────────┼──────────────────────────────────┘
+              └───────────────────────────► companion ─────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -17,6 +18,7 @@ from pipelines.stages.align import align_model
 from pipelines.stages.baselines import fit_baselines
 from pipelines.stages.bundle import select_and_bundle
 from pipelines.stages.catalog import build_catalog
+from pipelines.stages.companion import train_companion
 from pipelines.stages.evaluate import evaluate_run
 from pipelines.stages.features import build_features
 from pipelines.stages.prepare import prepare_data
@@ -35,9 +37,14 @@ STAGES = (
     ),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
+    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
+    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
-        name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
+        name="model",
+        work=pretrain_model,
+        parents=("data", "features", "catalog", "companion"),
+        sections=("model", "fit", "device"),
     ),
     # reinforcement learning on recommendation rewards
     Stage(

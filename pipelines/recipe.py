@@ -20,6 +20,7 @@ from recsys.decoding.decoder import DecoderConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.config import ModelConfig
 from recsys.model.fit import FitConfig
+from recsys.sequence.id_transformer import IdTransformerConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
 
@@ -96,6 +97,8 @@ class Recipe(Config):
     """Items to codes: experts and codebooks, or a rival."""
     quality: QualityConfig = QualityConfig()
     """Bounds that a tokenizer must keep."""
+    companion: IdTransformerConfig = IdTransformerConfig()
+    """The encoder of ids that has a say in the item head, as far back as ``model.max_history``; 0 epochs: none."""
     model: ModelConfig = ModelConfig()
     """The generator's shape."""
     fit: FitConfig = FitConfig()

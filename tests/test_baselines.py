@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from recsys.baselines.cooccurrence import Cooccurrence, CooccurrenceConfig
 from recsys.baselines.popularity import Popularity, PopularityConfig
-from recsys.baselines.sasrec import SASRec, SASRecConfig, SASRecNetwork, next_item_loss
+from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.slates import slates_from_scores
-from recsys.baselines.training import batches, windows
 from recsys.contracts import History, empty_history
 from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog
 from recsys.data.splits import questions, training_log
+from recsys.sequence.id_transformer import IdTransformer, next_item_loss, score_histories
+from recsys.sequence.training import batches, windows
 from tests.support.promises import assert_promises
 
 CYCLE = 20
@@ -145,7 +146,7 @@ def test_sasrec_when_logits_are_dot_products_then_trains_too():
 
 
 def test_sasrec_loss_when_negatives_are_drawn_then_each_position_meets_them_and_its_own_target():
-    network = SASRecNetwork(small(), CYCLE).eval()
+    network = IdTransformer(small(), CYCLE).eval()
     runs = [np.array([1, 2, 3, 4]), np.array([5, 6])]
     loss = next_item_loss(network, runs, torch.device("cpu"), np.random.default_rng(4), 5)
     drawn = set(np.random.default_rng(4).choice(CYCLE, 5, replace=False).tolist())
@@ -168,11 +169,11 @@ def test_sasrec_when_negatives_are_drawn_then_still_learns_the_cycle():
 def test_sasrec_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch):
     seen = []
 
-    def validate(model, *_, **__):
-        seen.append(model.scores([history(1, 2)]))
+    def validate(network, config, *_):
+        seen.append(score_histories(network.eval(), config, [history(1, 2)]))
         return [0.1, 0.9, 0.3][len(seen) - 1]
 
-    monkeypatch.setattr("recsys.baselines.sasrec._validate", validate)
+    monkeypatch.setattr("recsys.sequence.id_transformer._validate", validate)
     log = cycle_log()
     config = small(epochs=3, validate_every=1)
     model = SASRec.fit(training_log(log), config, seed=1, validation=questions(log, "validation"))

@@ -13,48 +13,20 @@ from transformers import AutoModel
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
 from recsys.core.errors import ArtifactError
-from recsys.data.events import EventLog, build_log
+from recsys.data.events import build_log
+from recsys.data.splits import Questions
 from recsys.model.batches import epoch_batches
-from recsys.model.config import GeneratorConfig
+from recsys.model.calibrate import item_head_ndcg
 from recsys.model.fit import (
-    UNUSED_OFFSETS,
     FitConfig,
     Pretrainer,
-    handicap_unused,
-    item_head_ndcg,
     pretrain,
 )
 from recsys.model.generator import Generator
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
 from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
-
-SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
-
-
-def tiny_generator(num_items: int = 20, seed: int = 0, memory: Memory | None = None) -> Generator:
-    torch.manual_seed(seed)
-    memory = memory or Memory(tables=())
-    config = GeneratorConfig(
-        num_items=num_items,
-        num_codebooks=2,
-        codebook_size=5,
-        num_categories=3,
-        shape=SHAPE,
-        memory_pairs=[table.nnz for table in memory.tables],
-    )
-    generator = Generator(config)
-    generator.remember(memory)
-    codes_NM = np.stack([np.arange(num_items) % 5, np.arange(num_items) // 5 % 5], axis=1)
-    generator.codes_NM.copy_(torch.from_numpy(codes_NM))
-    return generator.eval()
-
-
-def cycle_log(num_users: int = 40, num_items: int = 20, length: int = 9) -> EventLog:
-    """Everybody walks the circle of items from a different start."""
-    users = np.repeat(np.arange(num_users), length)
-    steps = np.tile(np.arange(length), num_users)
-    return build_log(users, (users + steps) % num_items, steps * 3600, steps, num_users=num_users, num_items=num_items)
+from tests.support.cycle_world import cycle_log, tiny_generator
 
 
 def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients() -> None:
@@ -273,6 +245,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
     log = cycle_log()
     histories = [log.history(user, drop_last=1) for user in range(40)]
     targets = np.array([log.history(user).items[-1] for user in range(40)])
+    asked = Questions(users_U=np.arange(40), histories=histories, targets_U=targets)
     config = FitConfig(epochs=epochs, batch_positions=64, learning_rate=1e-2)
     calls = 0
 
@@ -281,7 +254,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
         calls += 1
         if stop_after is not None and calls > stop_after:
             raise KeyboardInterrupt
-        return item_head_ndcg(generator, histories, targets)
+        return item_head_ndcg(generator, asked)
 
     generator = tiny_generator(memory=Memory.of(log))
     trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)
@@ -298,26 +271,6 @@ def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path)
     scores = scores.clone()
     scores[0, [4, 5, 6]] = -torch.inf  # training takes what a user has out of the softmax
     assert scores.argmax().item() == 7
-
-
-def test_handicap_when_an_item_was_never_used_then_its_vector_is_its_codes_and_validation_picks_the_offset() -> None:
-    log = cycle_log(num_users=15, num_items=30)  # users start at 0..14 and walk nine steps: items 23..29 stay unused
-    generator = tiny_generator(num_items=30, memory=Memory.of(log))
-    trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
-    assert trainer.unused_X.tolist() == list(range(23, 30))
-    pretrain(trainer, validate=lambda _: 1.0)
-    assert not generator.item_embedding.weight[trainer.unused_X].any()
-    histories = [log.history(user) for user in range(15)]
-    # nobody ever goes on to an unused item: the hardest handicap that helps is kept, and only unused items have one
-    wrong = handicap_unused(trainer, histories, np.full(15, 22))
-    assert wrong in UNUSED_OFFSETS
-    assert (generator.item_bias_N[trainer.unused_X] == wrong).all()
-    assert not generator.item_bias_N[:23].any()
-    best = [item_head_ndcg(generator, histories, np.full(15, 22))]
-    for offset in UNUSED_OFFSETS:
-        generator.item_bias_N[trainer.unused_X] = offset
-        best.append(item_head_ndcg(generator, histories, np.full(15, 22)))
-    assert best[0] == max(best)
 
 
 def test_pretrain_when_killed_then_goes_on_to_the_same_weights(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,20 +1,24 @@
 """Stage model: pre-train the generator."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.job import Job
+from pipelines.stages.companion import load_companion
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
+from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
 from recsys.features.assemble import Features
+from recsys.model.calibrate import calibrate, item_head_ndcg
 from recsys.model.config import GeneratorConfig
-from recsys.model.fit import Pretrainer, handicap_unused, item_head_ndcg, pretrain
+from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
 from recsys.model.memory import Memory, likeness_table
 
@@ -23,7 +27,7 @@ VALIDATION_USERS = 4000
 
 
 def pretrain_model(job: Job) -> None:
-    """Train on the training part, keep the epoch that is best on validation."""
+    """Train on the training part, keep the epoch that is best on validation, and give the item head its companion."""
     log = load_prepared(job.run / "data").log
     training = training_log(log)
     features = Features.load(job.run / "features")
@@ -51,12 +55,15 @@ def pretrain_model(job: Job) -> None:
     trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
     epochs = pretrain(
         trainer,
-        validate=lambda model: item_head_ndcg(model, asked.histories, asked.targets_U),
+        validate=lambda model: item_head_ndcg(model, asked),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
-    offset = handicap_unused(trainer, asked.histories, asked.targets_U)
+    if (companion := load_companion(job.run / "companion")) is not None:
+        generator.accompany(*companion, trainer.unused_X)
+    chosen = calibrate(generator, asked, trainer.unused_X)
+    LOG.info("item head: %s", chosen)
     generator.save(job.out)
-    write_json(job.out / "training.json", {"epochs": epochs, "unused_offset": offset})
+    write_json(job.out / "training.json", {"epochs": epochs, **asdict(chosen)})
 
 
 def _likeness(features: Features) -> Any:

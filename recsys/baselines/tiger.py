@@ -24,7 +24,6 @@ from torch.nn import functional
 
 from recsys.baselines.semantic_ids import semantic_ids
 from recsys.baselines.tiger_network import Decoding, TIGERNetwork, TIGERNetworkConfig
-from recsys.baselines.training import TrainingConfig, pad, train_best_epoch, windows
 from recsys.baselines.trie import Trie
 from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
@@ -33,6 +32,7 @@ from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
+from recsys.sequence.training import TrainingConfig, pad, train_best_epoch, windows
 
 HISTORIES_PER_CALL = 64
 
@@ -177,6 +177,7 @@ def _train(model: TIGER, runs: list[IntArray], *, seed: int, validation: Questio
         lengths=np.array([len(run) for run in runs]),
         loss=lambda group: _loss(network, [runs[b] for b in group], config.label_smoothing),
         validate=None if validation is None else lambda: _validate(model, validation, seed=seed),
+        name=model.name,
     )
 
 

@@ -3,11 +3,12 @@
 Axes: B batch, T time, W window.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.data.events import EventLog
 
@@ -77,3 +78,16 @@ def _shuffle_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch
         timestamps_BT=np.take_along_axis(batch.timestamps_BT, order_BT, axis=1),
         lengths_B=batch.lengths_B,
     )
+
+
+def pad_histories(histories: Sequence[History], max_history: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Pad the latest events of histories on the right; returns items (B, T), timestamps (B, T), lengths (B,)."""
+    recent = [history.last(max_history) for history in histories]
+    lengths_B = np.array([len(history.items) for history in recent], dtype=np.int64)
+    longest = int(lengths_B.max(initial=0))
+    items_BT = np.zeros((len(recent), longest), dtype=np.int64)
+    timestamps_BT = np.zeros((len(recent), longest), dtype=np.int64)
+    for row, history in enumerate(recent):
+        items_BT[row, : lengths_B[row]] = history.items
+        timestamps_BT[row, : lengths_B[row]] = history.timestamps
+    return items_BT, timestamps_BT, lengths_B

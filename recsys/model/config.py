@@ -7,6 +7,7 @@ from pydantic import Field
 from transformers import PretrainedConfig
 
 from recsys.core.config import Config
+from recsys.sequence.id_transformer import IdTransformerConfig
 
 
 class ModelConfig(Config):
@@ -39,11 +40,15 @@ class ModelConfig(Config):
 
 
 class GeneratorConfig(PretrainedConfig):
-    """Sizes of a saved generator: the recipe's shape and the catalogue's."""
+    """Sizes of a saved generator, and what was chosen for its item head on validation.
+
+    ``companion_share`` is how much of the item logits the companion has; ``repeat_bias`` is added to the logits of
+    what the user already has.
+    """
 
     model_type = "recsys_generator"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (Hugging Face keeps a config as one flat list of values)
         self,
         *,
         num_items: int = 1,
@@ -52,6 +57,9 @@ class GeneratorConfig(PretrainedConfig):
         num_categories: int = 1,
         shape: dict[str, Any] | None = None,
         memory_pairs: Sequence[int] = (),
+        companion: dict[str, Any] | None = None,
+        companion_share: float = 0.0,
+        repeat_bias: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.num_items = num_items
@@ -60,4 +68,7 @@ class GeneratorConfig(PretrainedConfig):
         self.num_categories = num_categories
         self.shape = ModelConfig(**(shape or {})).model_dump()
         self.memory_pairs = list(memory_pairs)
+        self.companion = None if companion is None else IdTransformerConfig(**companion).model_dump()
+        self.companion_share = companion_share
+        self.repeat_bias = repeat_bias
         super().__init__(**kwargs)

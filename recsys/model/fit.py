@@ -4,7 +4,7 @@ Axes: B batch, T time, R row (a training position), M codebook, K code, N item, 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import IntArray
 from recsys.core.config import Config
 from recsys.core.schedule import warm_cosine
 from recsys.core.seeds import derive_seed, rng_for
@@ -214,44 +213,3 @@ def pretrain(
     trainer.generator.load_state_dict(best["weights"])
     log: list[dict[str, float]] = best["log"]
     return log
-
-
-UNUSED_OFFSETS = (0.0, -1.0, -2.0, -4.0, -8.0)
-"""Handicaps that are tried for items without training events."""
-
-
-def handicap_unused(trainer: Pretrainer, histories: Sequence[History], targets_U: IntArray) -> float:
-    """Give items that training never saw the handicap that is best on validation, and return it.
-
-    Training leaves them out of the softmax: nothing teaches the model to avoid them, and nothing holds them back.
-    """
-    generator = trainer.generator
-    found: dict[float, float] = {}
-    for offset in UNUSED_OFFSETS if len(trainer.unused_X) else ():
-        generator.item_bias_N[trainer.unused_X] = offset
-        found[offset] = item_head_ndcg(generator, histories, targets_U)
-    best = max(found, key=found.__getitem__, default=0.0)
-    generator.item_bias_N[trainer.unused_X] = best
-    return best
-
-
-def item_head_ndcg(
-    generator: Generator, histories: Sequence[History], targets_U: IntArray, *, batch_size: int = 512
-) -> float:
-    """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
-    gains: list[FloatArray] = []
-    with torch.inference_mode():
-        vectors_ND, memory = generator.item_vectors(), generator.memory()
-        unit_ND = functional.normalize(vectors_ND, dim=-1)
-        for start in range(0, len(histories), batch_size):
-            batch = histories[start : start + batch_size]
-            states_BD = generator.encode(batch, vectors_ND=vectors_ND)
-            items = [history.items for history in batch]
-            scores = generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy()
-            targets_B = targets_U[start : start + batch_size]
-            wanted_B = scores[np.arange(len(batch)), targets_B]
-            for row, history in enumerate(batch):
-                scores[row, history.items] = -np.inf
-            rank_B = 1 + (scores >= wanted_B[:, None]).sum(1) - (scores[np.arange(len(batch)), targets_B] >= wanted_B)
-            gains.append(np.where(rank_B <= 10, 1 / np.log2(rank_B + 1), 0.0))
-    return float(np.concatenate(gains).mean())

@@ -18,9 +18,11 @@ from transformers.utils.logging import disable_progress_bar
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.core.errors import ArtifactError
+from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.config import GeneratorConfig, ModelConfig
 from recsys.model.memory import Memory
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 _FAR_FUTURE = torch.iinfo(torch.int64).max
 
@@ -81,6 +83,9 @@ class Generator(PreTrainedModel):
             self.register_buffer(f"memory_items_{kernel}", torch.zeros(pairs, dtype=torch.int64))
             self.register_buffer(f"memory_values_{kernel}", torch.zeros(pairs))
         self.decoder = TokenDecoder(config)
+        self.companion: IdTransformer | None = None
+        if config.companion is not None:
+            self.companion = IdTransformer(IdTransformerConfig(**config.companion), config.num_items)
         self.post_init()
         nn.init.zeros_(self.calendar_in.weight)
         nn.init.zeros_(self.calendar_out.weight)
@@ -117,6 +122,25 @@ class Generator(PreTrainedModel):
         shared = min(vectors_NV.shape[1], self.shape.width)
         self.item_embedding.weight.zero_()
         self.item_embedding.weight[:, :shared] = functional.normalize(vectors_NV[:, :shared], dim=-1)
+
+    @torch.no_grad()
+    def accompany(self, companion: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
+        """Give the item head a companion that learned apart; it stays as it is, and has no say yet.
+
+        Two encoders that learned apart err apart, and their logits together rank better than either's: see
+        ``companion_share`` of the config. What nobody used means nothing to a companion that knows ids alone.
+
+        Raises:
+            ValueError: it reads shorter histories than this model.
+        """
+        if config.max_length < self.shape.max_history:
+            raise ValueError(
+                f"a companion must read histories of {self.shape.max_history} events as this model does, got one that "
+                f"reads {config.max_length}; train it with max_length={self.shape.max_history}"
+            )
+        companion.items.weight[unused_X] = 0
+        self.companion = companion.requires_grad_(False).to(self.device).train(self.training)
+        self.config.companion = config.model_dump()
 
     @torch.no_grad()
     def remember(self, memory: Memory) -> None:
@@ -161,7 +185,8 @@ class Generator(PreTrainedModel):
         Shape:
             items_BT: (batch, time) catalogue indices, padding (any index) on the right.
             timestamps_BT: (batch, time) seconds.
-            result: (batch, time + 1, width); entry t has seen the first t items.
+            result: (batch, time + 1, width), a companion's states beside it where there is one; entry t has seen the
+            first t items.
         """
         spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
         x_BTD = self.shape.input_scale * functional.embedding(items_BT, vectors_ND) + self.calendar_in(spans_BT)
@@ -170,87 +195,100 @@ class Generator(PreTrainedModel):
         x_BTD = self.input_dropout(torch.cat([start_B1D, x_BTD], dim=1))
         states_BTD: Tensor = self.encoder(x_BTD, torch.cat([first_B1, timestamps_BT], dim=1))
         before_B1 = torch.full_like(first_B1, self.shape.calendar)
-        return states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
+        states_BTD = states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
+        if self.companion is None:
+            return states_BTD
+        return torch.cat([states_BTD, self.companion.prefix_states(items_BT)], dim=2)
 
     def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> Tensor:
-        """Return the state after each whole history (its latest ``max_history`` events), shape (batch, width).
+        """Return the state after each whole history (its latest ``max_history`` events), one row each.
 
         ``vectors_ND`` are the item vectors where the caller holds them already.
         """
-        items_BT, timestamps_BT, lengths_B = pad_histories(histories, self.shape.max_history)
-        items, times = (torch.from_numpy(array).to(self.device) for array in (items_BT, timestamps_BT))
+        padded = pad_histories(histories, self.shape.max_history)
+        items_BT, times_BT, lengths_B = (torch.from_numpy(array).to(self.device) for array in padded)
         vectors_ND = self.item_vectors() if vectors_ND is None else vectors_ND
-        states = self.encode_prefixes(items, times, vectors_ND)
-        return states[torch.arange(len(histories), device=self.device), torch.from_numpy(lengths_B).to(self.device)]
+        states_BTD = self.encode_prefixes(items_BT, times_BT, vectors_ND)
+        return states_BTD[torch.arange(len(histories), device=self.device), lengths_B]
 
     def step(self, state_PD: Tensor, codes_PM: Tensor) -> tuple[Tensor, Tensor]:
         """Score the next token and the category of partial paths.
 
         Shape:
-            state_PD: (paths, width).
+            state_PD: (paths, width or more); what a companion adds is not read.
             codes_PM: (paths, codebooks), -1 where a codebook is free.
             result: logits (paths, codebooks, codes) and category logits (paths, categories).
         """
         used_PM = codes_PM >= 0
         chosen_PMC = self.code_embedding(codes_PM.clamp(min=0) + self._offsets_M()) * used_PM[..., None]
-        logits, category_PQ = self.decoder(state_PD, chosen_PMC, used_PM.float())
+        logits, category_PQ = self.decoder(state_PD[:, : self.shape.width], chosen_PMC, used_PM.float())
         return logits.view(len(state_PD), self.config.num_codebooks, self.config.codebook_size), category_PQ
 
     def scaled(self, state_BD: Tensor) -> Tensor:
-        """Return the state whose inner products with unit item vectors are item logits (cosine over temperature)."""
-        return functional.normalize(state_BD, dim=-1) * self.log_scale.exp().clamp(max=50.0)
+        """Return what gives item logits in inner products with :meth:`unit_items`: cosines over a temperature.
+
+        Shape:
+            state_BD: as :meth:`encode` returns it; the result is as wide.
+        """
+        width = self.shape.width
+        own_BD = functional.normalize(state_BD[:, :width], dim=-1) * self.log_scale.exp().clamp(max=50.0)
+        if self.companion is None:
+            return own_BD
+        share = self.config.companion_share
+        return torch.cat([(1 - share) * own_BD, share * self.companion.queries(state_BD[:, width:])], dim=1)
+
+    def unit_items(self, vectors_ND: Tensor) -> Tensor:
+        """Return unit item vectors, as wide as the states of :meth:`encode`, from :meth:`item_vectors`."""
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        return unit_ND if self.companion is None else torch.cat([unit_ND, self.companion.keys()], dim=1)
 
     def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray]) -> Tensor:
         """Return the item head's log-probabilities over the catalogue, shape (batch, items).
 
         ``histories`` are the items that the memory is asked about.
         """
-        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
+        unit_ND = self.unit_items(self.item_vectors())
         return functional.log_softmax(self.item_logits(state_BD, histories, unit_ND, self.memory()), dim=-1)
 
     def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
-        """Return the item head's logits from what a caller computes once: unit item vectors and the memory."""
-        return self.scaled(state_BD) @ unit_ND.T + (self.memory_logits(histories, memory) + self.item_bias_N)
+        """Return the item head's logits from what a caller computes once: :meth:`unit_items` and the memory."""
+        told_BN = self.memory_logits(histories, memory)
+        for row, items in enumerate(histories):
+            told_BN[row, torch.from_numpy(np.unique(items)).to(self.device)] += self.config.repeat_bias
+        return self.scaled(state_BD) @ unit_ND.T + (told_BN + self.item_bias_N)
 
     def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
-        """Return the item head's log-probabilities from evidence the caller looked up; everything has a gradient.
+        """Return the item head's log-probabilities from evidence the caller looked up, with gradients.
+
+        What a user already has is no special case here: the caller takes it out.
 
         Shape:
-            state_BD: (batch, width).
+            state_BD: as :meth:`encode` returns it.
             evidence_KBN: (kernels, batch, items) what each kernel of a memory says.
             result: (batch, items).
         """
-        unit_ND = functional.normalize(self.item_vectors(), dim=-1)
-        told_BN = torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
+        unit_ND = self.unit_items(self.item_vectors())
+        told_BN = (1 - self._others_share()) * torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
         return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
 
     def memory_logits(self, histories: Sequence[IntArray], memory: Memory) -> Tensor:
         """Return what the memory adds to the item logits, shape (batch, items)."""
         shape = (len(histories), self.config.num_items)
-        weights = self.memory_weight_K.detach().tolist()
+        weights = ((1 - self._others_share()) * self.memory_weight_K.detach()).tolist()
         total_BN: Any = csr_array(shape, dtype=np.float32)
         for weight, part_BN in zip(weights, memory.evidence(histories), strict=True):
             total_BN = total_BN + np.float32(weight) * part_BN
         return torch.from_numpy(total_BN.toarray()).to(self.device)
+
+    def _others_share(self) -> float:
+        """Return the share of the item logits that is not this model's own."""
+        return 0.0 if self.companion is None else float(self.config.companion_share)
 
     def forward(self, items_BT: Tensor, timestamps_BT: Tensor) -> Tensor:
         """Return item log-probabilities after each prefix, shape (batch, time + 1, items)."""
         states_BTD = self.encode_prefixes(items_BT, timestamps_BT, self.item_vectors())
         prefixes = [row[:time] for row in items_BT.cpu().numpy() for time in range(items_BT.shape[1] + 1)]
         return self.item_log_probs(states_BTD.flatten(0, 1), prefixes).unflatten(0, states_BTD.shape[:2])
-
-
-def pad_histories(histories: Sequence[History], max_history: int) -> tuple[IntArray, IntArray, IntArray]:
-    """Pad the latest events of histories on the right; returns items (B, T), timestamps (B, T), lengths (B,)."""
-    recent = [history.last(max_history) for history in histories]
-    lengths_B = np.array([len(history.items) for history in recent], dtype=np.int64)
-    longest = int(lengths_B.max(initial=0))
-    items_BT = np.zeros((len(recent), longest), dtype=np.int64)
-    timestamps_BT = np.zeros((len(recent), longest), dtype=np.int64)
-    for row, history in enumerate(recent):
-        items_BT[row, : lengths_B[row]] = history.items
-        timestamps_BT[row, : lengths_B[row]] = history.timestamps
-    return items_BT, timestamps_BT, lengths_B
 
 
 AutoConfig.register(GeneratorConfig.model_type, GeneratorConfig, exist_ok=True)

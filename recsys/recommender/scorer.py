@@ -31,7 +31,7 @@ class GeneratorScorer:
         self.generator = generator.eval()
         with torch.inference_mode():
             self.vectors_ND = generator.item_vectors()
-            self.unit_ND = functional.normalize(self.vectors_ND, dim=-1)
+            self.unit_ND = generator.unit_items(self.vectors_ND)
         self.memory = generator.memory()
 
     def encode(self, histories: Sequence[History]) -> Context:

@@ -1,4 +1,4 @@
-"""How a rival that is a network learns: runs of histories in batches of like lengths, the best epoch kept.
+"""How a network of item sequences learns: runs of histories in batches of like lengths, the best epoch kept.
 
 Axes: B sequence, T position, U user, E event.
 """
@@ -62,7 +62,7 @@ def pad(sequences: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
     return nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths_B
 
 
-def train_best_epoch(
+def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs to none of the others)
     network: nn.Module,
     config: TrainingConfig,
     rng: np.random.Generator,
@@ -70,18 +70,19 @@ def train_best_epoch(
     lengths: IntArray,
     loss: Callable[[IntArray], Tensor],
     validate: Callable[[], float] | None,
+    name: str,
 ) -> None:
     """Train a network in place and leave the weights of the epoch that validates best in it, else the first ones'.
 
     Args:
-        network: named like its rival, with "Network" at the end.
+        network: what learns.
         config: how long and how fast.
         rng: draws the batches.
         lengths: positions of each sequence.
         loss: the loss of the sequences with these numbers.
         validate: the figure to maximise; none keeps the last epoch.
+        name: what progress is shown for.
     """
-    name = type(network).__name__.removesuffix("Network")
     if not len(lengths):
         raise ValueError(f"{name} must have a user with two training events, got none; fit it on a longer log")
     steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))

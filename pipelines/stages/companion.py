@@ -1,0 +1,32 @@
+"""Stage companion: a Transformer over ids alone, which will have a say in the item head."""
+
+from pathlib import Path
+
+from pipelines.job import Job
+from recsys.core.device import pick_device
+from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import questions, training_log
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer
+
+
+def train_companion(job: Job) -> None:
+    """Train it on the training part by itself, and save the best epoch; none at all where it has no epochs."""
+    config = job.recipe.companion.model_copy(update={"max_length": job.recipe.model.max_history})
+    if not config.epochs:
+        return
+    log = load_prepared(job.run / "data").log
+    network = fit_id_transformer(
+        training_log(log),
+        config,
+        seed=derive_seed(job.recipe.seed, "companion"),
+        name="companion",
+        device=pick_device(job.recipe.device),
+        validation=questions(log, "validation"),
+    )
+    network.save(job.out, config)
+
+
+def load_companion(folder: Path) -> tuple[IdTransformer, IdTransformerConfig] | None:
+    """Return what the stage trained and its settings, or None where it trained nothing."""
+    return IdTransformer.load(folder, IdTransformerConfig) if (folder / "config.json").exists() else None

@@ -1,0 +1,100 @@
+"""What is chosen on validation once training is over: three numbers of the item head.
+
+Training cannot teach them: it takes what a user has and what nobody used out of its softmax, and a companion knows the
+training answers by heart.
+
+Axes: B batch, U user, N item, X unused item.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.contracts import History
+from recsys.core.arrays import FloatArray
+from recsys.data.splits import Questions
+from recsys.model.generator import Generator
+from recsys.sequence.validation import mean_ndcg, summed_ndcg
+
+SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
+"""Shares of the item logits that a companion may get."""
+UNUSED_BIASES = (0.0, -1.0, -2.0, -4.0, -8.0)
+"""What may be added to the logits of items without training events: nothing holds them back but this."""
+REPEAT_BIASES = (0.0, 1.0, 2.0, -1.0, -2.0, -4.0, -8.0, -16.0)
+"""What may be added to the logits of what a user already has: some logs are full of repeats, some have none."""
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The numbers of an item head that validation chooses."""
+
+    companion_share: float = 0.0
+    unused_bias: float = 0.0
+    repeat_bias: float = 0.0
+
+
+def calibrate(generator: Generator, asked: Questions, unused_X: Tensor) -> Choice:
+    """Choose by NDCG@10, one number after the other, write them into the generator and return them.
+
+    Among equals the first is taken, which is to do nothing. The bias of repeats is judged with what users have left in
+    the ranking, the others with it taken out.
+    """
+    choice = Choice()
+    if generator.companion is not None:
+        choice = _best(generator, [replace(choice, companion_share=share) for share in SHARES], asked, unused_X)
+    if len(unused_X):
+        choice = _best(generator, [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES], asked, unused_X)
+    tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
+    choice = _best(generator, tried, asked, unused_X, keep_seen=True)
+    _write(generator, choice, unused_X)
+    return choice
+
+
+def item_head_ndcg(generator: Generator, asked: Questions) -> float:
+    """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
+    with torch.inference_mode():
+        vectors_ND, memory = generator.item_vectors(), generator.memory()
+        unit_ND = generator.unit_items(vectors_ND)
+
+        def score(histories: Sequence[History]) -> FloatArray:
+            states_BD = generator.encode(histories, vectors_ND=vectors_ND)
+            items = [history.items for history in histories]
+            scores_BN: FloatArray = generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy()
+            return scores_BN
+
+        return mean_ndcg(score, asked.histories, asked.targets_U, batch_size=BATCH_SIZE)
+
+
+def _write(generator: Generator, choice: Choice, unused_X: Tensor) -> None:
+    generator.config.companion_share = choice.companion_share
+    generator.config.repeat_bias = choice.repeat_bias
+    generator.item_bias_N[unused_X] = choice.unused_bias
+
+
+@torch.inference_mode()
+def _best(
+    generator: Generator, choices: Sequence[Choice], asked: Questions, unused_X: Tensor, *, keep_seen: bool = False
+) -> Choice:
+    """Return the first of the choices with the highest NDCG@10; a history is encoded once for all of them."""
+    vectors_ND, memory = generator.item_vectors(), generator.memory()
+    unit_ND, unused = generator.unit_items(vectors_ND), unused_X.cpu().numpy()
+    total_C = np.zeros(len(choices))
+    for start in range(0, len(asked.targets_U), BATCH_SIZE):
+        histories = asked.histories[start : start + BATCH_SIZE]
+        states_BD, items = generator.encode(histories, vectors_ND=vectors_ND), [one.items for one in histories]
+        ends = []
+        for share in (0.0, 1.0) if generator.companion is not None else (0.0,):
+            _write(generator, Choice(companion_share=share), unused_X)
+            ends.append(generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy())
+        for place, choice in enumerate(choices):
+            scores_BN = ends[0] + np.float32(choice.companion_share) * (ends[-1] - ends[0])
+            scores_BN[:, unused] += choice.unused_bias
+            for row, had in enumerate(items):
+                scores_BN[row, had] += choice.repeat_bias
+            targets_B = asked.targets_U[start : start + BATCH_SIZE]
+            total_C[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
+    return choices[int(total_C.argmax())]

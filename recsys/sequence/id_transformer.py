@@ -1,0 +1,223 @@
+"""A causal Transformer over item ids alone, trained by a softmax over items.
+
+It is SASRec's network with what later work found: scaled inputs, cosines, a softmax instead of one drawn negative
+(eSASRec, arXiv 2508.06450).
+
+Axes: B sequence, T position, D width, N item, V valid position, X item asked about.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys.contracts import History
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.artifacts import require, write_json
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.data.events import EventLog
+from recsys.data.splits import Questions
+from recsys.sequence.training import TrainingConfig, pad, train_best_epoch, windows
+from recsys.sequence.validation import mean_ndcg
+
+
+class IdTransformerConfig(TrainingConfig):
+    """The network's shape and its training."""
+
+    width: int = 128
+    """Size of item vectors and hidden states."""
+    layers: int = 2
+    """Transformer layers."""
+    heads: int = 2
+    """Attention heads."""
+    dropout: float = 0.5
+    """Dropout on the inputs and inside every layer."""
+    max_length: int = 50
+    """The last so many events of a history are read."""
+    logits: Literal["cosine", "dot"] = "cosine"
+    """Cosines times a learned scale, or plain dot products with the item vectors."""
+    negatives: int = 1024
+    """Items drawn evenly for a batch's softmax beside its own targets; 0 takes all items."""
+    epochs: int = 40
+    """Passes over the training log."""
+    batch_positions: int = 2048
+    """Padded positions per batch."""
+    learning_rate: float = 2e-3
+    """Peak of the learning rate, after warm-up and before the cosine decay."""
+    validate_every: int = 5
+    """Epochs between validations."""
+    max_validation_users: int = 2000
+    """Validate on at most so many users."""
+
+
+Settings = TypeVar("Settings", bound=IdTransformerConfig)
+
+
+class IdTransformer(nn.Module):
+    """Pre-norm causal Transformer with learned positions and tied item vectors."""
+
+    def __init__(self, config: IdTransformerConfig, num_items: int) -> None:
+        super().__init__()
+        self.cosine = config.logits == "cosine"
+        self.items = nn.Embedding(num_items, config.width)
+        self.positions = nn.Embedding(config.max_length, config.width)
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.heads,
+            dim_feedforward=4 * config.width,
+            dropout=config.dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        norm = nn.LayerNorm(config.width)
+        self.layers = nn.TransformerEncoder(layer, config.layers, norm=norm, enable_nested_tensor=False)
+        for weight in self.layers.parameters():
+            if weight.dim() > 1:  # the encoder copies one layer, which would start all layers equal
+                nn.init.xavier_uniform_(weight)
+        self.dropout = nn.Dropout(config.dropout)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def forward(self, items_BT: Tensor) -> Tensor:
+        """Return the hidden state after each position; padding stands right, so causality hides it.
+
+        Shape:
+            items_BT: (sequences, positions) -> (sequences, positions, width).
+        """
+        length = items_BT.shape[1]
+        scaled_BTD = self.items(items_BT) * math.sqrt(self.items.embedding_dim)  # else the layers drown the item out
+        inputs_BTD = self.dropout(scaled_BTD + self.positions.weight[:length])
+        mask_TT = nn.Transformer.generate_square_subsequent_mask(length, device=items_BT.device)
+        hidden_BTD: Tensor = self.layers(inputs_BTD, mask=mask_TT, is_causal=True)
+        return hidden_BTD
+
+    def prefix_states(self, items_BT: Tensor) -> Tensor:
+        """Return the state after each prefix: zeros before the first item, then the hidden states.
+
+        Shape:
+            result: (sequences, positions + 1, width); entry t has seen the first t items.
+        """
+        before_B1D = self.items.weight.new_zeros(len(items_BT), 1, self.items.embedding_dim)
+        return torch.cat([before_B1D, self(items_BT)], dim=1) if items_BT.shape[1] else before_B1D
+
+    def queries(self, hidden_VD: Tensor) -> Tensor:
+        """Return what gives item logits in inner products with :meth:`keys`."""
+        return self.log_scale.exp() * functional.normalize(hidden_VD, dim=-1) if self.cosine else hidden_VD
+
+    def keys(self, items_X: Tensor | None = None) -> Tensor:
+        """Return the vectors of items, of all where none are given, that queries are compared with."""
+        weight_XD = self.items.weight if items_X is None else self.items(items_X)
+        return functional.normalize(weight_XD, dim=-1) if self.cosine else weight_XD
+
+    def logits(self, hidden_VD: Tensor, items_X: Tensor | None = None) -> Tensor:
+        """Score items from hidden states.
+
+        Shape:
+            hidden_VD: (positions, width).
+            items_X: the items to score; all where none are given.
+            result: (positions, scored items).
+        """
+        return self.queries(hidden_VD) @ self.keys(items_X).T
+
+    def own_logits(self, hidden_VD: Tensor, items_V: Tensor) -> Tensor:
+        """Score one item for each hidden state, shape (positions,)."""
+        weight_VD = self.items(items_V)
+        if not self.cosine:
+            return (hidden_VD * weight_VD).sum(-1)
+        return self.log_scale.exp() * functional.cosine_similarity(hidden_VD, weight_VD, dim=-1)
+
+    def save(self, folder: Path, config: IdTransformerConfig) -> None:
+        """Write the weights and the settings into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, folder / "weights.safetensors")
+        write_json(folder / "config.json", config.model_dump())
+
+    @classmethod
+    def load(cls, folder: Path, settings: type[Settings]) -> "tuple[IdTransformer, Settings]":
+        """Read what :meth:`save` wrote, with settings of the kind it was saved with.
+
+        Raises:
+            ArtifactError: there is nothing.
+        """
+        path = require(folder / "config.json", remedy="fit and save the network first")
+        config = settings.model_validate_json(path.read_text())
+        weights = load_file(folder / "weights.safetensors")
+        network = cls(config, len(weights["items.weight"]))
+        network.load_state_dict(weights)
+        return network, config
+
+
+def next_item_loss(
+    network: IdTransformer, runs: Sequence[IntArray], device: torch.device, rng: np.random.Generator, negatives: int
+) -> Tensor:
+    """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones."""
+    items_BT, lengths_B = pad(runs)
+    items_BT = items_BT.to(device)
+    valid_BT = (torch.arange(items_BT.shape[1] - 1) < (lengths_B - 1)[:, None]).to(device)
+    hidden_VD, targets_V = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]
+    num_items = len(network.items.weight)
+    if not 0 < negatives < num_items:
+        return functional.cross_entropy(network.logits(hidden_VD), targets_V)
+    drawn_X = torch.from_numpy(rng.choice(num_items, negatives, replace=False)).to(device)
+    logits_VX = network.logits(hidden_VD, drawn_X).masked_fill(targets_V[:, None] == drawn_X, float("-inf"))
+    own_V1 = network.own_logits(hidden_VD, targets_V)[:, None]
+    first_V = torch.zeros(len(targets_V), dtype=torch.long, device=device)
+    return functional.cross_entropy(torch.cat([own_V1, logits_VX], dim=1), first_V)
+
+
+def fit_id_transformer(
+    log: EventLog,
+    config: IdTransformerConfig,
+    *,
+    seed: int,
+    name: str,
+    device: torch.device,
+    validation: Questions | None = None,
+) -> IdTransformer:
+    """Train a network on a log, ready for use; with validation questions the epoch with the best NDCG@10 is kept.
+
+    ``name`` is shown with the progress and makes the random draws its own.
+
+    Raises:
+        ValueError: no user has two training events.
+    """
+    runs, rng = windows(log, config.max_length), rng_for(seed, f"{name}-batches")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, name))
+        network = IdTransformer(config, log.num_items).to(device)
+        train_best_epoch(
+            network,
+            config,
+            rng,
+            lengths=np.array([len(run) - 1 for run in runs]),
+            loss=lambda group: next_item_loss(network, [runs[b] for b in group], device, rng, config.negatives),
+            validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
+            name=name,
+        )
+    return network.eval()
+
+
+def _validate(network: IdTransformer, config: IdTransformerConfig, asked: Questions, seed: int, name: str) -> float:
+    """Return NDCG@10 with seen items removed on a fixed sample of users."""
+    users = rng_for(seed, f"{name}-validation").permutation(len(asked.targets_U))[: config.max_validation_users]
+    histories = [asked.histories[user] for user in users.tolist()]
+    return mean_ndcg(lambda batch: score_histories(network, config, batch), histories, asked.targets_U[users])
+
+
+def score_histories(network: IdTransformer, config: IdTransformerConfig, histories: Sequence[History]) -> FloatArray:
+    """Return every item's logit after each history, all 0 after an empty one, shape (histories, items)."""
+    device = network.log_scale.device
+    items_BT, lengths_B = pad([history.items[-config.max_length :] for history in histories])
+    with torch.inference_mode():
+        states_BD = network.prefix_states(items_BT.to(device))[torch.arange(len(histories)), lengths_B]
+        scores_BN: FloatArray = network.logits(states_BD).float().cpu().numpy()
+    return scores_BN

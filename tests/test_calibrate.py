@@ -1,0 +1,161 @@
+"""The item head's companion, and the numbers that validation chooses for the head."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+from recsys.contracts import History
+from recsys.data.splits import Questions, questions, training_log
+from recsys.model.calibrate import SHARES, UNUSED_BIASES, calibrate, item_head_ndcg
+from recsys.model.fit import FitConfig, Pretrainer, pretrain
+from recsys.model.generator import Generator
+from recsys.model.memory import Memory
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer, score_histories
+from recsys.sequence.validation import mean_ndcg, summed_ndcg
+from tests.support.cycle_world import cycle_log, tiny_generator
+
+NOBODY = torch.zeros(0, dtype=torch.long)
+SMALL = IdTransformerConfig(width=8, layers=1, heads=2, max_length=6, epochs=15, batch_positions=64, learning_rate=1e-2)
+
+
+def history(*items: int) -> History:
+    return History(items=np.array(items, np.int64), timestamps=np.arange(len(items)) * 3600)
+
+
+def asked_for(histories: list[History], targets: list[int]) -> Questions:
+    return Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
+
+
+def accompanied(config: IdTransformerConfig = SMALL) -> Generator:
+    """A generator that knows nothing beside a companion that knows the circle."""
+    log = cycle_log()
+    companion = fit_id_transformer(training_log(log), config, seed=3, name="companion", device=torch.device("cpu"))
+    generator = tiny_generator(memory=Memory.of(training_log(log)))
+    generator.accompany(companion, config, NOBODY)
+    return generator
+
+
+def test_prefix_states_when_read_in_one_pass_then_equal_each_prefix_alone() -> None:
+    torch.manual_seed(0)
+    network = IdTransformer(SMALL, 20).eval()
+    items_BT = torch.tensor([[3, 1, 4, 1, 5, 9]])
+    with torch.inference_mode():
+        states_TD = network.prefix_states(items_BT)[0]
+        assert not states_TD[0].any()
+        for length in range(1, 7):
+            assert torch.allclose(states_TD[length], network(items_BT[:, :length])[0, -1], atol=1e-6)
+        assert network.prefix_states(items_BT[:, :0]).shape == (1, 1, 8)
+
+
+def test_item_logits_when_there_is_a_companion_then_are_the_shares_of_both() -> None:
+    generator = accompanied()
+    asked = [history(4, 5, 6), history(), history(*range(9))]
+    items = [one.items for one in asked]
+    assert generator.companion is not None
+
+    def logits(share: float) -> torch.Tensor:
+        generator.config.companion_share = share
+        with torch.inference_mode():
+            unit_ND = generator.unit_items(generator.item_vectors())
+            return generator.item_logits(generator.encode(asked), items, unit_ND, generator.memory())
+
+    alone = torch.from_numpy(score_histories(generator.companion, SMALL, asked))
+    assert torch.allclose(logits(1.0), alone, atol=1e-4)
+    # linear in the share, memory included: .3 of the companion and .7 of the rest
+    assert torch.allclose(logits(0.3), 0.7 * logits(0.0) + 0.3 * alone, atol=1e-4)
+    assert not alone[1].any()  # nothing to say of nothing
+
+
+def test_beliefs_when_there_is_a_companion_then_equal_the_item_head() -> None:
+    generator = accompanied()
+    generator.config.companion_share = 0.4
+    asked = [history(4, 5, 6), history(1)]
+    items = [one.items for one in asked]
+    with torch.inference_mode():
+        states_BD = generator.encode(asked)
+        evidence_KBN = np.stack([told.toarray() for told in generator.memory().evidence(items)])
+        told = generator.beliefs(states_BD, torch.from_numpy(evidence_KBN))
+        assert torch.allclose(told, generator.item_log_probs(states_BD, items), atol=1e-5)
+
+
+def test_generator_when_accompanied_and_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    generator = accompanied()
+    generator.config.companion_share, generator.config.repeat_bias = 0.4, -2.0
+    generator.save(tmp_path)
+    for again in (Generator.load(tmp_path), AutoModel.from_pretrained(tmp_path).eval()):
+        asked = [history(4, 5, 6)]
+        with torch.inference_mode():
+            ours, theirs = (one.item_log_probs(one.encode(asked), [asked[0].items]) for one in (generator, again))
+        assert torch.equal(ours, theirs)
+
+
+def test_accompany_when_the_companion_reads_less_then_says_what_to_change() -> None:
+    short = SMALL.model_copy(update={"max_length": 3})
+    with pytest.raises(ValueError, match="max_length=6"):
+        tiny_generator().accompany(IdTransformer(short, 20), short, NOBODY)
+
+
+def test_accompany_when_an_item_was_never_used_then_the_companion_says_nothing_of_it() -> None:
+    generator = tiny_generator()
+    generator.accompany(IdTransformer(SMALL, 20), SMALL, torch.tensor([7]))
+    assert generator.companion is not None
+    scores_BN = score_histories(generator.companion.eval(), SMALL, [history(1, 2)])
+    assert scores_BN[0, 7] == 0
+    assert scores_BN[0, 8] != 0
+
+
+def test_calibrate_when_a_companion_knows_more_then_gets_the_share_that_trying_each_finds_best() -> None:
+    generator = accompanied()
+    asked = questions(cycle_log(), "validation")
+    chosen = calibrate(generator, asked, NOBODY)
+    found = item_head_ndcg(generator, asked)
+    tried = []
+    for share in SHARES:
+        generator.config.companion_share = share
+        tried.append(item_head_ndcg(generator, asked))
+    assert chosen.companion_share == SHARES[int(np.argmax(tried))]
+    assert found == pytest.approx(max(tried))
+
+
+@pytest.mark.parametrize(("again", "sign"), [(True, 1), (False, -1)])
+def test_calibrate_when_users_do_or_never_come_back_to_an_item_then_repeats_are_lifted_or_sunk(
+    again: bool, sign: int
+) -> None:
+    histories = [history(*(np.arange(user, user + 4) % 20)) for user in range(20)]
+    targets = [int(one.items[0]) if again else int(one.items[-1] + 1) % 20 for one in histories]
+    generator = tiny_generator(memory=Memory.of(cycle_log()))
+    chosen = calibrate(generator, asked_for(histories, targets), NOBODY)
+    assert np.sign(chosen.repeat_bias) == sign
+    assert generator.config.repeat_bias == chosen.repeat_bias
+
+
+def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() -> None:
+    log = cycle_log(num_users=15, num_items=30)  # users start at 0..14 and walk nine steps: items 23..29 stay unused
+    generator = tiny_generator(num_items=30, memory=Memory.of(log))
+    trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
+    assert trainer.unused_X.tolist() == list(range(23, 30))
+    pretrain(trainer, validate=lambda _: 1.0)
+    assert not generator.item_embedding.weight[trainer.unused_X].any()
+    # nobody ever goes on to an unused item: the hardest bias that helps is kept, and only unused items have one
+    asked = asked_for([log.history(user) for user in range(15)], [22] * 15)
+    chosen = calibrate(generator, asked, trainer.unused_X)
+    assert (generator.item_bias_N[trainer.unused_X] == chosen.unused_bias).all()
+    assert not generator.item_bias_N[:23].any()
+    best = [item_head_ndcg(generator, asked)]
+    for bias in UNUSED_BIASES:
+        generator.item_bias_N[trainer.unused_X] = bias
+        best.append(item_head_ndcg(generator, asked))
+    assert best[0] == max(best)
+
+
+def test_summed_ndcg_when_ranked_then_is_the_discount_of_the_pessimistic_rank() -> None:
+    scores_BN = np.array([[3.0, 2.0, 2.0, 0.0], [3.0, 2.0, 1.0, 0.0]], np.float32)
+    histories = [history(0), history(3)]
+    # taken out 0: items 1 and 2 tie, so the target is second, 1 / log2(3) = .6309; the other target is first, 1
+    assert summed_ndcg(scores_BN.copy(), histories, np.array([1, 0])) == pytest.approx(1.6309, abs=1e-4)
+    # left in: third, 1 / log2(4) = .5, and first
+    assert summed_ndcg(scores_BN.copy(), histories, np.array([1, 0]), keep_seen=True) == pytest.approx(1.5)
+    # what a user has is never found once it is out
+    assert summed_ndcg(scores_BN.copy(), histories, np.array([0, 3])) == 0
+    assert mean_ndcg(lambda _: scores_BN.copy(), histories, np.array([1, 0])) == pytest.approx(1.6309 / 2, abs=1e-4)
