@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.contracts import History
@@ -21,8 +22,10 @@ from recsys.sequence.validation import mean_ndcg, summed_ndcg
 
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
 """Shares of the item logits that a companion may get."""
-UNUSED_BIASES = (0.0, -1.0, -2.0, -4.0, -8.0)
-"""What may be added to the logits of items without training events: nothing holds them back but this."""
+UNUSED_BIASES = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -4.0, -8.0)
+"""What may be added to the logits of items without training events, most room first."""
+ROOM_COST = 0.005
+"""Share of NDCG@10 that room for unused items may cost: validation has too few of their users to weigh their gain."""
 REPEAT_BIASES = (0.0, 1.0, 2.0, -1.0, -2.0, -4.0, -8.0, -16.0)
 """What may be added to the logits of what a user already has: some logs are full of repeats, some have none."""
 BATCH_SIZE = 256
@@ -40,16 +43,19 @@ class Choice:
 def calibrate(generator: Generator, asked: Questions, unused_X: Tensor) -> Choice:
     """Choose by NDCG@10, one number after the other, write them into the generator and return them.
 
-    Among equals the first is taken, which is to do nothing. The bias of repeats is judged with what users have left in
-    the ranking, the others with it taken out.
+    Among equals the first is taken; unused items get all the room that costs no more than :data:`ROOM_COST`. The bias
+    of repeats is judged with what users have left in the ranking, the others with it taken out.
     """
     choice = Choice()
     if generator.companion is not None:
-        choice = _best(generator, [replace(choice, companion_share=share) for share in SHARES], asked, unused_X)
+        tried = [replace(choice, companion_share=share) for share in SHARES]
+        choice = tried[int(_judged(generator, tried, asked, unused_X).argmax())]
     if len(unused_X):
-        choice = _best(generator, [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES], asked, unused_X)
+        tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
+        ndcg_C = _judged(generator, tried, asked, unused_X)
+        choice = tried[int((ndcg_C >= (1 - ROOM_COST) * ndcg_C.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
-    choice = _best(generator, tried, asked, unused_X, keep_seen=True)
+    choice = tried[int(_judged(generator, tried, asked, unused_X, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
     return choice
 
@@ -76,10 +82,14 @@ def _write(generator: Generator, choice: Choice, unused_X: Tensor) -> None:
 
 
 @torch.inference_mode()
-def _best(
+def _judged(
     generator: Generator, choices: Sequence[Choice], asked: Questions, unused_X: Tensor, *, keep_seen: bool = False
-) -> Choice:
-    """Return the first of the choices with the highest NDCG@10; a history is encoded once for all of them."""
+) -> NDArray[np.float64]:
+    """Return each choice's NDCG@10; a history is encoded once for all of them.
+
+    Shape:
+        result: (choices,).
+    """
     vectors_ND, memory = generator.item_vectors(), generator.memory()
     unit_ND, unused = generator.unit_items(vectors_ND), unused_X.cpu().numpy()
     total_C = np.zeros(len(choices))
@@ -97,4 +107,4 @@ def _best(
                 scores_BN[row, had] += choice.repeat_bias
             targets_B = asked.targets_U[start : start + BATCH_SIZE]
             total_C[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
-    return choices[int(total_C.argmax())]
+    return total_C / max(1, len(asked.targets_U))
