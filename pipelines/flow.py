@@ -1,8 +1,8 @@
 """The whole run, top to bottom. Read this first.
 
-    DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► aligned ──► bundle ──► evaluation
-              │          └────────────────► baselines ─────────┼──────────────────────────────────┘
-              └───────────────────────────► companion ─────────┘
+    DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
+              │          └──────────────────► baselines ───────────────────┼─────────────────────────────────────┘
+              └─────────────────────────────► companion ───────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -17,6 +17,7 @@ from pipelines.runtime import run_stages
 from pipelines.stages.align import align_model
 from pipelines.stages.baselines import fit_baselines
 from pipelines.stages.bundle import select_and_bundle
+from pipelines.stages.calibrate import calibrate_head
 from pipelines.stages.catalog import build_catalog
 from pipelines.stages.companion import train_companion
 from pipelines.stages.evaluate import evaluate_run
@@ -37,20 +38,22 @@ STAGES = (
     ),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
-    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
-    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model",
         work=pretrain_model,
-        parents=("data", "features", "catalog", "companion"),
+        parents=("data", "features", "catalog"),
         sections=("model", "fit", "device"),
     ),
+    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
+    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
+    # both join in the item head, in the shares that rank best on validation
+    Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "companion"), sections=("device",)),
     # reinforcement learning on recommendation rewards
     Stage(
         name="aligned",
         work=align_model,
-        parents=("data", "catalog", "tokenizer", "model"),
+        parents=("data", "catalog", "tokenizer", "calibrated"),
         sections=("alignment", "device"),
     ),
     # the rivals, from the same log (and, where an item needs words, the same vectors)
@@ -59,7 +62,7 @@ STAGES = (
     Stage(
         name="bundle",
         work=select_and_bundle,
-        parents=("data", "catalog", "model", "aligned"),
+        parents=("data", "catalog", "calibrated", "aligned"),
         sections=("decoder", "selection"),
     ),
 )

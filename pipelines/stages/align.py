@@ -16,7 +16,7 @@ from recsys.tokenizer.kinds import load_tokenizer
 
 def align_model(job: Job) -> None:
     """Align a copy of the pre-trained model and write its diagnostics beside it."""
-    generator = Generator.load(job.run / "model", pick_device(job.recipe.device))
+    generator = Generator.load(job.run / "calibrated", pick_device(job.recipe.device))
     if job.recipe.alignment.steps == 0:
         generator.save(job.out)
         write_json(job.out / "alignment.json", {"skipped": "alignment.steps is 0"})

@@ -74,7 +74,7 @@ def _best_of_each(tried: list[dict[str, Any]]) -> tuple[float, float]:
     return before, after
 
 
-MODELS = {"pre-trained": "model", "aligned": "aligned"}
+MODELS = {"pre-trained": "calibrated", "aligned": "aligned"}
 
 
 def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Questions) -> float | None:

@@ -23,7 +23,7 @@ from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
 
 OURS = ReasoningRecommender.name
-OUR_STAGES = ("features", "tokenizer", "catalog", "model", "aligned", "bundle")
+OUR_STAGES = ("features", "tokenizer", "catalog", "model", "companion", "calibrated", "aligned", "bundle")
 
 
 def contestants(run: Path, *, dissect: bool = False) -> list[Recommender]:

@@ -1,22 +1,20 @@
 """Stage model: pre-train the generator."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.job import Job
-from pipelines.stages.companion import load_companion
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
-from recsys.core.telemetry import LOG
+from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import questions, training_log
+from recsys.data.splits import Questions, questions, training_log
 from recsys.features.assemble import Features
-from recsys.model.calibrate import calibrate, item_head_ndcg
+from recsys.model.calibrate import item_head_ndcg
 from recsys.model.config import GeneratorConfig
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
@@ -27,7 +25,7 @@ VALIDATION_USERS = 4000
 
 
 def pretrain_model(job: Job) -> None:
-    """Train on the training part, keep the epoch that is best on validation, and give the item head its companion."""
+    """Train on the training part, keep the epoch that is best on validation."""
     log = load_prepared(job.run / "data").log
     training = training_log(log)
     features = Features.load(job.run / "features")
@@ -51,19 +49,20 @@ def pretrain_model(job: Job) -> None:
     if job.recipe.model.behavioural_start and (behaviour_NV := features.blocks.get("behavioural")) is not None:
         generator.start_items_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
-    asked = questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
+    asked = validation_sample(log, seed)
     trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
     epochs = pretrain(
         trainer,
         validate=lambda model: item_head_ndcg(model, asked),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
-    if (companion := load_companion(job.run / "companion")) is not None:
-        generator.accompany(*companion, trainer.unused_X)
-    chosen = calibrate(generator, asked, trainer.unused_X)
-    LOG.info("item head: %s", chosen)
     generator.save(job.out)
-    write_json(job.out / "training.json", {"epochs": epochs, **asdict(chosen)})
+    write_json(job.out / "training.json", {"epochs": epochs})
+
+
+def validation_sample(log: EventLog, seed: int) -> Questions:
+    """Return the users on whom epochs and the item head's numbers are chosen."""
+    return questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
 
 
 def _likeness(features: Features) -> Any:
