@@ -16,7 +16,7 @@ from recsys.core.config import Config
 from recsys.core.device import Device
 from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
-from recsys.decoding.decoder import DecoderConfig
+from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.config import ModelConfig
 from recsys.model.fit import FitConfig

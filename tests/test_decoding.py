@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import StepScores
 from recsys.core.errors import DecodingError
+from recsys.decoding.config import DecoderConfig
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import choose_codebook
-from recsys.decoding.decoder import DecoderConfig, decode
+from recsys.decoding.decoder import decode
 from recsys.decoding.evidence import Entries, merge
 from recsys.decoding.guidance import implied
 from recsys.decoding.paths import Expansions, deduplicate, root_beam
@@ -66,6 +67,7 @@ def test_decode_when_beam_is_wide_then_equals_exhaustive_search(seed):
         item_head=st.booleans(),
         ranked=st.sampled_from(["reached", "catalogue"]),
         guidance=st.sampled_from([0.0, 0.5, 1.0]),
+        path_weight=st.sampled_from([0.0, 0.1]),
     ),
 )
 def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items, codebooks, share, n, config):
@@ -94,7 +96,18 @@ def test_decode_when_asked_anything_then_slates_keep_their_promises(seed, items,
         only = None if eligible_BN is None else eligible_BN[[row]]
         alone = decode(scorer, index, [histories[row]], n=n, config=config, eligible_BN=only, trace=False)[0]
         np.testing.assert_array_equal(alone.items, slate.items)
+        np.testing.assert_allclose(alone.scores, slate.scores, atol=1e-5)
         assert alone.paths == ()
+
+
+def test_decode_when_paths_have_no_weight_and_nobody_asks_for_them_then_none_is_searched():
+    codes_NM = np.random.default_rng(0).integers(0, 4, (40, 4))
+    scorer = TableScorer(items=40, codebooks=4, codes=4)
+    config = DecoderConfig(path_weight=0.0)
+    decode(scorer, ValidityIndex(codes_NM, 4), [history_of(1)], n=5, config=config, trace=False)
+    assert not scorer.seen
+    decode(scorer, ValidityIndex(codes_NM, 4), [history_of(1)], n=5, config=config)
+    assert scorer.seen
 
 
 def test_decode_when_paths_are_finished_then_they_are_not_scored_again():

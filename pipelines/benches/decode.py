@@ -13,7 +13,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
 from recsys.contracts import History
 from recsys.core.seeds import rng_for
-from recsys.decoding.decoder import DecoderConfig
+from recsys.decoding.config import DecoderConfig
 from recsys.model.config import GeneratorConfig
 from recsys.model.generator import Generator
 from recsys.recommender.parts import ItemHeadRecommender

@@ -10,7 +10,7 @@ from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
-from recsys.decoding.decoder import DecoderConfig
+from recsys.decoding.config import DecoderConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import save_bundle

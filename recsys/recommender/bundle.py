@@ -21,7 +21,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.arrays import IntArray
 from recsys.core.artifacts import hash_folder, hash_value, require, write_json
 from recsys.core.device import Device, pick_device
-from recsys.decoding.decoder import DecoderConfig
+from recsys.decoding.config import DecoderConfig
 from recsys.model.generator import Generator
 from recsys.recommender.reasoning import ReasoningRecommender
 

@@ -12,7 +12,8 @@ from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History, Slate
 from recsys.core.arrays import BoolArray
-from recsys.decoding.decoder import DecoderConfig, decode
+from recsys.decoding.config import DecoderConfig
+from recsys.decoding.decoder import decode
 from recsys.model.generator import Generator
 from recsys.recommender.scorer import GeneratorScorer
 
