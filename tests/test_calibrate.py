@@ -83,7 +83,10 @@ def test_generator_when_accompanied_and_saved_then_automodel_loads_it_equal(tmp_
     generator = accompanied()
     generator.config.companion_share, generator.config.repeat_bias = 0.4, -2.0
     generator.save(tmp_path)
-    for again in (Generator.load(tmp_path), AutoModel.from_pretrained(tmp_path).eval()):
+    loaded = Generator.load(tmp_path)
+    assert loaded.companion is not None
+    assert not any(weight.requires_grad for weight in loaded.companion.parameters())  # it stays as it is
+    for again in (loaded, AutoModel.from_pretrained(tmp_path).eval()):
         asked = [history(4, 5, 6)]
         with torch.inference_mode():
             ours, theirs = (one.item_log_probs(one.encode(asked), [asked[0].items]) for one in (generator, again))

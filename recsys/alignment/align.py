@@ -110,7 +110,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     )
     was_training = generator.training
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    with _ambient_state_kept():
+    with _ambient_state_kept(), _companion_silent(generator):
         policy = PathPolicy(generator, validity=validity, prompts=prompts, guidance=config.guidance)
         reference = policy.of(deepcopy(generator))
         roller = Roller(policy, prompts, rubric, config=config, seed=seed)
@@ -211,3 +211,14 @@ def _ambient_state_kept() -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@contextmanager
+def _companion_silent(generator: Generator) -> Iterator[None]:
+    """Let the companion say nothing meanwhile: it knows by heart what comes after the training log's prompts."""
+    share = generator.config.companion_share
+    generator.config.companion_share = 0.0
+    try:
+        yield
+    finally:
+        generator.config.companion_share = share

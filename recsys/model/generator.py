@@ -100,6 +100,8 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         generator: Generator
         generator, found = cls.from_pretrained(folder, output_loading_info=True)
+        if generator.companion is not None:
+            generator.companion.requires_grad_(False)
         if lacking := sorted(found["missing_keys"]):
             raise ArtifactError(
                 f"{folder} must hold all weights of this version's generator, but lacks {', '.join(lacking[:3])}; "

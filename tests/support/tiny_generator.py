@@ -29,6 +29,7 @@ class TinyConfig(PretrainedConfig):
         self.codebook_size = codebook_size
         self.num_categories = num_categories
         self.memory_pairs: list[int] = []
+        self.companion_share = 0.0
         super().__init__(**kwargs)
 
 
