@@ -30,7 +30,12 @@ class LoadedBundle(Protocol):
 
     @property
     def recommender(self) -> Recommender:
-        """The model."""
+        """The model, which tells the paths to its items."""
+        ...
+
+    @property
+    def ranker(self) -> Recommender:
+        """The same model without paths, which is faster."""
         ...
 
     @property
@@ -116,8 +121,8 @@ class Replica:
         """Let the running call end and drop the waiting ones."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def recommend(self, history: History, *, n: int, eligible_N: BoolArray) -> Checked:
-        """Return the model's checked slate, or raise :class:`ModelUnavailableError` after the deadline.
+    def recommend(self, history: History, *, n: int, eligible_N: BoolArray, explain: bool) -> Checked:
+        """Return the model's checked slate, with paths if asked, or raise :class:`ModelUnavailableError`.
 
         Shape:
             eligible_N: (items,) True where an item may be shown; seen items are False here.
@@ -128,7 +133,8 @@ class Replica:
             # The thread is stuck in an earlier call: waiting would only add to the queue.
             raise ModelUnavailableError(Refusal.LATE)
         try:
-            future = self._executor.submit(self._ask, bundle.recommender, history, n, eligible_N)
+            recommender = bundle.recommender if explain else bundle.ranker
+            future = self._executor.submit(self._ask, recommender, history, n, eligible_N)
         except RuntimeError as error:  # the server is going down
             raise ModelUnavailableError(Refusal.FAILED) from error
         try:

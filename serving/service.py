@@ -69,7 +69,7 @@ class Service:
         stored = self.store.history(user, MAX_HISTORY) if user is not None and request.history is None else []
         history = self._known(stored) if request.history is None else self._given(request.history)
         eligible_N = self._eligible(request, user, history)
-        answer = self._answer(user, history, eligible_N, request.n)
+        answer = self._answer(user, history, eligible_N, request)
         if answer.refusal is not None:
             self.metrics.degraded(answer.refusal.value)
         elif user is not None and len(answer.slate.items):
@@ -147,13 +147,15 @@ class Service:
             eligible_N[self.items.indices_of(self.store.seen(user))] = False
         return eligible_N
 
-    def _answer(self, user: str | None, history: History, eligible_N: BoolArray, n: int) -> _Answer:
-        wanted = min(n, int(eligible_N.sum()))
+    def _answer(self, user: str | None, history: History, eligible_N: BoolArray, request: RecommendRequest) -> _Answer:
+        wanted = min(request.n, int(eligible_N.sum()))
         if wanted == 0:
             nothing = Slate(items=np.empty(0, np.int64), scores=np.empty(0, np.float32))
             return _Answer(slate=nothing, strategy="nothing_eligible", refusal=None)
         try:
-            checked = self.replica.recommend(history.last(MAX_HISTORY), n=wanted, eligible_N=eligible_N)
+            checked = self.replica.recommend(
+                history.last(MAX_HISTORY), n=wanted, eligible_N=eligible_N, explain=request.explain
+            )
         except ModelUnavailableError as error:
             strategy, items = self.fallback.recommend(
                 user_id=user, history=history.items, eligible_N=eligible_N, n=wanted

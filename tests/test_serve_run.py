@@ -81,6 +81,9 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
         assert set(found) <= set(ids)
         assert {item["title"] for item in answer["items"]} <= titles
         assert any(item.get("path") and item["path"]["steps"] for item in answer["items"])
+        plain = answer_of_the_model(client, {"user_id": "new", "n": 10})
+        assert [item["item_id"] for item in plain["items"]] == found
+        assert not any(item.get("path") for item in plain["items"])
         for body in (b"{", b"[]", b'{"n": "many"}', b'{"history": 5}', b"\x00", json.dumps({"n": 10**9}).encode()):
             bad = client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
             assert 400 <= bad.status_code < 500

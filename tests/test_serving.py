@@ -78,7 +78,7 @@ def make_run(folder: FilePath) -> FilePath:
 
 def bundle_of(fake: Fake) -> Any:
     catalogue = SimpleNamespace(facets={(1, 2): "night", (0, 7): "crime"})
-    return SimpleNamespace(recommender=fake, catalogue=catalogue, model_version="v-model")
+    return SimpleNamespace(recommender=fake, ranker=fake, catalogue=catalogue, model_version="v-model")
 
 
 def open_client(run: FilePath, fake: Fake | None, **more: Any) -> TestClient:

@@ -11,6 +11,7 @@ bundle/popularity.json    counts for the fallback
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Bundle:
     recommender: ReasoningRecommender
     catalogue: Catalogue
     model_version: str
+
+    @cached_property
+    def ranker(self) -> ReasoningRecommender:
+        """The same model and the same slates without paths, for those who do not ask why."""
+        return self.recommender.untraced()
 
 
 def save_bundle(  # noqa: PLR0913 (one argument a part)

@@ -38,6 +38,12 @@ class ReasoningRecommender:
         other.name, other.config = name, config
         return other
 
+    def untraced(self) -> "ReasoningRecommender":
+        """Return the same recommender without paths beside its items."""
+        other = copy.copy(self)
+        other.trace = False
+        return other
+
     def recommend(
         self,
         histories: Sequence[History],
