@@ -1,5 +1,7 @@
 """The generator, its losses, its batches, and training that survives a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -271,6 +273,35 @@ def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path)
     scores = scores.clone()
     scores[0, [4, 5, 6]] = -torch.inf  # training takes what a user has out of the softmax
     assert scores.argmax().item() == 7
+
+
+def test_losses_when_only_the_latest_events_are_asked_then_are_theirs() -> None:
+    log = cycle_log(num_users=6)
+    trainer = Pretrainer(tiny_generator(memory=Memory.of(log)), log, np.arange(20) % 3, FitConfig(), seed=3)
+    batch = next(trainer._batches(0))
+
+    def item_loss_of(latest: int | None) -> float:
+        return trainer.losses(batch, np.random.default_rng(0), latest=latest)["item"].item()
+
+    lengths_B, every = batch.lengths_B, item_loss_of(None)
+    shorter = replace(batch, lengths_B=lengths_B - 1)
+    but_last = trainer.losses(shorter, np.random.default_rng(0))["item"].item()
+    # the sum over all events is that over the latest ones and that over the rest
+    left = (lengths_B - 1).sum()
+    assert item_loss_of(1) * len(lengths_B) == pytest.approx(every * lengths_B.sum() - but_last * left, rel=1e-4)
+    assert item_loss_of(int(lengths_B.max())) == pytest.approx(every)
+
+
+def test_learning_rate_when_closing_passes_begin_then_starts_anew_and_lower() -> None:
+    log = cycle_log()
+    config = FitConfig(epochs=2, closing_epochs=1, closing_rate=0.25, learning_rate=0.1, batch_positions=8)
+    trainer = Pretrainer(tiny_generator(), log, np.arange(20) % 3, config, seed=3)
+    share = trainer._share_of_rate()
+    rates = [share(step) for step in range(3 * trainer.batches)]
+    assert max(rates[: 2 * trainer.batches]) > 0.9
+    assert rates[2 * trainer.batches - 1] < 0.01
+    assert 0.2 < max(rates[2 * trainer.batches :]) <= 0.25
+    assert share(3 * trainer.batches) == 0
 
 
 def test_pretrain_when_killed_then_goes_on_to_the_same_weights(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -34,8 +34,15 @@ class FitConfig(Config):
 
     epochs: int = 4
     """Passes over the training part."""
+    closing_epochs: int = Field(default=2, ge=0)
+    """Passes at the end over the latest events of histories alone: users are served there, and the short histories that
+    most users have are not drowned by a few long ones."""
+    closing_events: int = Field(default=3, ge=1)
+    """How many latest events of a window a closing pass learns."""
     learning_rate: float = 1.5e-3
     """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
+    closing_rate: float = Field(default=0.2, gt=0, le=1)
+    """Peak of the closing passes, as a share of the learning rate, with a warm-up and a cosine of its own."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
     batch_positions: int = 1024
@@ -81,10 +88,19 @@ class Pretrainer:
         self.optimizer = torch.optim.AdamW(
             generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        batches = sum(1 for _ in self._batches(0))
-        total, warm = batches * config.epochs, max(1, batches * config.epochs // 20)
-        self.batches = batches
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=total, warm=warm))
+        self.batches = sum(1 for _ in self._batches(0))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._share_of_rate())
+
+    @property
+    def epochs(self) -> int:
+        """How many passes there are, the closing ones included."""
+        return self.config.epochs + self.config.closing_epochs
+
+    def _share_of_rate(self) -> Callable[[int], float]:
+        """Return the learning rate of a step as a share of the peak: one cosine, then a lower one."""
+        main, closing = (self.batches * passes for passes in (self.config.epochs, self.config.closing_epochs))
+        first, second = (warm_cosine(total=max(1, steps), warm=max(1, steps // 20)) for steps in (main, closing))
+        return lambda step: first(step) if step < main else self.config.closing_rate * second(step - main)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
@@ -101,15 +117,15 @@ class Pretrainer:
         for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
             yield found[place]
 
-    def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return the three losses of a batch of windows."""
+    def losses(self, batch: Batch, rng: np.random.Generator, *, latest: int | None = None) -> dict[str, Tensor]:
+        """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones."""
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
         vectors_ND = generator.item_vectors()
         states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
-        real_BT = np.arange(batch.items_BT.shape[1]) < batch.lengths_B[:, None]
-        windows_R, steps_R = np.nonzero(real_BT)
+        from_end_BT = batch.lengths_B[:, None] - np.arange(batch.items_BT.shape[1])
+        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or batch.items_BT.shape[1])))
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
         state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
@@ -153,9 +169,10 @@ class Pretrainer:
         rng = rng_for(self.seed, "draws", "training", epoch)
         self.generator.train()
         sums = dict.fromkeys(weights, 0.0)
-        what = f"epoch {epoch + 1}/{self.config.epochs}"
+        what = f"epoch {epoch + 1}/{self.epochs}"
+        latest = None if epoch < self.config.epochs else self.config.closing_events
         for batch in track(self._batches(epoch), what=what, total=self.batches):
-            losses = self.losses(batch, rng)
+            losses = self.losses(batch, rng, latest=latest)
             total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -200,7 +217,7 @@ def pretrain(
     if checkpoint is not None and checkpoint.exists():
         first, best = trainer.restore(checkpoint)
         LOG.info("going on from epoch %d of the checkpoint", first + 1)
-    for epoch in range(first, trainer.config.epochs):
+    for epoch in range(first, trainer.epochs):
         losses = trainer.run_epoch(epoch)
         score = validate(trainer.generator)
         line = losses | {"validation": score}
