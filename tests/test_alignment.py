@@ -81,6 +81,13 @@ def test_prompts_when_no_user_has_two_events_then_says_so():
         draw_prompts(make_log([1, 1]), count=1, window=3, rng=np.random.default_rng(0))
 
 
+def test_draw_prompts_when_latest_events_are_asked_then_no_other_is_a_target() -> None:
+    log = make_log([6, 2, 9])
+    prompts = draw_prompts(log, count=50, window=3, rng=np.random.default_rng(0), latest=2)
+    # users of 6, 2 and 9 events: what comes next is the fifth or sixth, the second, the eighth or ninth
+    assert {len(history.items) for history in prompts.histories} == {4, 5, 1, 7, 8}
+
+
 def test_choose_codebook_when_one_is_spent_and_one_forced_then_takes_surest_with_a_choice():
     # Codebook 0 is spent; 1 has one allowed code (forced); 2 and 3 have a choice. Codebook 3 is surer, but
     # its code 0 is barred: softmax(5, 0, 0) leaves .0066 to codes 1 and 2; codebook 2 gives .5 to 0 and 1.

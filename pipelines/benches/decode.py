@@ -18,9 +18,10 @@ from recsys.model.config import GeneratorConfig
 from recsys.model.generator import Generator
 from recsys.recommender.parts import ItemHeadRecommender
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.sequence.id_transformer import IdTransformerConfig
 
 SIZES = (12_000, 100_000, 1_000_000)
-CODEBOOKS, CODES, CATEGORIES, HISTORY = 8, 256, 64, 20
+CODEBOOKS, CODES, CATEGORIES, HISTORY, SHARE = 8, 256, 64, 20, 0.35
 REPEATS, WARM_UP = 200, 10
 
 
@@ -39,7 +40,14 @@ def random_recommender(size: int) -> ReasoningRecommender:
     codes_NM = rng.integers(0, CODES, (size, CODEBOOKS))
     torch.manual_seed(0)
     generator = Generator(
-        GeneratorConfig(num_items=size, num_codebooks=CODEBOOKS, codebook_size=CODES, num_categories=CATEGORIES)
+        GeneratorConfig(
+            num_items=size,
+            num_codebooks=CODEBOOKS,
+            codebook_size=CODES,
+            num_categories=CATEGORIES,
+            companion=IdTransformerConfig().model_dump(),
+            companion_share=SHARE,
+        )
     ).eval()
     generator.codes_NM.copy_(torch.from_numpy(codes_NM))
     catalogue = Catalogue(
@@ -50,27 +58,32 @@ def random_recommender(size: int) -> ReasoningRecommender:
         layout=CodeLayout(num_codebooks=CODEBOOKS, codebook_size=CODES),
         facets={},
     )
-    return ReasoningRecommender(generator, catalogue, DecoderConfig(), trace=True)
+    return ReasoningRecommender(generator, catalogue, DecoderConfig(path_weight=0.0), trace=True)
 
 
 def _one_size(size: int) -> list[Line]:
     rng = rng_for(0, "bench", "decode", size)
     ours = random_recommender(size)
-    peer = ItemHeadRecommender(ours.scorer)
-    ours_R, peer_R, steps = [], [], []
+    untold, peer = ours.untraced(), ItemHeadRecommender(ours.scorer)
+    ours_R, untold_R, peer_R, steps = [], [], [], []
     for repeat in range(REPEATS + WARM_UP):
         history = History(items=rng.integers(0, size, HISTORY), timestamps=np.arange(HISTORY) * 86_400)
         began = time.perf_counter()
         slate = ours.recommend([history], n=10)[0]
-        middle = time.perf_counter()
+        told = time.perf_counter()
+        untold.recommend([history], n=10)
+        ranked = time.perf_counter()
         peer.recommend([history], n=10)
         if repeat >= WARM_UP:
-            ours_R.append(1000 * (middle - began))
-            peer_R.append(1000 * (time.perf_counter() - middle))
+            ours_R.append(1000 * (told - began))
+            untold_R.append(1000 * (ranked - told))
+            peer_R.append(1000 * (time.perf_counter() - ranked))
             steps += [len(paths[0].steps) for paths in slate.paths if paths]
-    what = f"recommend one user, {size:,} items"
+    what, peer_name = f"recommend one user, {size:,} items", "item head over all items"
     return [
-        beside(f"{what}, median of {REPEATS}", ours_R, peer_R, peer_name="item head over all items", unit="ms"),
-        Line(what=f"{what}, 99th percentile of {REPEATS}", ours=float(np.percentile(ours_R, 99)), unit="ms"),
+        beside(f"{what}, with paths, median of {REPEATS}", ours_R, peer_R, peer_name=peer_name, unit="ms"),
+        Line(what=f"{what}, with paths, 99th percentile", ours=float(np.percentile(ours_R, 99)), unit="ms"),
+        beside(f"{what}, without paths, median of {REPEATS}", untold_R, peer_R, peer_name=peer_name, unit="ms"),
+        Line(what=f"{what}, without paths, 99th percentile", ours=float(np.percentile(untold_R, 99)), unit="ms"),
         Line(what=f"{what}, mean steps of the best paths", ours=float(np.mean(steps)), unit="steps"),
     ]

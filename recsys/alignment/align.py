@@ -107,6 +107,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         window=config.window,
         rng=rng_for(seed, "alignment", "prompts"),
         folds=_folds(generator, log, config, seed=seed),
+        latest=config.latest_events,
     )
     was_training = generator.training
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)

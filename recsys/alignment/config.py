@@ -43,6 +43,8 @@ class AlignmentConfig(Config):
     """Learning rate, constant."""
     window: int = Field(default=3, ge=1)
     """How many next items a path is judged against (h)."""
+    latest_events: int = Field(default=0, ge=0)
+    """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
     decay: float = Field(default=0.8, gt=0, le=1)
     """Weight of an item of the window relative to the one before it (w)."""
     top_n: int = Field(default=10, ge=1)

@@ -50,7 +50,7 @@ class PromptTable:
 
 
 def draw_prompts(
-    log: EventLog, *, count: int, window: int, rng: np.random.Generator, folds: Sequence[Fold] = ()
+    log: EventLog, *, count: int, window: int, rng: np.random.Generator, folds: Sequence[Fold] = (), latest: int = 0
 ) -> PromptTable:
     """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
@@ -60,9 +60,12 @@ def draw_prompts(
         window: how many next items (h).
         rng: where the draw comes from.
         folds: the log's users dealt out, with memories that hold none of their own pairs; none for no memory.
+        latest: ask only for so many of a user's latest events; 0 asks for any.
     """
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-    next_E = np.flatnonzero(np.arange(len(users_E)) > log.offsets_U1[users_E])
+    place_E = np.arange(len(users_E))
+    from_end_E = log.offsets_U1[users_E + 1] - place_E
+    next_E = np.flatnonzero((place_E > log.offsets_U1[users_E]) & (from_end_E <= (latest or len(users_E))))
     if not len(next_E):
         raise DataError("the training log must have a user with two events, got none; import more interactions")
     drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)

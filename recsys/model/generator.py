@@ -140,8 +140,8 @@ class Generator(PreTrainedModel):
                 f"a companion must read histories of {self.shape.max_history} events as this model does, got one that "
                 f"reads {config.max_length}; train it with max_length={self.shape.max_history}"
             )
-        companion.items.weight[unused_X] = 0
         self.companion = companion.requires_grad_(False).to(self.device).train(self.training)
+        self.companion.items.weight[unused_X] = 0
         self.config.companion = config.model_dump()
 
     @torch.no_grad()
