@@ -1,8 +1,8 @@
 """The whole run, top to bottom. Read this first.
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
-              │          └──────────────────► baselines ───────────────────┼─────────────────────────────────────┘
-              └─────────────────────────────► companion ───────────────────┘
+              └───────────────────────────────► companion ─────────────────┤                                     │
+                                                                           └──► baselines ───────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -38,6 +38,8 @@ STAGES = (
     ),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
+    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
+    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model",
@@ -45,8 +47,6 @@ STAGES = (
         parents=("data", "features", "catalog"),
         sections=("model", "fit", "device"),
     ),
-    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
-    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
     # both join in the item head, in the shares that rank best on validation
     Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "companion"), sections=("device",)),
     # reinforcement learning on recommendation rewards
@@ -56,8 +56,13 @@ STAGES = (
         parents=("data", "catalog", "tokenizer", "calibrated"),
         sections=("alignment", "device"),
     ),
-    # the rivals, from the same log (and, where an item needs words, the same vectors)
-    Stage(name="baselines", work=fit_baselines, parents=("data", "features"), sections=("baselines", "device")),
+    # the rivals, from the same log (and, where an item needs words, the same vectors); SASRec is the companion alone
+    Stage(
+        name="baselines",
+        work=fit_baselines,
+        parents=("data", "features", "companion"),
+        sections=("baselines", "device"),
+    ),
     # the better of the two models on validation, and everything serving needs
     Stage(
         name="bundle",

@@ -35,8 +35,8 @@ class BaselinesConfig(Config):
     """Which rivals a run trains; TIGER takes the longest and is left out unless named."""
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     """Item co-occurrence."""
-    sasrec: SASRecConfig = SASRecConfig()
-    """SASRec with a full softmax."""
+    sasrec: SASRecConfig | None = None
+    """A SASRec with settings of its own; without them SASRec is the companion judged alone."""
     tiger: TIGERConfig = TIGERConfig()
     """TIGER: semantic ids by residual k-means, and a Transformer that names them."""
     tiger_vectors: Literal["text", "all"] = "text"

@@ -8,15 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
 from pipelines.stages.bundle import simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
+from recsys.baselines.sasrec import SASRec
 from recsys.core.artifacts import Manifest
+from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
+from recsys.data.splits import questions, training_log
 from recsys.recommender.bundle import load_bundle
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 
 def artifact_hashes(run: Path) -> dict[str, dict[str, str]]:
@@ -44,6 +49,23 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
         "interval",
     }
     assert all(promised <= set(row) for row in result["rows"])
+
+
+def test_train_when_sasrec_has_no_settings_then_it_is_the_companion_and_as_if_fitted_alone(
+    run: Path, recipe: Recipe
+) -> None:
+    log = load_prepared(run / "data").log
+    rival = SASRec.load(run / "baselines" / "sasrec")
+    alone = SASRec.fit(
+        training_log(log),
+        rival.config,
+        seed=derive_seed(recipe.seed, "sasrec"),
+        validation=questions(log, "validation"),
+    )
+    companion, _ = IdTransformer.load(run / "companion", IdTransformerConfig)
+    for name, weights in alone.network.state_dict().items():
+        assert torch.allclose(weights, rival.network.state_dict()[name], atol=1e-5), name  # other numbers of threads
+        assert torch.equal(companion.state_dict()[name], rival.network.state_dict()[name]), name
 
 
 def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, recipe: Recipe) -> None:

@@ -27,7 +27,7 @@ def test_members_when_planned_then_every_variant_has_every_seed(recipe: Recipe, 
     assert [(m.variant, m.recipe.seed) for m in found] == [("recsys", 1), ("recsys", 2), ("plain", 1), ("plain", 2)]
     assert found[0].folder == tmp_path
     assert len({m.folder for m in found}) == 4
-    assert [m.recipe.fit.epochs for m in found] == [3, 3, 1, 1]
+    assert [m.recipe.fit.epochs for m in found] == [2, 2, 1, 1]
 
 
 def test_members_when_a_rival_is_fitted_once_then_only_the_first_seed_has_it(recipe: Recipe, tmp_path: Path) -> None:

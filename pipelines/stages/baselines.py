@@ -1,19 +1,22 @@
 """Stage baselines: popularity, item co-occurrence, softmax SASRec and TIGER from the same log, those a recipe names."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipelines.job import Job
 from pipelines.recipe import Rival
+from pipelines.stages.companion import load_companion
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.popularity import Popularity
-from recsys.baselines.sasrec import SASRec
+from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.tiger import TIGER
 from recsys.contracts import Recommender
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_timings
 from recsys.core.seeds import derive_seed
+from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
 from recsys.features.assemble import Features
@@ -38,7 +41,8 @@ def fit_baselines(job: Job) -> None:
         if name == "cooccurrence":
             return Cooccurrence.fit(training, config.cooccurrence)
         if name == "sasrec":
-            return SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
+            alone = _companion_alone(job, training)
+            return alone or SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
         return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
 
     seconds: dict[str, float] = {}
@@ -46,6 +50,8 @@ def fit_baselines(job: Job) -> None:
         began = time.perf_counter()
         fit(name).save(job.out / name)
         seconds[name] = time.perf_counter() - began
+    if config.sasrec is None and (took := job.run / "timings" / "companion.json").exists():
+        seconds |= json.loads(took.read_text())
     write_timings(job.run, "baselines", seconds)
 
 
@@ -61,3 +67,12 @@ def _tiger_vectors(job: Job) -> FloatArray:
     if job.recipe.baselines.tiger_vectors == "all":
         return features.vectors_NF
     return features.blocks.get("text", features.vectors_NF)
+
+
+def _companion_alone(job: Job, training: EventLog) -> SASRec | None:
+    """Return the run's companion as a rival; None where it has none, or the recipe wants a SASRec of its own."""
+    found = None if job.recipe.baselines.sasrec is not None else load_companion(job.run / "companion")
+    if found is None:
+        return None
+    network, config = found
+    return SASRec.of(network, training, SASRecConfig(**config.model_dump(), device=job.recipe.device))

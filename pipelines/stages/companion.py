@@ -1,8 +1,11 @@
 """Stage companion: a Transformer over ids alone, which will have a say in the item head."""
 
+import time
 from pathlib import Path
 
 from pipelines.job import Job
+from recsys.baselines.sasrec import SASRec
+from recsys.core.artifacts import write_timings
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -16,15 +19,17 @@ def train_companion(job: Job) -> None:
     if not config.epochs:
         return
     log = load_prepared(job.run / "data").log
+    began = time.perf_counter()
     network = fit_id_transformer(
         training_log(log),
         config,
-        seed=derive_seed(job.recipe.seed, "companion"),
-        name="companion",
+        seed=derive_seed(job.recipe.seed, SASRec.name),
+        name=SASRec.name,  # the draws of the rival, which it is when it is judged alone
         device=pick_device(job.recipe.device),
         validation=questions(log, "validation"),
     )
     network.save(job.out, config)
+    write_timings(job.run, "companion", {SASRec.name: time.perf_counter() - began})
 
 
 def load_companion(folder: Path) -> tuple[IdTransformer, IdTransformerConfig] | None:

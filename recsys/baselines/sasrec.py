@@ -51,10 +51,14 @@ class SASRec:
     ) -> "SASRec":
         """Train on a training log; with validation questions the epoch with the best NDCG@10 is kept."""
         config = config or SASRecConfig()
-        counts_N = np.bincount(log.items_E, minlength=log.num_items).astype(np.float32)
         device = pick_device(config.device)
         network = fit_id_transformer(log, config, seed=seed, name=cls.name, device=device, validation=validation)
-        return cls(network, counts_N, config)
+        return cls.of(network, log, config)
+
+    @classmethod
+    def of(cls, network: IdTransformer, log: EventLog, config: SASRecConfig) -> "SASRec":
+        """Return a network that was trained on a log as a recommender."""
+        return cls(network, np.bincount(log.items_E, minlength=log.num_items).astype(np.float32), config)
 
     def scores(self, histories: Sequence[History]) -> FloatArray:
         """Return every item's logit for each history.
