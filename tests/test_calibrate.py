@@ -1,5 +1,8 @@
 """The item head's companion, and the numbers that validation chooses for the head."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from recsys.model.calibrate import ROOM_COST, SHARES, UNUSED_BIASES, calibrate, 
 from recsys.model.fit import FitConfig, Pretrainer, pretrain
 from recsys.model.generator import Generator
 from recsys.model.memory import Memory
+from recsys.sequence import id_transformer
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer, score_histories
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 from tests.support.cycle_world import cycle_log, tiny_generator
@@ -46,6 +50,32 @@ def test_prefix_states_when_read_in_one_pass_then_equal_each_prefix_alone() -> N
         for length in range(1, 7):
             assert torch.allclose(states_TD[length], network(items_BT[:, :length])[0, -1], atol=1e-6)
         assert network.prefix_states(items_BT[:, :0]).shape == (1, 1, 8)
+
+
+def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    log, config = cycle_log(), SMALL.model_copy(update={"epochs": 6, "validate_every": 2})
+    validate, calls = id_transformer._validate, 0
+
+    def fit(checkpoint: Path) -> IdTransformer:
+        asked, cpu = questions(log, "validation"), torch.device("cpu")
+        known = training_log(log)
+        return fit_id_transformer(known, config, seed=3, name="x", device=cpu, validation=asked, checkpoint=checkpoint)
+
+    def dies_at_the_second(*args: Any) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return validate(*args)
+
+    whole = fit(tmp_path / "whole.pt")
+    monkeypatch.setattr(id_transformer, "_validate", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "killed.pt")
+    again = fit(tmp_path / "killed.pt")
+    assert calls == 2 + 2  # epochs 2 and 4, then 4 and 6
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name]), name
 
 
 def test_item_logits_when_there_is_a_companion_then_are_the_shares_of_both() -> None:

@@ -27,6 +27,7 @@ def train_companion(job: Job) -> None:
         name=SASRec.name,  # the draws of the rival, which it is when it is judged alone
         device=pick_device(job.recipe.device),
         validation=questions(log, "validation"),
+        checkpoint=job.checkpoints / "checkpoint.pt",
     )
     network.save(job.out, config)
     write_timings(job.run, "companion", {SASRec.name: time.perf_counter() - began})

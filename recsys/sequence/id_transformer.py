@@ -174,7 +174,7 @@ def next_item_loss(
     return functional.cross_entropy(torch.cat([own_V1, logits_VX], dim=1), first_V)
 
 
-def fit_id_transformer(
+def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and what to choose by)
     log: EventLog,
     config: IdTransformerConfig,
     *,
@@ -182,10 +182,12 @@ def fit_id_transformer(
     name: str,
     device: torch.device,
     validation: Questions | None = None,
+    checkpoint: Path | None = None,
 ) -> IdTransformer:
     """Train a network on a log, ready for use; with validation questions the epoch with the best NDCG@10 is kept.
 
-    ``name`` is shown with the progress and makes the random draws its own.
+    ``name`` is shown with the progress and makes the random draws its own. A killed training that is started again
+    with the same checkpoint file goes on from its last validation.
 
     Raises:
         ValueError: no user has two training events.
@@ -202,6 +204,7 @@ def fit_id_transformer(
             loss=lambda group: next_item_loss(network, [runs[b] for b in group], device, rng, config.negatives),
             validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
             name=name,
+            checkpoint=checkpoint,
         )
     return network.eval()
 

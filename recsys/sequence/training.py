@@ -3,7 +3,9 @@
 Axes: B sequence, T position, U user, E event.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -71,8 +73,9 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     loss: Callable[[IntArray], Tensor],
     validate: Callable[[], float] | None,
     name: str,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Train a network in place and leave the weights of the epoch that validates best in it, else the first ones'.
+    """Train a network in place and leave the weights of the epoch that validates best in it, else the last ones.
 
     Args:
         network: what learns.
@@ -82,27 +85,81 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
         loss: the loss of the sequences with these numbers.
         validate: the figure to maximise; none keeps the last epoch.
         name: what progress is shown for.
+        checkpoint: a file; a killed training goes on from its last validation and ends as if it had not been killed.
     """
     if not len(lengths):
         raise ValueError(f"{name} must have a user with two training events, got none; fit it on a longer log")
     steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, warm_cosine(total=steps, warm=max(1, round(config.warmup_share * steps)))
-    )
-    best, kept = -1.0, network.state_dict()
-    for epoch in track(range(1, config.epochs + 1), what=f"training {name}", total=config.epochs):
+    course = _Course(network, config, rng, steps=steps)
+    if checkpoint is not None and checkpoint.exists():
+        course.restore(checkpoint)
+        LOG.info("%s: going on from epoch %d of the checkpoint", name, course.epoch + 1)
+    left = range(course.epoch + 1, config.epochs + 1)
+    for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
         for group in batches(lengths, config.batch_positions, rng):
-            batch_loss = loss(group)
-            optimizer.zero_grad(set_to_none=True)
-            batch_loss.backward()
-            optimizer.step()
-            schedule.step()
+            course.step(loss(group))
         network.eval()
+        course.epoch = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
             value = validate()
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, value)
-            if value > best:
-                best, kept = value, {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    network.load_state_dict(kept)
+            course.keep_if_best(value)
+            if checkpoint is not None:
+                course.save(checkpoint)
+    network.load_state_dict(course.kept or network.state_dict())
+
+
+class _Course:
+    """How far a training is: weights, optimizer, random streams, and the best weights so far."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, rng: np.random.Generator, *, steps: int) -> None:
+        self.network, self.rng = network, rng
+        self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        warm = max(1, round(config.warmup_share * steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=steps, warm=warm))
+        self.epoch = 0
+        self.best = -1.0
+        self.kept: dict[str, Tensor] = {}
+
+    def step(self, loss: Tensor) -> None:
+        """Learn from one batch's loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+
+    def keep_if_best(self, value: float) -> None:
+        """Keep the weights if they are the best so far."""
+        if value > self.best:
+            self.best = value
+            self.kept = {key: tensor.clone() for key, tensor in self.network.state_dict().items()}
+
+    def save(self, path: Path) -> None:
+        """Write all that a killed training needs to go on."""
+        device = next(self.network.parameters()).device
+        state = {
+            "epoch": self.epoch,
+            "best": self.best,
+            "kept": self.kept,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "batches": json.dumps(self.rng.bit_generator.state),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from what :meth:`save` wrote."""
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        self.epoch, self.best, self.kept = state["epoch"], state["best"], state["kept"]
+        for part in ("network", "optimizer", "schedule"):
+            getattr(self, part).load_state_dict(state[part])
+        self.rng.bit_generator.state = json.loads(state["batches"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
