@@ -117,6 +117,7 @@ def test_page_when_made_twice_then_the_same_bytes(page: str, copy: Path) -> None
     [
         ("reports/evaluation.json", [parts.evaluation]),
         ("model/training.json", [parts.training]),
+        ("calibrated/calibration.json", [parts.training]),
         ("aligned/alignment.json", [parts.alignment]),
         ("tokenizer/quality.json", [parts.tokenizer]),
         ("catalog/codes.parquet", [parts.tokenizer, parts.facet_sample]),

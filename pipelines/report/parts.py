@@ -87,11 +87,13 @@ def replay(run: Path) -> Part:
 
 
 def training(run: Path) -> Part:
-    """Return one curve a figure that every epoch of the training has."""
+    """Return one curve a figure that every epoch of the training has, and what was then chosen for the item head."""
     epochs = read(run, "model/training.json")["epochs"]
+    chosen = read(run, "calibrated/calibration.json")
     names = [name for name, value in epochs[0].items() if isinstance(value, int | float)] if epochs else []
     shown = [name for name in names if name != "epoch" and all(name in epoch for epoch in epochs)]
-    return {"epochs": len(epochs), "plots": [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]}
+    drawn = [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]
+    return {"epochs": len(epochs), "plots": drawn, "chosen": _spoken(chosen)}
 
 
 _STEP_CURVES = {
@@ -107,11 +109,7 @@ def alignment(run: Path) -> Part:
     """Return each reward before and after alignment, and the other figures of its summary."""
     summary = read(run, "aligned/alignment.json")
     before, after = (summary.get(key, {}) for key in _REWARDS)
-    others = {
-        name.replace("_", " "): value
-        for name, value in summary.items()
-        if name not in _REWARDS and isinstance(value, int | float)
-    }
+    others = _spoken({name: value for name, value in summary.items() if name not in _REWARDS})
     steps = summary.get("steps", [])
     drawn = [name for name in _STEP_CURVES if steps and all(name in step for step in steps)]
     return {
@@ -119,6 +117,11 @@ def alignment(run: Path) -> Part:
         "others": others,
         "plots": [plots.curve([step[name] for step in steps], _STEP_CURVES[name], each="step") for name in drawn],
     }
+
+
+def _spoken(summary: dict[str, Any]) -> dict[str, float]:
+    """Return a summary's numbers under names with spaces."""
+    return {name.replace("_", " "): value for name, value in summary.items() if isinstance(value, int | float)}
 
 
 def curves(run: Path) -> Part:
