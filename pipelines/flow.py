@@ -42,10 +42,7 @@ STAGES = (
     Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
-        name="model",
-        work=pretrain_model,
-        parents=("data", "features", "catalog"),
-        sections=("model", "fit", "device"),
+        name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
     ),
     # both join in the item head, in the shares that rank best on validation
     Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "companion"), sections=("device",)),

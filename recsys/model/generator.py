@@ -254,10 +254,7 @@ class Generator(PreTrainedModel):
 
     def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
         """Return the item head's logits from what a caller computes once: :meth:`unit_items` and the memory."""
-        told_BN = self.memory_logits(histories, memory)
-        for row, items in enumerate(histories):
-            told_BN[row, torch.from_numpy(np.unique(items)).to(self.device)] += self.config.repeat_bias
-        return self.scaled(state_BD) @ unit_ND.T + (told_BN + self.item_bias_N)
+        return self.scaled(state_BD) @ unit_ND.T + (self.memory_logits(histories, memory) + self.item_bias_N)
 
     def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
         """Return the item head's log-probabilities from evidence the caller looked up, with gradients.
@@ -274,13 +271,16 @@ class Generator(PreTrainedModel):
         return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
 
     def memory_logits(self, histories: Sequence[IntArray], memory: Memory) -> Tensor:
-        """Return what the memory adds to the item logits, shape (batch, items)."""
+        """Return what the memory and the bias of repeats add to the item logits, shape (batch, items)."""
         shape = (len(histories), self.config.num_items)
         weights = ((1 - self._others_share()) * self.memory_weight_K.detach()).tolist()
         total_BN: Any = csr_array(shape, dtype=np.float32)
         for weight, part_BN in zip(weights, memory.evidence(histories), strict=True):
             total_BN = total_BN + np.float32(weight) * part_BN
-        return torch.from_numpy(total_BN.toarray()).to(self.device)
+        told_BN = total_BN.toarray()
+        for row, items in enumerate(histories):
+            told_BN[row, items] += self.config.repeat_bias  # once, however often an item is there
+        return torch.from_numpy(told_BN).to(self.device)
 
     def _others_share(self) -> float:
         """Return the share of the item logits that is not this model's own."""
