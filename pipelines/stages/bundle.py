@@ -54,7 +54,7 @@ def select_and_bundle(job: Job) -> None:
         catalogue=catalogue,
         decoder=job.recipe.decoder.model_copy(update={"path_weight": best["path_weight"], "theta": best["theta"]}),
         items=prepared.items,
-        counts_N=np.bincount(training_log(prepared.log).items_E, minlength=len(catalogue.codes_NM)),
+        counts_N=training_log(prepared.log).counts_N,
         notes={"kept": best, "validation": tried},
     )
 

@@ -23,8 +23,7 @@ def calibrate_head(job: Job) -> None:
     log = load_prepared(job.run / "data").log
     device = pick_device(job.recipe.device)
     generator = Generator.load(job.run / "model", device)
-    counts_N = np.bincount(training_log(log).items_E, minlength=log.num_items)
-    unused_X = torch.from_numpy(np.flatnonzero(counts_N == 0)).to(device)
+    unused_X = torch.from_numpy(np.flatnonzero(training_log(log).counts_N == 0)).to(device)
     if (companion := load_companion(job.run / "companion")) is not None:
         generator.accompany(*companion, unused_X)
     chosen = calibrate(generator, validation_sample(log, derive_seed(job.recipe.seed, "model")), unused_X)

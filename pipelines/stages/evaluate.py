@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def contestants(run: Path, *, dissect: bool = False) -> list[Recommender]:
     require(run / "bundle" / "manifest.json", remedy=remedy)
     ours = load_bundle(run / "bundle", trace=False).recommender
     parts = dissected(ours) if dissect else []
-    return [*load_baselines(run / "baselines"), *cast(list[Recommender], [*parts, ours])]
+    return [*load_baselines(run / "baselines"), *parts, ours]
 
 
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Cooccurrence:
     def fit(cls, log: EventLog, config: CooccurrenceConfig | None = None) -> "Cooccurrence":
         """Count pairs of items inside the window of a training log and normalise them by the items' counts."""
         config = config or CooccurrenceConfig()
-        counts_N = np.bincount(log.items_E, minlength=log.num_items).astype(np.float32)
+        counts_N = log.counts_N.astype(np.float32)
         return cls(cosine_cooccurrence(log, config.window), counts_N, config)
 
     def recommend(

@@ -58,7 +58,7 @@ class SASRec:
     @classmethod
     def of(cls, network: IdTransformer, log: EventLog, config: SASRecConfig) -> "SASRec":
         """Return a network that was trained on a log as a recommender."""
-        return cls(network, np.bincount(log.items_E, minlength=log.num_items).astype(np.float32), config)
+        return cls(network, log.counts_N.astype(np.float32), config)
 
     def scores(self, histories: Sequence[History]) -> FloatArray:
         """Return every item's logit for each history.

@@ -28,7 +28,7 @@ def cooccurrence(log: EventLog, window: int) -> Any:
 
 def cosine_cooccurrence(log: EventLog, window: int) -> Any:
     """Return :func:`cooccurrence` over the root of both items' events, sparse (items, items), float32, sorted."""
-    counts_N = np.bincount(log.items_E, minlength=log.num_items)
+    counts_N = log.counts_N
     scale_NN = diags_array(1 / np.sqrt(np.maximum(counts_N, 1)), dtype=np.float32)
     cosine_NN = csr_array(scale_NN @ cooccurrence(log, window).astype(np.float32) @ scale_NN)
     cosine_NN.sort_indices()

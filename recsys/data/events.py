@@ -36,6 +36,11 @@ class EventLog:
         """Number of events of each user."""
         return np.diff(self.offsets_U1)
 
+    @property
+    def counts_N(self) -> IntArray:
+        """Number of events of each item."""
+        return np.bincount(self.items_E, minlength=self.num_items)
+
     def history(self, user: int, *, drop_last: int = 0) -> History:
         """Return a user's events without the last ``drop_last``."""
         start, stop = self.offsets_U1[user], self.offsets_U1[user + 1] - drop_last

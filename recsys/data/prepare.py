@@ -78,7 +78,7 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "rows_below_min_rating": int((~rated_E).sum()),
         "rows_outside_core": int((rated_E & ~core_E).sum()),
         "items_outside_core": dataset.items.num_rows - len(kept_items),
-        "items_without_events": int((np.bincount(log.items_E, minlength=log.num_items) == 0).sum()),
+        "items_without_events": int((log.counts_N == 0).sum()),
         "users": log.num_users,
         "items": log.num_items,
         "events": len(log.items_E),

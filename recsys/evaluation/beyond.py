@@ -32,7 +32,7 @@ class TrainingPart:
     @classmethod
     def of(cls, log: EventLog) -> "TrainingPart":
         """Count a training log."""
-        counts_N = np.bincount(log.items_E, minlength=log.num_items)
+        counts_N = log.counts_N
         ordered = np.sort(counts_N)
         low_N, high_N = np.searchsorted(ordered, counts_N), np.searchsorted(ordered, counts_N, side="right")
         users_E = np.repeat(np.arange(log.num_users), log.lengths_U)

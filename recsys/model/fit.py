@@ -75,7 +75,7 @@ class Pretrainer:
         self.index = ValidityIndex(codes_NM, generator.config.codebook_size)
         self.codes_NM = codes_NM
         self.codes_MN = generator.codes_NM.T.contiguous()
-        self.unused_X = torch.from_numpy(np.flatnonzero(np.bincount(log.items_E, minlength=log.num_items) == 0))
+        self.unused_X = torch.from_numpy(np.flatnonzero(log.counts_N == 0))
         self.unused_X = self.unused_X.to(generator.device)
         with torch.no_grad():
             generator.item_embedding.weight[self.unused_X] = 0  # what nobody used is its codes and nothing else
