@@ -5,7 +5,6 @@ Axes: B batch, T time, P path, R row (a training position), M codebook, K code, 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from recsys.core.errors import ArtifactError
 from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.config import GeneratorConfig, ModelConfig
-from recsys.model.memory import Memory
+from recsys.model.memory import Memory, entries
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 _FAR_FUTURE = torch.iinfo(torch.int64).max
@@ -254,7 +253,16 @@ class Generator(PreTrainedModel):
 
     def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
         """Return the item head's logits from what a caller computes once: :meth:`unit_items` and the memory."""
-        return self.scaled(state_BD) @ unit_ND.T + (self.memory_logits(histories, memory) + self.item_bias_N)
+        logits_BN = torch.addmm(self.item_bias_N, self.scaled(state_BD), unit_ND.T)
+        weights = ((1 - self._others_share()) * self.memory_weight_K.detach()).tolist()
+        for weight, told_BN in zip(weights, memory.evidence(histories), strict=True):
+            place_X, value_X = entries(told_BN, logits_BN.device)
+            logits_BN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
+        if self.config.repeat_bias:
+            rows_X = np.repeat(np.arange(len(histories)), [len(items) for items in histories])
+            had = (torch.from_numpy(axis).to(logits_BN.device) for axis in (rows_X, np.concatenate(histories)))
+            logits_BN[tuple(had)] += self.config.repeat_bias  # once, however often an item is there
+        return logits_BN
 
     def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
         """Return the item head's log-probabilities from evidence the caller looked up, with gradients.
@@ -269,18 +277,6 @@ class Generator(PreTrainedModel):
         unit_ND = self.unit_items(self.item_vectors())
         told_BN = (1 - self._others_share()) * torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
         return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
-
-    def memory_logits(self, histories: Sequence[IntArray], memory: Memory) -> Tensor:
-        """Return what the memory and the bias of repeats add to the item logits, shape (batch, items)."""
-        shape = (len(histories), self.config.num_items)
-        weights = ((1 - self._others_share()) * self.memory_weight_K.detach()).tolist()
-        total_BN: Any = csr_array(shape, dtype=np.float32)
-        for weight, part_BN in zip(weights, memory.evidence(histories), strict=True):
-            total_BN = total_BN + np.float32(weight) * part_BN
-        told_BN = total_BN.toarray()
-        for row, items in enumerate(histories):
-            told_BN[row, items] += self.config.repeat_bias  # once, however often an item is there
-        return torch.from_numpy(told_BN).to(self.device)
 
     def _others_share(self) -> float:
         """Return the share of the item logits that is not this model's own."""

@@ -14,7 +14,9 @@ from typing import Any
 
 import faiss
 import numpy as np
+import torch
 from scipy.sparse import coo_array, csr_array
+from torch import Tensor
 
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
@@ -82,6 +84,13 @@ class Memory:
             votes_BN.data = np.log1p(votes_BN.data / FLOOR).astype(np.float32)
             told.append(votes_BN)
         return told
+
+
+def entries(evidence_BN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return where a sparse matrix's entries lie in the flattened dense one, and their values."""
+    rows_X = np.repeat(np.arange(evidence_BN.shape[0]), np.diff(evidence_BN.indptr))
+    place_X = rows_X * evidence_BN.shape[1] + evidence_BN.indices
+    return torch.from_numpy(place_X).to(device), torch.from_numpy(evidence_BN.data).to(device)
 
 
 def likeness_table(vectors_NF: FloatArray) -> Any:

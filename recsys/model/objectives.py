@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from recsys.model.memory import entries
 
 CHUNK_ROWS = 128
 """Rows whose logits over the catalogue are held at once: 128 x 12,000 floats fit in the cache of two cores."""
@@ -82,7 +83,7 @@ def _item_logits(
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """Return the logits over the catalogue, minus infinity where an item is out, and each kernel's entries in them."""
     logits_RN = (queries_RD @ items_ND.T).float()
-    told = [_entries(part_RN, logits_RN.device) for part_RN in asked.evidence]
+    told = [entries(part_RN, logits_RN.device) for part_RN in asked.evidence]
     for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
         logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
     targets_R1 = asked.targets_R[:, None]
@@ -90,13 +91,6 @@ def _item_logits(
     logits_RN.index_fill_(1, asked.absent_X, float("-inf"))
     logits_RN.scatter_(1, asked.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
     return logits_RN, told
-
-
-def _entries(part_RN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the places of a sparse matrix's entries in the flattened dense one, and their values."""
-    rows_X = np.repeat(np.arange(part_RN.shape[0]), np.diff(part_RN.indptr))
-    place_X = rows_X * part_RN.shape[1] + part_RN.indices
-    return torch.from_numpy(place_X).to(device), torch.from_numpy(part_RN.data).to(device)
 
 
 def _product_dtype(device: torch.device) -> torch.dtype:
