@@ -45,12 +45,11 @@ def recent_votes(histories: Sequence[IntArray], *, last: int, decay: float, num_
         num_items: size of the catalogue.
 
     Shape:
-        returns: sparse (histories, items), float32.
+        returns: sparse (histories, items), float32; an item that comes again has several entries, which add up.
     """
     last_W = [items[-last:][::-1] for items in histories]
-    lengths = [len(items) for items in last_W]
-    votes_W = np.concatenate([decay ** np.arange(length) for length in lengths] or [np.empty(0)])
+    offsets_B1 = np.cumsum([0, *(len(items) for items in last_W)])
     items_W = np.concatenate([np.empty(0, np.int64), *last_W])
-    rows_W = np.repeat(np.arange(len(histories)), lengths)
-    shape = (len(histories), num_items)
-    return coo_array((votes_W.astype(np.float32), (rows_W, items_W)), shape=shape).tocsr()
+    age_W = np.arange(len(items_W)) - np.repeat(offsets_B1[:-1], np.diff(offsets_B1))
+    votes_W = (decay**age_W).astype(np.float32)
+    return csr_array((votes_W, items_W, offsets_B1), shape=(len(histories), num_items))

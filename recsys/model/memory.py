@@ -80,7 +80,7 @@ class Memory:
         # a memory without likeness has one table fewer, and one without anything has none
         for table_NN, kernel in zip(self.tables, KERNELS, strict=False):
             voters_BN = recent_votes(histories, last=kernel.last, decay=kernel.decay, num_items=table_NN.shape[0])
-            votes_BN: Any = csr_array(voters_BN @ table_NN)
+            votes_BN = voters_BN @ table_NN
             votes_BN.data = np.log1p(votes_BN.data / FLOOR).astype(np.float32)
             told.append(votes_BN)
         return told
