@@ -15,7 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from torch import Tensor
 
 from recsys.core.arrays import FloatArray, IntArray
