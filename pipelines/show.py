@@ -56,13 +56,16 @@ def replay_table(result: dict[str, Any]) -> Table:
 
 def bench_table(result: dict[str, Any]) -> Table:
     """Lay a bench out as a table; a ratio above one means that ours takes less."""
-    table = Table(title=f"bench {result['name']} on {result['machine']['cores']} cores", box=SIMPLE)
-    for heading in ("what", "ours", "peer", "unit", "peer is", "peer / ours"):
-        table.add_column(heading)
+    peers = " or ".join(dict.fromkeys(row["peer_name"] for row in result["rows"] if row["peer_name"]))
+    title = f"bench {result['name']} on {result['machine']['cores']} cores"
+    table = Table(title=title, caption=f"peer: {peers}" if peers else None, box=SIMPLE)
+    table.add_column("what")
+    for heading in ("ours", "peer", "unit", "peer / ours"):
+        table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
     for row in result["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
         peer = "" if row["peer"] is None else f"{row['peer']:.2f}"
-        table.add_row(row["what"], f"{row['ours']:.2f}", peer, row["unit"], row["peer_name"], ratio)
+        table.add_row(row["what"], f"{row['ours']:.2f}", peer, row["unit"], ratio)
     return table
 
 

@@ -28,7 +28,7 @@ REPEATS, WARM_UP = 200, 10
 
 
 def bench_decode() -> list[Line]:
-    """Time one-user calls on catalogues of random codes with a generator of the default shape, on one thread."""
+    """Time :data:`REPEATS` one-user calls a catalogue of random codes, with a generator of the default shape, on one thread."""
     torch.set_num_threads(1)
     lines: list[Line] = []
     for size in SIZES:
@@ -87,11 +87,11 @@ def _one_size(size: int) -> list[Line]:
             untold_R.append(1000 * (ranked - told))
             peer_R.append(1000 * (time.perf_counter() - ranked))
             steps += [len(paths[0].steps) for paths in slate.paths if paths]
-    what, peer_name = f"recommend one user, {size:,} items", "item head over all items"
+    what, peer_name = f"{size:,} items", "item head over all items"
     return [
-        beside(f"{what}, with paths, median of {REPEATS}", ours_R, peer_R, peer_name=peer_name, unit="ms"),
+        beside(f"{what}, with paths, median", ours_R, peer_R, peer_name=peer_name, unit="ms"),
         Line(what=f"{what}, with paths, 99th percentile", ours=float(np.percentile(ours_R, 99)), unit="ms"),
-        beside(f"{what}, without paths, median of {REPEATS}", untold_R, peer_R, peer_name=peer_name, unit="ms"),
+        beside(f"{what}, without paths, median", untold_R, peer_R, peer_name=peer_name, unit="ms"),
         Line(what=f"{what}, without paths, 99th percentile", ours=float(np.percentile(untold_R, 99)), unit="ms"),
-        Line(what=f"{what}, mean steps of the best paths", ours=float(np.mean(steps)), unit="steps"),
+        Line(what=f"{what}, steps of the best paths", ours=float(np.mean(steps)), unit="steps"),
     ]
