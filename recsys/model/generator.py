@@ -78,8 +78,8 @@ class Generator(PreTrainedModel):
         self.register_buffer("item_bias_N", torch.zeros(config.num_items))
         self.memory_weight_K = nn.Parameter(torch.full((len(config.memory_pairs),), 0.3))
         for kernel, pairs in enumerate(config.memory_pairs):
-            self.register_buffer(f"memory_starts_{kernel}", torch.zeros(config.num_items + 1, dtype=torch.int64))
-            self.register_buffer(f"memory_items_{kernel}", torch.zeros(pairs, dtype=torch.int64))
+            self.register_buffer(f"memory_starts_{kernel}", torch.zeros(config.num_items + 1, dtype=torch.int32))
+            self.register_buffer(f"memory_items_{kernel}", torch.zeros(pairs, dtype=torch.int32))
             self.register_buffer(f"memory_values_{kernel}", torch.zeros(pairs))
         self.decoder = TokenDecoder(config)
         self.companion: IdTransformer | None = None
