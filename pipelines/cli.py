@@ -191,7 +191,7 @@ def publish(run: Run) -> None:
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="encode, decode, valid or curves.")],
-    run: Annotated[Path | None, typer.Option(help="The run that curves measures.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves).")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check).
@@ -207,7 +207,7 @@ def bench(
 
     benches: dict[str, Callable[[], list[Line]]] = {
         "encode": bench_encode,
-        "decode": bench_decode,
+        "decode": lambda: bench_decode(run),
         "valid": bench_valid,
         "curves": lambda: bench_curves(_required(run)),
     }

@@ -1,9 +1,11 @@
 """Bench decode: one user's recommendation in this process, by catalogue size, beside scanning the whole catalogue.
 
-Axes: N item, M codebook, R repeat.
+Axes: N item, M codebook, T event, R timed call.
 """
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,28 +16,35 @@ from recsys.codes.layout import CodeLayout
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.core.seeds import rng_for
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import questions
 from recsys.decoding.config import DecoderConfig
 from recsys.decoding.evidence import best_items
 from recsys.model.config import GeneratorConfig
 from recsys.model.generator import Generator
+from recsys.recommender.bundle import load_bundle
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.sequence.id_transformer import IdTransformerConfig
 
-SIZES = (12_000, 100_000, 1_000_000)
-CODEBOOKS, CODES, CATEGORIES, HISTORY, SHARE = 8, 256, 64, 20, 0.35
-REPEATS, WARM_UP = 200, 10
+CALLS = {12_000: 1000, 100_000: 300, 1_000_000: 100}
+"""Timed calls by catalogue size."""
+CODEBOOKS, CODES, CATEGORIES, HISTORY, SHARE, WARM_UP = 8, 256, 64, 20, 0.35, 10
 
 
-def bench_decode() -> list[Line]:
-    """Time one-user calls on catalogues of random codes with a generator of the default shape, on one thread.
+def bench_decode(run: Path | None = None) -> list[Line]:
+    """Time one-user calls on one thread: of a run on its validation users, or of random codes and weights by size.
 
-    Medians and percentiles are over :data:`REPEATS` calls; ours, without paths and the peer take turns.
+    Calls with paths, without paths and of the peer take turns on the same history.
     """
     torch.set_num_threads(1)
+    if run is not None:
+        ours = load_bundle(run / "bundle").recommender
+        asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS[12_000], seed=0)
+        return _timed(ours, asked.histories)
     lines: list[Line] = []
-    for size in SIZES:
-        lines += _one_size(size)
+    for size, calls in CALLS.items():
+        lines += _timed(random_recommender(size), _random_histories(size, WARM_UP + calls))
     return lines
 
 
@@ -72,29 +81,31 @@ def scan(scorer: GeneratorScorer, history: History) -> IntArray:
     return best_items(scores_N, history.items, None, n=10)
 
 
-def _one_size(size: int) -> list[Line]:
+def _random_histories(size: int, count: int) -> list[History]:
     rng = rng_for(0, "bench", "decode", size)
-    ours = random_recommender(size)
+    days_T = np.arange(HISTORY) * 86_400
+    return [History(items=rng.integers(0, size, HISTORY), timestamps=days_T) for _ in range(count)]
+
+
+def _timed(ours: ReasoningRecommender, histories: Sequence[History]) -> list[Line]:
     untold = ours.untraced()
-    ours_R, untold_R, peer_R, steps = [], [], [], []
-    for repeat in range(REPEATS + WARM_UP):
-        history = History(items=rng.integers(0, size, HISTORY), timestamps=np.arange(HISTORY) * 86_400)
+    told_R, untold_R, peer_R, steps = [], [], [], []
+    for place, history in enumerate(histories):
         began = time.perf_counter()
         slate = ours.recommend([history], n=10)[0]
         told = time.perf_counter()
         untold.recommend([history], n=10)
         ranked = time.perf_counter()
         scan(ours.scorer, history)
-        if repeat >= WARM_UP:
-            ours_R.append(1000 * (told - began))
+        if place >= WARM_UP:
+            told_R.append(1000 * (told - began))
             untold_R.append(1000 * (ranked - told))
             peer_R.append(1000 * (time.perf_counter() - ranked))
             steps += [len(paths[0].steps) for paths in slate.paths if paths]
-    what, peer_name = f"{size:,} items", "item head over all items"
-    return [
-        beside(f"{what}, with paths, median", ours_R, peer_R, peer_name=peer_name, unit="ms"),
-        Line(what=f"{what}, with paths, 99th percentile", ours=float(np.percentile(ours_R, 99)), unit="ms"),
-        beside(f"{what}, without paths, median", untold_R, peer_R, peer_name=peer_name, unit="ms"),
-        Line(what=f"{what}, without paths, 99th percentile", ours=float(np.percentile(untold_R, 99)), unit="ms"),
-        Line(what=f"{what}, steps of the best paths", ours=float(np.mean(steps)), unit="steps"),
-    ]
+    what, peer_name = f"{len(ours.catalogue.codes_NM):,} items", "item head over all items"
+    lines = []
+    for how, ours_R in (("paths", told_R), ("no paths", untold_R)):
+        median = f"{what}, {how}, median of {len(ours_R)}"
+        lines.append(beside(median, ours_R, peer_R, peer_name=peer_name, unit="ms"))
+        lines.append(Line(what=f"{what}, {how}, p99", ours=float(np.percentile(ours_R, 99)), unit="ms"))
+    return [*lines, Line(what=f"{what}, steps of the best paths", ours=float(np.mean(steps)), unit="steps")]
