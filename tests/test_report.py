@@ -13,9 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.benches.curves import BEAMS, CURVES, QUANTILES, bench_curves
+from pipelines.benches.decode import bench_decode
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
+from recsys.codes.catalogue import Catalogue
 from recsys.core.errors import ArtifactError
 
 PARTS = ("evaluation", "replay", "training", "alignment", "curves", "tokenizer", "facets", "users", "costs")
@@ -153,6 +155,15 @@ def test_curves_when_measured_then_one_point_a_beam_and_a_threshold_is_drawn(cop
     assert thetas == sorted(thetas)  # a higher quantile of the same divergences prunes less
     assert all(0 <= point["recall@10"] <= 1 and point["milliseconds"] > 0 for point in points)
     assert len(parts.curves(run)["plots"]) == 4
+
+
+def test_decode_when_a_run_is_measured_then_says_median_and_percentile_over_its_validation_users(run: Path) -> None:
+    lines = bench_decode(run)
+    told, told_p99, untold, untold_p99, steps = (line.ours for line in lines)
+    assert 0 < told <= told_p99
+    assert 0 < untold <= untold_p99
+    assert 1 <= steps <= Catalogue.load(run / "catalog").layout.num_codebooks
+    assert lines[0].peer == lines[2].peer  # one peer, timed in turn with both
 
 
 def test_page_when_only_a_recipe_is_there_then_every_part_says_what_it_lacks(copy: Path, tmp_path: Path) -> None:
