@@ -12,11 +12,11 @@ from torch import Tensor
 from recsys.core.arrays import FloatArray
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
-from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
+from recsys.tokenizer.mpq_network import MPQConfig, MPQNetwork
 from recsys.tokenizer.start import kmeans_codewords, trained_rotation
 from recsys.tokenizer.stream import BLOCK, sample
 
-Tokenizer = TypeVar("Tokenizer", bound=MPQTokenizer)
+Tokenizer = TypeVar("Tokenizer", bound=MPQNetwork)
 
 
 def fit_mpq(
@@ -53,7 +53,7 @@ def fit_mpq(
 
 
 @torch.no_grad()
-def _start(tokenizer: MPQTokenizer, points_NF: FloatArray, seed: int) -> Tensor:
+def _start(tokenizer: MPQNetwork, points_NF: FloatArray, seed: int) -> Tensor:
     """Set the weights before the first epoch and return the standardised points."""
     config, vectors_NF = tokenizer.config, tokenizer.learn_scale(points_NF)
     experts_FC = trained_rotation(
@@ -74,7 +74,7 @@ def _start(tokenizer: MPQTokenizer, points_NF: FloatArray, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _revive(tokenizer: MPQTokenizer, vectors_NF: Tensor, rng: torch.Generator) -> None:
+def _revive(tokenizer: MPQNetwork, vectors_NF: Tensor, rng: torch.Generator) -> None:
     """Put codewords that no item uses onto items drawn in proportion to their squared error in that codebook."""
     latents, errors, codes = [], [], []
     for part_BF in vectors_NF.split(BLOCK):
