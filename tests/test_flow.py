@@ -18,7 +18,7 @@ from pipelines.recommend import recommend_batch, recommend_one
 from pipelines.stages.bundle import simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
 from recsys.baselines.sasrec import SASRec
-from recsys.core.artifacts import Manifest
+from recsys.core.artifacts import Manifest, hash_folder
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
@@ -81,6 +81,20 @@ def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, re
     train(world, run, recipe, use_ray=False)
     assert Manifest(run).read() == entries
     assert {path: path.stat().st_mtime_ns for path in run.rglob("model.safetensors")} == before
+
+
+@pytest.mark.parametrize("files", [{}, {"part.json": "{}"}])
+def test_stage_when_its_folder_is_gone_then_is_not_current(tmp_path: Path, files: dict[str, str]) -> None:
+    # A stage without rivals leaves an empty folder: no file is missing when that is gone, and yet it is needed.
+    folder = tmp_path / "baselines"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    manifest = Manifest(tmp_path)
+    manifest.record("baselines", {"key": "k", "files": hash_folder(folder)})
+    assert manifest.is_current("baselines", "k", folder)
+    shutil.rmtree(folder)
+    assert not manifest.is_current("baselines", "k", folder)
 
 
 @pytest.mark.slow
