@@ -28,7 +28,8 @@ from recsys.recommender.scorer import GeneratorScorer
 from recsys.sequence.id_transformer import IdTransformerConfig
 
 CALLS = {12_000: 1000, 100_000: 300, 1_000_000: 100}
-"""Timed calls by catalogue size."""
+"""Timed calls by size of a random catalogue."""
+CALLS_OF_A_RUN = 1000
 CODEBOOKS, CODES, CATEGORIES, HISTORY, SHARE, WARM_UP = 8, 256, 64, 20, 0.35, 10
 
 
@@ -40,7 +41,7 @@ def bench_decode(run: Path | None = None) -> list[Line]:
     torch.set_num_threads(1)
     if run is not None:
         ours = load_bundle(run / "bundle").recommender
-        asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS[12_000], seed=0)
+        asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS_OF_A_RUN, seed=0)
         return _timed(ours, asked.histories)
     lines: list[Line] = []
     for size, calls in CALLS.items():
