@@ -76,8 +76,9 @@ class Manifest:
     def is_current(self, stage: str, key: str, folder: Path) -> bool:
         """Tell whether a stage ran with this key and left a folder, empty or not, that is still as it was."""
         entry = self.read().get(stage)
-        known = entry is not None and entry["key"] == key
-        return known and folder.is_dir() and hash_folder(folder) == entry["files"]
+        if entry is None or entry["key"] != key or not folder.is_dir():
+            return False
+        return hash_folder(folder) == entry["files"]
 
 
 def require(path: Path, *, remedy: str) -> Path:
