@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.alignment.align import align
+from recsys.alignment.align import align, build_rubric
 from recsys.alignment.config import AlignmentConfig, RewardWeights
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
@@ -56,6 +56,14 @@ def make_policy(generator, log, *, guidance=0.8):
     prompts = draw_prompts(log, count=10, window=2, rng=np.random.default_rng(0))
     validity = ValidityIndex(generator.codes_NM.numpy(), SIZE)
     return PathPolicy(generator, validity=validity, prompts=prompts, guidance=guidance)
+
+
+def make_roller(policy, prompts, config):
+    codewords_MKD = np.random.default_rng(0).normal(size=(BOOKS, SIZE, 5)).astype(np.float32)
+    codes_NM = policy.backbone.generator.codes_NM.numpy()
+    category_N = np.arange(ITEMS) % CATEGORIES
+    rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
+    return Roller(policy, prompts, rubric, config=config, seed=1)
 
 
 @settings(deadline=None)
@@ -130,6 +138,31 @@ def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, te
     np.testing.assert_allclose(forced[:, 1::2].detach(), paths.log_prob_RS, atol=1e-5)
     np.testing.assert_allclose(forced[:, 0::2].detach(), 0.0, atol=1e-6)  # codebook tokens are certain
     assert (paths.log_prob_RS < -0.1).any()
+
+
+def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_rest_is_sampled(world):
+    generator, log = world
+    policy = make_policy(generator, log)
+    prompts = policy.backbone.prompts
+    config = AlignmentConfig(group_size=4, demonstrations=2, window=2)
+    roller = make_roller(policy, prompts, config)
+    rolled = roller.roll(roller.groups(torch.arange(10)), "try")
+    items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
+    reached_GR = np.reshape([items[tuple(codes)] for codes in rolled.paths.tokens_RM.tolist()], (10, 4))
+    shown = 0
+    for prompt, (history, window) in enumerate(zip(prompts.histories, prompts.targets_PH, strict=True)):
+        for place, item in enumerate(window):
+            if item >= 0 and item not in history.items:
+                assert reached_GR[prompt, place] == item
+                shown += 1
+        assert not set(reached_GR[prompt]) & set(history.items)
+    assert rolled.account["demonstrations"] == shown / 40 > 0.3
+    ids = torch.cat([rolled.prompt_R[:, None], rolled.paths.token_ids(SIZE)], dim=1)
+    forced = policy(ids).logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
+    np.testing.assert_allclose(forced[:, 1::2].detach(), rolled.paths.log_prob_RS, atol=1e-5)
+    plain = roller.roll(roller.groups(torch.arange(10)), "try", demonstrate=False)
+    assert plain.account["demonstrations"] == 0
+    assert plain.account["group_hits"] >= rolled.account["group_hits"]  # a demonstration is not a find
 
 
 def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items(world):
@@ -227,6 +260,20 @@ def test_align_when_the_world_is_simple_then_raises_the_step_reward(world, tmp_p
     assert report.rewards_after["step"] > report.rewards_before["step"] + 0.1
 
 
+def test_align_when_windows_are_demonstrated_then_few_groups_teach_nothing(world, tmp_path):
+    generator, _ = world
+    start = {name: value.clone() for name, value in generator.state_dict().items()}
+    reports = []
+    for shown in (0, 1):
+        generator.load_state_dict(start)
+        update = {"steps": 30, "prompts_per_step": 8, "group_size": 2, "window": 1, "demonstrations": shown}
+        update |= {"top_n": 1, "weights": RewardWeights(step=0, category=0, consistency=0)}  # only a hit counts
+        reports.append(run(world, CONFIG.model_copy(update=update), tmp_path / str(shown)))
+    # two sampled paths of twelve items seldom differ in hitting; one that is shown hits, and one that is sampled seldom
+    assert reports[1].flat_group_rate < 0.5 < reports[0].flat_group_rate
+    assert reports[1].rewards_after["path"] > reports[1].rewards_before["path"] + 0.1
+
+
 def test_align_when_killed_and_started_again_then_ends_as_if_it_had_not_been(world, tmp_path, monkeypatch):
     generator, _ = world
     start = {name: value.clone() for name, value in generator.state_dict().items()}
@@ -236,10 +283,10 @@ def test_align_when_killed_and_started_again_then_ends_as_if_it_had_not_been(wor
     generator.load_state_dict(start)
     rolled = Roller.roll
 
-    def dies(self, prompt_R, draw):
+    def dies(self, prompt_R, draw, **how):
         if draw == 3:
             raise KeyboardInterrupt
-        return rolled(self, prompt_R, draw)
+        return rolled(self, prompt_R, draw, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(Roller, "roll", dies)

@@ -162,7 +162,7 @@ def _train(roller: Roller, reference: PathPolicy, folder: Path) -> tuple[list[di
 def probe(roller: Roller, reference: PathPolicy) -> dict[str, float]:
     """Return mean rewards, entropy and divergence on the first prompts, sampled with the same numbers every time."""
     count = min(roller.config.probe_prompts, len(roller.prompts))
-    rolled = roller.roll(roller.groups(torch.arange(count, device=roller.policy.device)), "probe")
+    rolled = roller.roll(roller.groups(torch.arange(count, device=roller.policy.device)), "probe", demonstrate=False)
     paths = rolled.paths
     with torch.no_grad():
         logits_RSK = reference.backbone.along(rolled.prompt_R, paths.book_RS, paths.code_RS) / roller.config.temperature

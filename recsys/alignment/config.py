@@ -31,6 +31,8 @@ class AlignmentConfig(Config):
     """Histories a step learns from."""
     group_size: int = Field(default=16, ge=2)
     """Paths sampled for each history (G)."""
+    demonstrations: int = Field(default=0, ge=0)
+    """How many places of a group are taken by the paths of the window's own items, nearest first; 0 samples all."""
     beta: float = Field(default=0.03, ge=0)
     """GRPO's weight of the divergence from the pre-trained model."""
     epsilon: float = Field(default=0.15, gt=0)

@@ -13,7 +13,7 @@ from recsys.alignment.config import AlignmentConfig
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import PromptTable
 from recsys.alignment.rollouts import SampledPaths, sample_paths
-from recsys.core.arrays import BoolArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.seeds import derive_seed
 from recsys.rewards.rollout import Rollout
 from recsys.rewards.rubric import Rubric, RubricScores
@@ -47,24 +47,44 @@ class Roller:
     ) -> None:
         self.policy, self.prompts, self.rubric, self.config, self.seed = policy, prompts, rubric, config, seed
 
-    def roll(self, prompt_R: torch.Tensor, draw: int | str) -> Rolled:
-        """Sample one path per row, where each prompt fills a group of consecutive rows."""
+    def roll(self, prompt_R: torch.Tensor, draw: int | str, *, demonstrate: bool = True) -> Rolled:
+        """Return one path per row, where each prompt fills a group of consecutive rows.
+
+        The first places of a group demonstrate items of the window, as many as the recipe says and the window has.
+        """
         rng = torch.Generator(device=self.policy.device).manual_seed(derive_seed(self.seed, "rollouts", draw))
         began = time.perf_counter()
-        paths = sample_paths(self.policy.backbone, prompt_R, temperature=self.config.temperature, rng=rng)
+        item_R = self._demonstrated(prompt_R) if demonstrate else np.full(len(prompt_R), -1)
+        paths = sample_paths(
+            self.policy.backbone,
+            prompt_R,
+            temperature=self.config.temperature,
+            rng=rng,
+            item_R=torch.from_numpy(item_R).to(prompt_R.device),
+        )
         rolled = time.perf_counter()
         scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
         total_GR = scores.total_R.reshape(-1, self.config.group_size)
-        hit_GR = scores.parts["path"].reshape(total_GR.shape) > 0
+        hit_GR = ((scores.parts["path"] > 0) & (item_R < 0)).reshape(total_GR.shape)
         flat_G = np.ptp(total_GR, axis=1) < FLAT
         account = {
             "group_hits": float(hit_GR.any(axis=1).mean()),
             "flat_groups": float(flat_G.mean()),
             "rollouts": float(len(prompt_R)),
+            "demonstrations": float((item_R >= 0).mean()),
             "rollout_seconds": rolled - began,
             "reward_seconds": time.perf_counter() - rolled,
         }
         return Rolled(prompt_R=prompt_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
+
+    def _demonstrated(self, prompt_R: torch.Tensor) -> IntArray:
+        """Return the item that each row demonstrates, -1 where its path is sampled; what a user has stays barred."""
+        size, prompt_P = self.config.group_size, prompt_R.cpu().numpy()[:: self.config.group_size]
+        shown_GR = np.full((len(prompt_P), size), -1)
+        wanted_GH = self.prompts.targets_PH[prompt_P][:, : min(size, self.config.demonstrations)]
+        new_GH = np.take_along_axis(self.prompts.new_to(prompt_P), wanted_GH, axis=1)
+        shown_GR[:, : wanted_GH.shape[1]] = np.where(new_GH, wanted_GH, -1)
+        return shown_GR.ravel()
 
     def groups(self, prompt_P: torch.Tensor) -> torch.Tensor:
         """Return the rows of whole groups of these prompts, (prompts x group size,)."""

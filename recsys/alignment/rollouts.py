@@ -52,12 +52,23 @@ def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -
 
 
 @torch.no_grad()
-def sample_paths(backbone: PathBackbone, prompt_R: Tensor, *, temperature: float, rng: torch.Generator) -> SampledPaths:
+def sample_paths(
+    backbone: PathBackbone,
+    prompt_R: Tensor,
+    *,
+    temperature: float,
+    rng: torch.Generator,
+    item_R: Tensor | None = None,
+) -> SampledPaths:
     """Sample one path per row; rows of the same prompt share its encoding.
+
+    A demonstration's codes are its item's; the order in which they are chosen is the policy's as everywhere.
 
     Shape:
         prompt_R: (rows,) indices of the bound prompts.
+        item_R: (rows,) the item that a row demonstrates, -1 where its path is sampled; None samples all.
     """
+    shown_RM = None if item_R is None else torch.where(item_R[:, None] >= 0, backbone.generator.codes_NM[item_R], -1)
     outlook = backbone.outlook(prompt_R)
     candidates = backbone.start(outlook)
     rows = torch.arange(len(prompt_R), device=prompt_R.device)
@@ -68,6 +79,9 @@ def sample_paths(backbone: PathBackbone, prompt_R: Tensor, *, temperature: float
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
         logits_RK = logits_RMK[rows, book_R] / temperature
         code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)
+        if shown_RM is not None:
+            shown_R = shown_RM[rows, book_R]
+            code_R = torch.where(shown_R >= 0, shown_R, code_R)
         books.append(book_R)
         codes.append(code_R)
         log_probs.append(logits_RK.log_softmax(dim=-1)[rows, code_R])
