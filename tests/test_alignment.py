@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from recsys.alignment.align import align, build_rubric
 from recsys.alignment.config import AlignmentConfig, RewardWeights
+from recsys.alignment.foresight import foresee
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.roller import Roller
@@ -94,6 +95,44 @@ def test_draw_prompts_when_latest_events_are_asked_then_no_other_is_a_target() -
     prompts = draw_prompts(log, count=50, window=3, rng=np.random.default_rng(0), latest=2)
     # users of 6, 2 and 9 events: what comes next is the fifth or sixth, the second, the eighth or ninth
     assert {len(history.items) for history in prompts.histories} == {4, 5, 1, 7, 8}
+
+
+def test_draw_prompts_when_ends_are_asked_for_then_whole_histories_follow_without_windows() -> None:
+    # users of 1, 3 and 0 events: one has a target in its middle, two have an end
+    log = make_log([1, 3, 0])
+    prompts = draw_prompts(log, count=2, window=2, rng=np.random.default_rng(0), ends=2)
+    assert sorted(len(history.items) for history in prompts.histories[:2]) == [1, 2]
+    assert sorted(history.items.tolist() for history in prompts.histories[2:]) == [[0], [1, 2, 3]]
+    assert (prompts.targets_PH[2:] == -1).all()
+
+
+def test_foresee_when_asked_then_draws_new_items_as_often_as_the_item_head_believes(world):
+    generator, log = world
+    prompts = draw_prompts(log, count=1, window=2, rng=np.random.default_rng(0), ends=1)
+    many = 4000
+    window_XH = foresee(generator.eval(), prompts, np.full(many, 1), np.random.default_rng(1))
+    history = prompts.histories[1]
+    belief_N = generator.beliefs(generator.encode([history]), torch.zeros(0, 1, ITEMS))[0].detach().exp().numpy()
+    belief_N[history.items] = 0
+    belief_N /= belief_N.sum()
+    drawn_N = np.bincount(window_XH[:, 0], minlength=ITEMS) / many
+    # a share p of 4,000 draws has a deviation below sqrt(.25 / 4000) = .008
+    np.testing.assert_allclose(drawn_N, belief_N, atol=0.03)
+    assert (window_XH[:, 0] != window_XH[:, 1]).all()
+    assert not np.isin(window_XH, history.items).any()
+
+
+def test_align_when_half_is_foreseen_then_the_same_seed_gives_the_same_weights(world, tmp_path):
+    generator, _ = world
+    start = {name: value.clone() for name, value in generator.state_dict().items()}
+    config = CONFIG.model_copy(update={"foreseen": 0.5, "demonstrations": 1})
+    run(world, config, tmp_path / "first")
+    first = {name: value.clone() for name, value in generator.state_dict().items()}
+    generator.load_state_dict(start)
+    report = run(world, config, tmp_path / "second")
+    assert len(report.steps) == config.steps
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=0)
 
 
 def test_choose_codebook_when_one_is_spent_and_one_forced_then_takes_surest_with_a_choice():

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.alignment.foresight import foresee
 from recsys.alignment.harness import last_checkpoint
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.preference import build_dpo, sample_pairs
-from recsys.alignment.prompts import draw_prompts
+from recsys.alignment.prompts import PromptTable, draw_prompts
 from recsys.alignment.roller import Roller
 from recsys.alignment.trainer import build_grpo
 from recsys.codes.validity import ValidityIndex
@@ -101,15 +102,8 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     """
     codes_NM = generator.codes_NM.cpu().numpy()
     rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
-    prompts = draw_prompts(
-        log,
-        count=config.steps * config.prompts_per_step,
-        window=config.window,
-        rng=rng_for(seed, "alignment", "prompts"),
-        folds=_folds(generator, log, config, seed=seed),
-        latest=config.latest_events,
-    )
     was_training = generator.training
+    prompts = _prompts(generator.eval(), log, config, seed=seed)
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     with _ambient_state_kept(), _companion_silent(generator):
         policy = PathPolicy(generator, validity=validity, prompts=prompts, guidance=config.guidance)
@@ -125,6 +119,24 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         report.group_hit_rate, report.flat_group_rate, report.rewards_before, report.rewards_after,
     )  # fmt: skip
     return report
+
+
+def _prompts(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> PromptTable:
+    """Return prompts inside the training log and, for their share, at its ends with windows that are foreseen."""
+    total = config.steps * config.prompts_per_step
+    ends = round(config.foreseen * total)
+    prompts = draw_prompts(
+        log,
+        count=total - ends,
+        window=config.window,
+        rng=rng_for(seed, "alignment", "prompts"),
+        folds=_folds(generator, log, config, seed=seed),
+        latest=config.latest_events,
+        ends=ends,
+    )
+    end_X = np.arange(total - ends, total)
+    windows_XH = foresee(generator, prompts, end_X, rng_for(seed, "alignment", "foresight"))
+    return replace(prompts, targets_PH=np.concatenate([prompts.targets_PH[: total - ends], windows_XH]))
 
 
 def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> list[Fold]:

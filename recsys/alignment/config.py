@@ -47,6 +47,9 @@ class AlignmentConfig(Config):
     """How many next items a path is judged against (h)."""
     latest_events: int = Field(default=0, ge=0)
     """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
+    foreseen: float = Field(default=0.0, ge=0, le=1)
+    """Share of prompts at the ends of training histories, where nobody knows the answer: their windows are drawn from
+    what the whole recommender believes, companion and memory included."""
     decay: float = Field(default=0.8, gt=0, le=1)
     """Weight of an item of the window relative to the one before it (w)."""
     top_n: int = Field(default=10, ge=1)
