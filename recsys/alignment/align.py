@@ -106,7 +106,9 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     prompts = _prompts(generator.eval(), log, config, seed=seed)
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     with _ambient_state_kept(), _companion_silent(generator):
-        policy = PathPolicy(generator, validity=validity, prompts=prompts, guidance=config.guidance)
+        policy = PathPolicy(
+            generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
+        )
         reference = policy.of(deepcopy(generator))
         roller = Roller(policy, prompts, rubric, config=config, seed=seed)
         before = probe(roller, reference)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.core.config import Config
 
@@ -42,7 +42,11 @@ class AlignmentConfig(Config):
     preference_beta: float = Field(default=0.1, gt=0)
     """DPO's strength of the tie to the pre-trained model."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Learning rate, constant."""
+    """Peak learning rate."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """The learning rate stays, or falls to zero along a cosine after a warm-up of a twentieth of the steps."""
+    dropout: bool = False
+    """Whether training sees paths through the generator's dropout; sampling never does."""
     window: int = Field(default=3, ge=1)
     """How many next items a path is judged against (h)."""
     latest_events: int = Field(default=0, ge=0)
@@ -66,3 +70,12 @@ class AlignmentConfig(Config):
     """Steps between checkpoints; a killed run goes on from the last."""
     weights: RewardWeights = RewardWeights()
     """Weight of each reward."""
+
+    @model_validator(mode="after")
+    def _sampled(self) -> "AlignmentConfig":
+        if self.demonstrations >= self.group_size:
+            raise ValueError(
+                f"alignment.demonstrations must leave a place of a group to a sampled path, got "
+                f"{self.demonstrations} of {self.group_size}; lower it or raise alignment.group_size"
+            )
+        return self

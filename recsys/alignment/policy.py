@@ -165,16 +165,25 @@ class PathBackbone(nn.Module):
 class PathPolicy(PreTrainedModel):
     """A generator, bound to a validity index and to prompts, that trl can train as a language model.
 
-    The generator is shared, not copied, and stays in evaluation mode: without dropout a path's probability in
-    training is the probability it was sampled with.
+    The generator is shared, not copied. Without dropout a path's probability in training is the probability it was
+    sampled with; with it, training sees the path through dropout and sampling does not.
     """
 
     config_class = PathPolicyConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
 
-    def __init__(self, generator: Generator, *, validity: ValidityIndex, prompts: PromptTable, guidance: float) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        validity: ValidityIndex,
+        prompts: PromptTable,
+        guidance: float,
+        dropout: bool = False,
+    ) -> None:
         sizes = generator.config
+        self.dropout = dropout
         super().__init__(PathPolicyConfig(num_codebooks=sizes.num_codebooks, codebook_size=sizes.codebook_size))
         vocabulary = self.config.vocab_size
         self.backbone = PathBackbone(generator, validity, prompts, vocabulary=vocabulary, guidance=guidance)
@@ -192,9 +201,9 @@ class PathPolicy(PreTrainedModel):
         return other
 
     def train(self, mode: bool = True) -> "PathPolicy":
-        """Switch the wrapper's mode; the generator's dropout stays off."""
+        """Switch the mode; the generator goes along where it may use its dropout."""
         super().train(mode)
-        self.backbone.generator.eval()
+        self.backbone.generator.train(mode and self.dropout)
         return self
 
     @property

@@ -13,7 +13,7 @@ from recsys.alignment.config import AlignmentConfig
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import PromptTable
 from recsys.alignment.rollouts import SampledPaths, sample_paths
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray
 from recsys.core.seeds import derive_seed
 from recsys.rewards.rollout import Rollout
 from recsys.rewards.rubric import Rubric, RubricScores
@@ -28,11 +28,13 @@ class Rolled:
 
     Shape:
         prompt_R: (rows,) each path's prompt.
+        shown_R: (rows,) whether a path is a demonstration.
         flat_G: (groups,) whether all rewards of a group are equal.
         account: figures of these rollouts by name, for the log.
     """
 
     prompt_R: torch.Tensor
+    shown_R: torch.Tensor
     paths: SampledPaths
     scores: RubricScores
     flat_G: BoolArray
@@ -54,37 +56,40 @@ class Roller:
         """
         rng = torch.Generator(device=self.policy.device).manual_seed(derive_seed(self.seed, "rollouts", draw))
         began = time.perf_counter()
-        item_R = self._demonstrated(prompt_R) if demonstrate else np.full(len(prompt_R), -1)
+        item_R = self._demonstrated(prompt_R) if demonstrate else torch.full_like(prompt_R, -1)
+        shown_R = item_R >= 0
+        was_training = self.policy.training
         paths = sample_paths(
-            self.policy.backbone,
+            self.policy.eval().backbone,
             prompt_R,
             temperature=self.config.temperature,
             rng=rng,
-            item_R=torch.from_numpy(item_R).to(prompt_R.device),
+            item_R=item_R,
         )
+        self.policy.train(was_training)
         rolled = time.perf_counter()
         scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
         total_GR = scores.total_R.reshape(-1, self.config.group_size)
-        hit_GR = ((scores.parts["path"] > 0) & (item_R < 0)).reshape(total_GR.shape)
+        hit_GR = ((scores.parts["path"] > 0) & ~shown_R.cpu().numpy()).reshape(total_GR.shape)
         flat_G = np.ptp(total_GR, axis=1) < FLAT
         account = {
             "group_hits": float(hit_GR.any(axis=1).mean()),
             "flat_groups": float(flat_G.mean()),
             "rollouts": float(len(prompt_R)),
-            "demonstrations": float((item_R >= 0).mean()),
+            "demonstrations": float(shown_R.float().mean()),
             "rollout_seconds": rolled - began,
             "reward_seconds": time.perf_counter() - rolled,
         }
-        return Rolled(prompt_R=prompt_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
+        return Rolled(prompt_R=prompt_R, shown_R=shown_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
 
-    def _demonstrated(self, prompt_R: torch.Tensor) -> IntArray:
+    def _demonstrated(self, prompt_R: torch.Tensor) -> torch.Tensor:
         """Return the item that each row demonstrates, -1 where its path is sampled; what a user has stays barred."""
         size, prompt_P = self.config.group_size, prompt_R.cpu().numpy()[:: self.config.group_size]
         shown_GR = np.full((len(prompt_P), size), -1)
-        wanted_GH = self.prompts.targets_PH[prompt_P][:, : min(size, self.config.demonstrations)]
+        wanted_GH = self.prompts.targets_PH[prompt_P][:, : self.config.demonstrations]
         new_GH = np.take_along_axis(self.prompts.new_to(prompt_P), wanted_GH, axis=1)
         shown_GR[:, : wanted_GH.shape[1]] = np.where(new_GH, wanted_GH, -1)
-        return shown_GR.ravel()
+        return torch.from_numpy(shown_GR.ravel()).to(prompt_R.device)
 
     def groups(self, prompt_P: torch.Tensor) -> torch.Tensor:
         """Return the rows of whole groups of these prompts, (prompts x group size,)."""

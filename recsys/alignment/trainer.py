@@ -24,6 +24,7 @@ class PathGRPOTrainer(GRPOTrainer):
     def __init__(self, roller: Roller, **parts: Any) -> None:
         self.roller = roller
         self.account: dict[str, float] = {}
+        self.shown_R = torch.zeros(0, dtype=torch.bool)
         super().__init__(model=roller.policy, rollout_func=self.rollout, **parts)
 
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ class PathGRPOTrainer(GRPOTrainer):
         """
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.roller.policy.device)
         rolled = self.roller.roll(prompt_R, trainer.state.global_step)
-        self.account = rolled.account
+        self.account, self.shown_R = rolled.account, rolled.shown_R
         log_prob_RS = rolled.paths.log_prob_RS
         pairs = torch.stack([torch.zeros_like(log_prob_RS), log_prob_RS], dim=2).flatten(1)
         learnt_R = np.repeat(~rolled.flat_G, self.roller.config.group_size)
@@ -44,6 +45,15 @@ class PathGRPOTrainer(GRPOTrainer):
             "env_mask": [[0, int(learnt)] * log_prob_RS.shape[1] for learnt in learnt_R],
             "scores": rolled.scores,
         }
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        """Measure a group's paths by what the policy gets by itself: demonstrations do not count in the baseline."""
+        outputs: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        advantage_GR = outputs["advantages"].view(-1, self.roller.config.group_size)
+        sampled_GR = (~self.shown_R).view(advantage_GR.shape).to(advantage_GR)
+        own_G1 = (advantage_GR * sampled_GR).sum(1, keepdim=True) / sampled_GR.sum(1, keepdim=True)
+        outputs["advantages"] = (advantage_GR - own_G1).flatten()
+        return outputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step with the account of its rollouts."""
