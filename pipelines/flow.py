@@ -51,7 +51,7 @@ STAGES = (
         name="aligned",
         work=align_model,
         parents=("data", "catalog", "tokenizer", "calibrated"),
-        sections=("alignment", "device"),
+        sections=("alignment", "fit", "device"),
     ),
     # the rivals, from the same log (and, where an item needs words, the same vectors); SASRec is the companion alone
     Stage(

@@ -18,8 +18,7 @@ from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
 from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureConfig
-from recsys.model.config import ModelConfig
-from recsys.model.fit import FitConfig
+from recsys.model.config import FitConfig, ModelConfig
 from recsys.sequence.id_transformer import IdTransformerConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig

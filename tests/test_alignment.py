@@ -9,17 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.alignment.align import align, build_rubric
-from recsys.alignment.config import AlignmentConfig, RewardWeights
-from recsys.alignment.foresight import foresee
+from recsys.alignment.anchor import Anchor
+from recsys.alignment.config import AlignmentConfig, AnchorConfig, RewardWeights
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.roller import Roller
 from recsys.alignment.rollouts import choose_codebook, sample_paths
 from recsys.codes.validity import ValidityIndex
+from recsys.contracts import History
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
+from recsys.model.config import FitConfig
+from recsys.model.lessons import Lessons
 from recsys.model.memory import Fold, Memory
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
+from tests.support.cycle_world import cycle_log, tiny_generator
 from tests.support.tiny_generator import TinyGenerator
 
 ITEMS, BOOKS, SIZE, CATEGORIES = 12, 3, 4, 3
@@ -97,44 +102,6 @@ def test_draw_prompts_when_latest_events_are_asked_then_no_other_is_a_target() -
     assert {len(history.items) for history in prompts.histories} == {4, 5, 1, 7, 8}
 
 
-def test_draw_prompts_when_ends_are_asked_for_then_whole_histories_follow_without_windows() -> None:
-    # users of 1, 3 and 0 events: one has a target in its middle, two have an end
-    log = make_log([1, 3, 0])
-    prompts = draw_prompts(log, count=2, window=2, rng=np.random.default_rng(0), ends=2)
-    assert sorted(len(history.items) for history in prompts.histories[:2]) == [1, 2]
-    assert sorted(history.items.tolist() for history in prompts.histories[2:]) == [[0], [1, 2, 3]]
-    assert (prompts.targets_PH[2:] == -1).all()
-
-
-def test_foresee_when_asked_then_draws_new_items_as_often_as_the_item_head_believes(world):
-    generator, log = world
-    prompts = draw_prompts(log, count=1, window=2, rng=np.random.default_rng(0), ends=1)
-    many = 4000
-    window_XH = foresee(generator.eval(), prompts, np.full(many, 1), np.random.default_rng(1))
-    history = prompts.histories[1]
-    belief_N = generator.beliefs(generator.encode([history]), torch.zeros(0, 1, ITEMS))[0].detach().exp().numpy()
-    belief_N[history.items] = 0
-    belief_N /= belief_N.sum()
-    drawn_N = np.bincount(window_XH[:, 0], minlength=ITEMS) / many
-    # a share p of 4,000 draws has a deviation below sqrt(.25 / 4000) = .008
-    np.testing.assert_allclose(drawn_N, belief_N, atol=0.03)
-    assert (window_XH[:, 0] != window_XH[:, 1]).all()
-    assert not np.isin(window_XH, history.items).any()
-
-
-def test_align_when_half_is_foreseen_then_the_same_seed_gives_the_same_weights(world, tmp_path):
-    generator, _ = world
-    start = {name: value.clone() for name, value in generator.state_dict().items()}
-    config = CONFIG.model_copy(update={"foreseen": 0.5, "demonstrations": 1})
-    run(world, config, tmp_path / "first")
-    first = {name: value.clone() for name, value in generator.state_dict().items()}
-    generator.load_state_dict(start)
-    report = run(world, config, tmp_path / "second")
-    assert len(report.steps) == config.steps
-    for name, value in generator.state_dict().items():
-        torch.testing.assert_close(value, first[name], rtol=0, atol=0)
-
-
 def test_choose_codebook_when_one_is_spent_and_one_forced_then_takes_surest_with_a_choice():
     # Codebook 0 is spent; 1 has one allowed code (forced); 2 and 3 have a choice. Codebook 3 is surer, but
     # its code 0 is barred: softmax(5, 0, 0) leaves .0066 to codes 1 and 2; codebook 2 gives .5 to 0 and 1.
@@ -195,7 +162,8 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
                 assert reached_GR[prompt, place] == item
                 shown += 1
         assert not set(reached_GR[prompt]) & set(history.items)
-    assert rolled.account["demonstrations"] == pytest.approx(shown / 40) and shown > 12
+    assert rolled.account["demonstrations"] == pytest.approx(shown / 40)
+    assert shown > 12
     ids = torch.cat([rolled.prompt_R[:, None], rolled.paths.token_ids(SIZE)], dim=1)
     forced = policy(ids).logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
     np.testing.assert_allclose(forced[:, 1::2].detach(), rolled.paths.log_prob_RS, atol=1e-5)
@@ -356,6 +324,73 @@ def test_align_when_it_prefers_pairs_then_raises_the_step_reward_and_goes_on_aft
     run(world, config, tmp_path)
     for name, value in generator.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+
+
+def anchored(folder, *, steps=8, **update):
+    """Align a small real generator with a companion by the anchor and return it with the report."""
+    log = cycle_log()
+    generator = tiny_generator(memory=Memory.of(log))
+    torch.manual_seed(9)
+    config = IdTransformerConfig(width=8, layers=1, heads=1, max_length=6)
+    generator.accompany(IdTransformer(config, 20), config, torch.zeros(0, dtype=torch.long))
+    generator.config.companion_share = 0.3
+    update = {"steps": steps, "save_every": 4, "anchor": AnchorConfig(weight=1.0), "learning_rate": 0.01} | update
+    codewords_MKD = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    report = align(
+        generator,
+        log,
+        config=CONFIG.model_copy(update=update),
+        seed=3,
+        codewords_MKD=codewords_MKD,
+        category_N=np.arange(20) % 3,
+        folder=folder,
+        fit=FitConfig(batch_positions=32),
+    )
+    return generator, log, report
+
+
+NO_REWARD = RewardWeights(step=0, category=0, consistency=0, path=0)
+
+
+@pytest.mark.parametrize("method", ["grpo", "dpo"])
+def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_it_was(tmp_path, method):
+    whole, _, _ = anchored(tmp_path / "whole", method=method)
+    wanted = {name: value.clone() for name, value in whole.state_dict().items()}
+    anchored(tmp_path / "cut", method=method)
+    shutil.rmtree(tmp_path / "cut" / "checkpoint-8")  # as if it had been killed after step 4
+    again, _, report = anchored(tmp_path / "cut", method=method)
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+    assert [step["step"] for step in report.steps] == list(range(1, 9))
+    torch.manual_seed(9)
+    fresh = IdTransformer(IdTransformerConfig(**again.config.companion), 20)
+    torch.testing.assert_close(again.companion.items.weight, fresh.items.weight)
+    assert again.config.companion_share == 0.3
+
+
+def test_align_when_only_anchored_then_learns_what_the_log_says(tmp_path):
+    generator, log, report = anchored(tmp_path, steps=60, weights=NO_REWARD)
+    assert report.flat_group_rate == 1.0
+    before = tiny_generator(memory=Memory.of(log))
+    items = np.array([4, 5, 6])
+    history = History(items=items, timestamps=items * 3600)
+    with torch.inference_mode():
+        told = [one.item_log_probs(one.encode([history]), [items])[0, 7].item() for one in (before, generator)]
+    assert told[1] > told[0] + 0.2
+
+
+def test_anchor_when_asked_out_of_order_then_a_step_has_the_same_batch():
+    log = cycle_log()
+    lessons = Lessons(tiny_generator(), log, np.arange(20) % 3, FitConfig(batch_positions=32), seed=3)
+    anchor = Anchor(lessons, lessons.generator, AnchorConfig(weight=1.0))
+    far = 2 * anchor.steps_a_pass + 1
+    late = anchor._batch(far).items_BT
+    early = anchor._batch(1).items_BT
+    assert np.array_equal(anchor._batch(far).items_BT, late)
+    assert np.array_equal(anchor._batch(1).items_BT, early)
+    # a pass names every event once
+    events = sum(anchor._batch(step).lengths_B.sum() for step in range(anchor.steps_a_pass))
+    assert events == len(log.items_E)
 
 
 def test_choose_codebook_when_compared_with_the_decoders_then_takes_the_same() -> None:

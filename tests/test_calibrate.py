@@ -11,7 +11,8 @@ from transformers import AutoModel
 from recsys.contracts import History
 from recsys.data.splits import Questions, questions, training_log
 from recsys.model.calibrate import ROOM_COST, SHARES, UNUSED_BIASES, calibrate, item_head_ndcg
-from recsys.model.fit import FitConfig, Pretrainer, pretrain
+from recsys.model.config import FitConfig
+from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
 from recsys.model.memory import Memory
 from recsys.sequence import id_transformer
@@ -167,16 +168,16 @@ def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() 
     log = cycle_log(num_users=15, num_items=30)  # users start at 0..14 and walk nine steps: items 23..29 stay unused
     generator = tiny_generator(num_items=30, memory=Memory.of(log))
     trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
-    assert trainer.unused_X.tolist() == list(range(23, 30))
+    assert trainer.lessons.unused_X.tolist() == list(range(23, 30))
     pretrain(trainer, validate=lambda _: 1.0)
-    assert not generator.item_embedding.weight[trainer.unused_X].any()
+    assert not generator.item_embedding.weight[trainer.lessons.unused_X].any()
     asked = asked_for([log.history(user) for user in range(15)], [22] * 15)
-    chosen = calibrate(generator, asked, trainer.unused_X)
-    assert (generator.item_bias_N[trainer.unused_X] == chosen.unused_bias).all()
+    chosen = calibrate(generator, asked, trainer.lessons.unused_X)
+    assert (generator.item_bias_N[trainer.lessons.unused_X] == chosen.unused_bias).all()
     assert not generator.item_bias_N[:23].any()
     tried = []
     for bias in UNUSED_BIASES:
-        generator.item_bias_N[trainer.unused_X] = bias
+        generator.item_bias_N[trainer.lessons.unused_X] = bias
         tried.append(item_head_ndcg(generator, asked))
     # nobody ever goes on to an unused item: the most room within the cost is given
     affordable = [ndcg >= (1 - ROOM_COST) * max(tried) for ndcg in tried]

@@ -19,12 +19,10 @@ from recsys.data.events import build_log
 from recsys.data.splits import Questions
 from recsys.model.batches import epoch_batches
 from recsys.model.calibrate import item_head_ndcg
-from recsys.model.fit import (
-    FitConfig,
-    Pretrainer,
-    pretrain,
-)
+from recsys.model.config import FitConfig
+from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
+from recsys.model.lessons import Lessons
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
 from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
@@ -56,6 +54,48 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     assert got_loss.item() == pytest.approx(plain.item(), rel=0.01)
     for mine, theirs in zip(got, wanted, strict=True):
         assert (mine - theirs).norm() / theirs.norm() < 0.02
+
+
+def test_item_loss_when_the_answer_is_a_draw_then_equals_plain_cross_entropy_with_beliefs() -> None:
+    torch.manual_seed(2)
+    queries, items = torch.randn(150, 8, requires_grad=True), torch.randn(30, 8)
+    seen = torch.randint(0, 10, (150, 3))
+    belief = torch.rand(150, 30).scatter(1, seen, 0.0)
+    belief = belief / belief.sum(1, keepdim=True)
+    logits = (queries @ items.T).scatter(1, seen, -1e9)
+    plain = functional.cross_entropy(logits, belief)
+    targets = belief.argmax(1)
+    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), belief_RN=belief)
+    got = item_loss(queries, items, torch.zeros(0), asked)
+    assert got.item() == pytest.approx(plain.item(), rel=0.01)
+    mine, theirs = (torch.autograd.grad(loss, queries)[0] for loss in (got, plain))
+    assert (mine - theirs).norm() / theirs.norm() < 0.02
+
+
+def test_foresight_when_the_judge_is_the_model_itself_then_is_its_entropy_and_teaches_nothing() -> None:
+    log = cycle_log(num_users=6)
+    generator = tiny_generator(memory=Memory.of(log))
+    lessons = Lessons(generator, log, np.arange(20) % 3, FitConfig(), seed=3)
+    batch = next(lessons.batches(0))
+    itself = lessons.foresight(batch, generator)
+    itself.backward()
+    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another judge's beliefs
+    taught = generator.item_embedding.weight.grad.norm().item()
+    generator.zero_grad()
+    lessons.foresight(batch, tiny_generator(seed=1, memory=Memory.of(log))).backward()
+    assert taught < 0.2 * generator.item_embedding.weight.grad.norm().item()
+    # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
+    assert 0 < itself.item() < np.log(20)
+
+
+def test_batches_when_a_users_history_is_cut_then_only_the_window_at_its_end_is_closed() -> None:
+    # histories of 9 events in windows of at most 6: the last window of each user ends the history, no other does
+    log = cycle_log(num_users=5)
+    drawn = list(epoch_batches(log, max_length=6, positions=8, rng=np.random.default_rng(0)))
+    assert sum(batch.closed_B.sum() for batch in drawn) == 5
+    for batch in drawn:
+        ends_B = batch.timestamps_BT[np.arange(len(batch.lengths_B)), batch.lengths_B - 1]
+        assert (batch.closed_B == (ends_B == 8 * 3600)).all()
 
 
 def test_token_loss_when_two_codes_allowed_then_is_log_two() -> None:
@@ -278,14 +318,14 @@ def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path)
 def test_losses_when_only_the_latest_events_are_asked_then_are_theirs() -> None:
     log = cycle_log(num_users=6)
     trainer = Pretrainer(tiny_generator(memory=Memory.of(log)), log, np.arange(20) % 3, FitConfig(), seed=3)
-    batch = next(trainer._batches(0))
+    batch = next(trainer.lessons.batches(0))
 
     def item_loss_of(latest: int | None) -> float:
-        return trainer.losses(batch, np.random.default_rng(0), latest=latest)["item"].item()
+        return trainer.lessons.losses(batch, np.random.default_rng(0), latest=latest)["item"].item()
 
     lengths_B, every = batch.lengths_B, item_loss_of(None)
     shorter = replace(batch, lengths_B=lengths_B - 1)
-    but_last = trainer.losses(shorter, np.random.default_rng(0))["item"].item()
+    but_last = trainer.lessons.losses(shorter, np.random.default_rng(0))["item"].item()
     # the sum over all events is that over the latest ones and that over the rest
     left = (lengths_B - 1).sum()
     assert item_loss_of(1) * len(lengths_B) == pytest.approx(every * lengths_B.sum() - but_last * left, rel=1e-4)

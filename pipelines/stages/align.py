@@ -29,6 +29,7 @@ def align_model(job: Job) -> None:
         codewords_MKD=load_tokenizer(job.run / "tokenizer").codewords_MKD(),
         category_N=Catalogue.load(job.run / "catalog").category_N,
         folder=job.checkpoints / "alignment",
+        fit=job.recipe.fit,
     )
     generator.save(job.out)
     figures = asdict(report)

@@ -8,27 +8,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from recsys.alignment.anchor import Anchor
 from recsys.alignment.config import AlignmentConfig
-from recsys.alignment.foresight import foresee
 from recsys.alignment.harness import last_checkpoint
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.preference import build_dpo, sample_pairs
-from recsys.alignment.prompts import PromptTable, draw_prompts
+from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.roller import Roller
 from recsys.alignment.trainer import build_grpo
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.seeds import rng_for
+from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG
 from recsys.data.events import EventLog
+from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
+from recsys.model.lessons import Lessons
 from recsys.model.memory import Fold, cross_fit
 from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward, Rubric, StepReward
 
@@ -85,6 +87,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     codewords_MKD: FloatArray,
     category_N: IntArray,
     folder: Path,
+    fit: FitConfig | None = None,
 ) -> AlignmentReport:
     """Post-train a generator in place; dropout is off, and the same seed gives the same weights.
 
@@ -99,20 +102,33 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         codewords_MKD: (codebooks, codes, width) the tokenizer's codewords.
         category_N: (items,) every item's category.
         folder: where checkpoints go.
+        fit: how windows are drawn and losses are weighed where the supervised loss takes part; None for the defaults.
     """
     codes_NM = generator.codes_NM.cpu().numpy()
     rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
     was_training = generator.training
-    prompts = _prompts(generator.eval(), log, config, seed=seed)
+    prompts = draw_prompts(
+        log,
+        count=config.steps * config.prompts_per_step,
+        window=config.window,
+        rng=rng_for(seed, "alignment", "prompts"),
+        folds=_folds(generator, log, config, seed=seed),
+        latest=config.latest_events,
+    )
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    with _ambient_state_kept(), _companion_silent(generator):
+    judge = deepcopy(generator).eval().requires_grad_(False) if config.anchor.weight > 0 else None
+    with _ambient_state_kept(), _companion_away(generator):
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
         )
         reference = policy.of(deepcopy(generator))
         roller = Roller(policy, prompts, rubric, config=config, seed=seed)
         before = probe(roller, reference)
-        history, seconds = _train(roller, reference, folder)
+        anchor = None
+        if judge is not None:
+            lessons = Lessons(generator, log, category_N, fit or FitConfig(), seed=derive_seed(seed, "anchor"))
+            anchor = Anchor(lessons, judge, config.anchor)
+        history, seconds = _train(roller, reference, anchor, folder)
         after = probe(roller, reference)
     generator.train(was_training)
     report = _report(config, history, before=before, after=after, seconds=seconds)
@@ -123,24 +139,6 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     return report
 
 
-def _prompts(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> PromptTable:
-    """Return prompts inside the training log and, for their share, at its ends with windows that are foreseen."""
-    total = config.steps * config.prompts_per_step
-    ends = round(config.foreseen * total)
-    prompts = draw_prompts(
-        log,
-        count=total - ends,
-        window=config.window,
-        rng=rng_for(seed, "alignment", "prompts"),
-        folds=_folds(generator, log, config, seed=seed),
-        latest=config.latest_events,
-        ends=ends,
-    )
-    end_X = np.arange(total - ends, total)
-    windows_XH = foresee(generator, prompts, end_X, rng_for(seed, "alignment", "foresight"))
-    return replace(prompts, targets_PH=np.concatenate([prompts.targets_PH[: total - ends], windows_XH]))
-
-
 def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> list[Fold]:
     """Return memories that hold none of the pairs of the users they are asked about, where the model has a memory."""
     if not generator.config.memory_pairs:
@@ -148,7 +146,9 @@ def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed
     return cross_fit(log, config.memory_folds, rng_for(seed, "alignment", "folds"), generator.memory().likeness)
 
 
-def _train(roller: Roller, reference: PathPolicy, folder: Path) -> tuple[list[dict[str, Any]], float]:
+def _train(
+    roller: Roller, reference: PathPolicy, anchor: Anchor | None, folder: Path
+) -> tuple[list[dict[str, Any]], float]:
     """Train by the method of the recipe; returns the log of steps and the seconds that training itself took."""
     folder.mkdir(parents=True, exist_ok=True)
     accounts: list[dict[str, float]] = []
@@ -157,9 +157,9 @@ def _train(roller: Roller, reference: PathPolicy, folder: Path) -> tuple[list[di
         if not len(pairs):
             LOG.warning("every group's rewards are equal: there is no pair to learn from, the model stays as it is")
             return accounts, 0.0
-        trainer = build_dpo(roller, reference, pairs, folder=str(folder))
+        trainer = build_dpo(roller, reference, pairs, anchor, folder=str(folder))
     else:
-        trainer = build_grpo(roller, reference, folder=str(folder))
+        trainer = build_grpo(roller, reference, anchor, folder=str(folder))
     found = last_checkpoint(folder)
     if found is not None:
         LOG.info("alignment goes on from %s", found)
@@ -229,11 +229,10 @@ def _ambient_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _companion_silent(generator: Generator) -> Iterator[None]:
-    """Let the companion say nothing meanwhile: it knows by heart what comes after the training log's prompts."""
-    share = generator.config.companion_share
-    generator.config.companion_share = 0.0
+def _companion_away(generator: Generator) -> Iterator[None]:
+    """Take the companion out meanwhile: it knows by heart what comes after the training log's prompts."""
+    companion, generator.companion = generator.companion, None
     try:
         yield
     finally:
-        generator.config.companion_share = share
+        generator.companion = companion

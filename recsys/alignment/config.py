@@ -20,6 +20,18 @@ class RewardWeights(Config):
     """Weight of finding the target with the path's codewords."""
 
 
+class AnchorConfig(Config):
+    """The supervised loss beside the rewards."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Weight of the supervised loss; 0 learns from rewards alone."""
+    latest_events: int = Field(default=3, ge=1)
+    """How many latest events of a training window it learns."""
+    foresight: float = Field(default=1.0, ge=0)
+    """Weight of what the recommender, companion included, believes to follow whole training histories: nobody knows the
+    answers there, so nobody has learned them by heart."""
+
+
 class AlignmentConfig(Config):
     """How the generator is post-trained on the rewards."""
 
@@ -51,9 +63,6 @@ class AlignmentConfig(Config):
     """How many next items a path is judged against (h)."""
     latest_events: int = Field(default=0, ge=0)
     """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
-    foreseen: float = Field(default=0.0, ge=0, le=1)
-    """Share of prompts at the ends of training histories, where nobody knows the answer: their windows are drawn from
-    what the whole recommender believes, companion and memory included."""
     decay: float = Field(default=0.8, gt=0, le=1)
     """Weight of an item of the window relative to the one before it (w)."""
     top_n: int = Field(default=10, ge=1)
@@ -70,6 +79,8 @@ class AlignmentConfig(Config):
     """Steps between checkpoints; a killed run goes on from the last."""
     weights: RewardWeights = RewardWeights()
     """Weight of each reward."""
+    anchor: AnchorConfig = AnchorConfig()
+    """The supervised loss beside the rewards."""
 
     @model_validator(mode="after")
     def _sampled(self) -> "AlignmentConfig":

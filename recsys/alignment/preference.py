@@ -13,6 +13,7 @@ from datasets import Dataset, load_from_disk
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
+from recsys.alignment.anchor import Anchor, Anchored
 from recsys.alignment.harness import Progress, common_settings, path_tokenizer
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.roller import Rolled, Roller
@@ -21,7 +22,7 @@ from recsys.core.telemetry import track
 PAIRS = "pairs"
 
 
-class PathDPOTrainer(DPOTrainer):
+class PathDPOTrainer(Anchored, DPOTrainer):
     """DPO on pairs of paths, which are token ids already."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
@@ -73,7 +74,9 @@ def _pairs(rolled: Rolled, roller: Roller) -> list[dict[str, list[int]]]:
     return pairs
 
 
-def build_dpo(roller: Roller, reference: PathPolicy, pairs: Dataset, *, folder: str) -> DPOTrainer:
+def build_dpo(
+    roller: Roller, reference: PathPolicy, pairs: Dataset, anchor: Anchor | None, *, folder: str
+) -> DPOTrainer:
     """Return a trainer that makes the policy prefer the chosen paths, tied to the reference."""
     policy, config = roller.policy, roller.config
     settings = DPOConfig(
@@ -90,5 +93,6 @@ def build_dpo(roller: Roller, reference: PathPolicy, pairs: Dataset, *, folder: 
         processing_class=path_tokenizer(policy.config.num_codebooks, policy.config.codebook_size),
         callbacks=[Progress(config.steps)],
     )
+    trainer.anchor = anchor
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -50,27 +50,17 @@ class PromptTable:
 
 
 def draw_prompts(
-    log: EventLog,
-    *,
-    count: int,
-    window: int,
-    rng: np.random.Generator,
-    folds: Sequence[Fold] = (),
-    latest: int = 0,
-    ends: int = 0,
+    log: EventLog, *, count: int, window: int, rng: np.random.Generator, folds: Sequence[Fold] = (), latest: int = 0
 ) -> PromptTable:
     """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
-    After those come whole training histories, whose windows are empty.
-
     Args:
         log: the training log (``recsys.data.splits.training_log``); nothing outside it is read.
-        count: how many prompts with a window.
+        count: how many prompts.
         window: how many next items (h).
         rng: where the draw comes from.
         folds: the log's users dealt out, with memories that hold none of their own pairs; none for no memory.
         latest: ask only for so many of a user's latest events; 0 asks for any.
-        ends: how many whole histories.
     """
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     place_E = np.arange(len(users_E))
@@ -79,10 +69,7 @@ def draw_prompts(
     if not len(next_E):
         raise DataError("the training log must have a user with two events, got none; import more interactions")
     drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)
-    able_X = np.flatnonzero(log.lengths_U > 0)
-    whole_P = rng.choice(able_X, size=ends, replace=len(able_X) < ends)
-    users_P = np.concatenate([users_E[drawn_P], whole_P])
-    drawn_P = np.concatenate([drawn_P, log.offsets_U1[whole_P + 1]])
+    users_P = users_E[drawn_P]
     starts_P, ends_P = log.offsets_U1[users_P], log.offsets_U1[users_P + 1]
     at_PH = drawn_P[:, None] + np.arange(window)
     inside_PH = at_PH < ends_P[:, None]

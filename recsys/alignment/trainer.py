@@ -12,13 +12,14 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
+from recsys.alignment.anchor import Anchor, Anchored
 from recsys.alignment.harness import Progress, common_settings, path_tokenizer, prompt_rows
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.roller import Roller
 from recsys.rewards.rubric import RubricScores
 
 
-class PathGRPOTrainer(GRPOTrainer):
+class PathGRPOTrainer(Anchored, GRPOTrainer):
     """GRPO on sampled paths; what the roller counted is logged with the step, and so is in every checkpoint."""
 
     def __init__(self, roller: Roller, **parts: Any) -> None:
@@ -72,7 +73,7 @@ def _reward(name: str) -> Callable[..., list[float]]:
     return part
 
 
-def build_grpo(roller: Roller, reference: PathPolicy, *, folder: str) -> GRPOTrainer:
+def build_grpo(roller: Roller, reference: PathPolicy, anchor: Anchor | None, *, folder: str) -> GRPOTrainer:
     """Return a trainer for the roller's policy that is held to the reference.
 
     trl would load the reference by a path; made without one (beta 0) and given ours, it needs no files.
@@ -105,5 +106,6 @@ def build_grpo(roller: Roller, reference: PathPolicy, *, folder: str) -> GRPOTra
         add_fused_lm_head(reference, temperature=config.temperature)
         trainer.beta = trainer.args.beta = config.beta
         trainer.ref_model = reference
+    trainer.anchor = anchor
     trainer.remove_callback(PrinterCallback)
     return trainer

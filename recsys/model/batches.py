@@ -4,12 +4,12 @@ Axes: B batch, T time, W window.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.data.events import EventLog
 
 
@@ -17,12 +17,14 @@ from recsys.data.events import EventLog
 class Batch:
     """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding.
 
-    ``fold`` says which part of the users a batch comes from, where training deals them out.
+    ``fold`` says which part of the users a batch comes from, where training deals them out; ``closed_B`` (batch,) which
+    windows end with their user's last event.
     """
 
     items_BT: IntArray
     timestamps_BT: IntArray
     lengths_B: IntArray
+    closed_B: BoolArray
     fold: int = 0
 
 
@@ -62,7 +64,12 @@ def epoch_batches(
 def _pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
     steps_T = np.arange(lengths_B.max())
     index_BT = np.minimum(starts_B[:, None] + steps_T, len(log.items_E) - 1)
-    return Batch(items_BT=log.items_E[index_BT], timestamps_BT=log.timestamps_E[index_BT], lengths_B=lengths_B)
+    return Batch(
+        items_BT=log.items_E[index_BT],
+        timestamps_BT=log.timestamps_E[index_BT],
+        lengths_B=lengths_B,
+        closed_B=np.isin(starts_B + lengths_B, log.offsets_U1),
+    )
 
 
 def _shuffle_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
@@ -73,10 +80,10 @@ def _shuffle_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch
     tie_BT = np.where(rng.random((rows, 1)) < share, drawn_BT, steps_T)
     padding_BT = steps_T >= batch.lengths_B[:, None]
     order_BT = np.lexsort((tie_BT, batch.timestamps_BT, padding_BT), axis=1)
-    return Batch(
+    return replace(
+        batch,
         items_BT=np.take_along_axis(batch.items_BT, order_BT, axis=1),
         timestamps_BT=np.take_along_axis(batch.timestamps_BT, order_BT, axis=1),
-        lengths_B=batch.lengths_B,
     )
 
 

@@ -72,3 +72,37 @@ class GeneratorConfig(PretrainedConfig):
         self.companion_share = companion_share
         self.repeat_bias = repeat_bias
         super().__init__(**kwargs)
+
+
+class FitConfig(Config):
+    """How the generator is pre-trained."""
+
+    epochs: int = 4
+    """Passes over the training part."""
+    closing_epochs: int = Field(default=2, ge=0)
+    """Passes at the end over the latest events of histories alone: users are served there, and the short histories that
+    most users have are not drowned by a few long ones."""
+    closing_events: int = Field(default=3, ge=1)
+    """How many latest events of a window a closing pass learns."""
+    learning_rate: float = 1.5e-3
+    """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
+    closing_rate: float = Field(default=0.2, gt=0, le=1)
+    """Peak of the closing passes, as a share of the learning rate, with a warm-up and a cosine of its own."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    batch_positions: int = 1024
+    """Training positions a batch."""
+    shuffle_ties: float = 0.5
+    """Share of windows in which events with equal timestamps are put in a random order: theirs says nothing."""
+    token_weight: float = 0.5
+    """Weight of the any-order token loss beside the item head's loss of weight 1."""
+    distillation: float = Field(default=0.5, ge=0, le=1)
+    """How much of a token's target is what the item head believes; the rest is the true item's code."""
+    category_weight: float = 0.1
+    """Weight of the category loss (lambda in the paper)."""
+    token_share: float = 0.5
+    """Share of positions that the token decoder is trained on in each batch."""
+    memory_folds: int = Field(default=8, ge=2)
+    """Into how many parts users are dealt; each learns with the memory of the others, never with its own pairs."""
+    depths: tuple[float, ...] = (0.45, 0.35, 0.2)
+    """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""

@@ -31,12 +31,13 @@ class _ChunkedSoftmax(torch.autograd.Function):
             rows = slice(start, start + CHUNK_ROWS)
             queries, part = queries_RD[rows].to(dtype), asked.take(rows)
             logits, told = _item_logits(queries, items, weight_K, part)
-            targets = part.targets_R[:, None]
-            wanted = logits.gather(1, targets)
             normaliser = logits.logsumexp(1, keepdim=True)
-            total += (normaliser - wanted).sum()
+            total += normaliser.sum() - _answered(logits, part)
             error = logits.sub_(normaliser).exp_()
-            error.scatter_add_(1, targets, torch.full_like(wanted, -1.0))
+            if part.belief_RN is None:
+                error.scatter_add_(1, part.targets_R[:, None], torch.full_like(normaliser, -1.0))
+            else:
+                error -= part.belief_RN
             for kernel, (place_X, value_X) in enumerate(told):
                 grad_weight[kernel] += error.view(-1)[place_X] @ value_X
             error = error.to(dtype)
@@ -61,12 +62,14 @@ class Asked:
         seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
         absent_X: items that no row may be taught to avoid, because nobody had the chance to choose them.
         evidence: for each kernel of the memory sparse (rows, items) evidence; empty without a memory.
+        belief_RN: (rows, items) what the answer is a draw from, 0 for what is out; None where the target is the answer.
     """
 
     targets_R: Tensor
     seen_RT: Tensor
     absent_X: Tensor
     evidence: Sequence[Any] = ()
+    belief_RN: Tensor | None = None
 
     def take(self, rows: Any) -> "Asked":
         """Return the same questions about some rows: a slice, or their numbers."""
@@ -75,7 +78,15 @@ class Asked:
             seen_RT=self.seen_RT[rows],
             absent_X=self.absent_X,
             evidence=[part_RN[rows] for part_RN in self.evidence],
+            belief_RN=None if self.belief_RN is None else self.belief_RN[rows],
         )
+
+
+def _answered(logits_RN: Tensor, asked: Asked) -> Tensor:
+    """Return the sum of the answers' logits; where the answer is a draw, of their means."""
+    if asked.belief_RN is None:
+        return logits_RN.gather(1, asked.targets_R[:, None]).sum()
+    return (logits_RN.masked_fill(asked.belief_RN == 0, 0.0) * asked.belief_RN).sum()
 
 
 def _item_logits(

@@ -29,7 +29,6 @@ class TinyConfig(PretrainedConfig):
         self.codebook_size = codebook_size
         self.num_categories = num_categories
         self.memory_pairs: list[int] = []
-        self.companion_share = 0.0
         super().__init__(**kwargs)
 
 
@@ -54,6 +53,7 @@ class TinyGenerator(PreTrainedModel):
         self.dropout = nn.Dropout(0.5)
         self.tokens = nn.Linear(width, books * codebook_size)
         self.category = nn.Linear(width, num_categories)
+        self.companion = None
 
     def encode(self, histories: Sequence[History]) -> Tensor:
         last = [int(history.items[-1]) if len(history.items) else 0 for history in histories]

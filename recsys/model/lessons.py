@@ -1,0 +1,138 @@
+"""What the generator is taught: batches of training windows, and its losses on them.
+
+Axes: B batch, T time, R row (a training position), M codebook, K code, N item, Q category, D width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recsys.codes.validity import ValidityIndex
+from recsys.core.arrays import IntArray
+from recsys.core.seeds import rng_for
+from recsys.data.events import EventLog
+from recsys.model.batches import Batch, epoch_batches
+from recsys.model.config import FitConfig
+from recsys.model.generator import Generator
+from recsys.model.memory import Fold, Memory, cross_fit
+from recsys.model.objectives import Asked, category_loss, item_beliefs, item_loss, token_loss
+from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
+
+
+class Lessons:
+    """A training log dealt out to folds, each told by the memory of the others, and the losses of its windows."""
+
+    def __init__(
+        self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
+    ) -> None:
+        self.generator, self.config, self.seed = generator, config, seed
+        self.weights = {"item": 1.0, "token": config.token_weight, "category": config.category_weight}
+        self.category_N = torch.from_numpy(category_N).to(generator.device)
+        self.codes_NM = generator.codes_NM.cpu().numpy()
+        self.index = ValidityIndex(self.codes_NM, generator.config.codebook_size)
+        self.codes_MN = generator.codes_NM.T.contiguous()
+        self.unused_X = torch.from_numpy(np.flatnonzero(log.counts_N == 0)).to(generator.device)
+        self.folds = [Fold(log=log, memory=Memory(tables=()))]
+        if generator.config.memory_pairs:
+            self.folds = cross_fit(log, config.memory_folds, rng_for(seed, "folds"), generator.memory().likeness)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, those of all folds in random order."""
+        found = []
+        for place, fold in enumerate(self.folds):
+            drawn = epoch_batches(
+                fold.log,
+                max_length=self.generator.shape.max_history,
+                positions=self.config.batch_positions,
+                rng=rng_for(self.seed, "epoch", epoch, place),
+                shuffle_ties=self.config.shuffle_ties,
+            )
+            found += [replace(batch, fold=place) for batch in drawn]
+        for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
+            yield found[place]
+
+    def losses(self, batch: Batch, rng: np.random.Generator, *, latest: int | None = None) -> dict[str, Tensor]:
+        """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones."""
+        generator = self.generator
+        items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
+        times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
+        vectors_ND = generator.item_vectors()
+        states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
+        from_end_BT = batch.lengths_B[:, None] - np.arange(batch.items_BT.shape[1])
+        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or batch.items_BT.shape[1])))
+        row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
+        state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
+        before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
+        seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        prefixes = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
+        evidence = self.folds[batch.fold].memory.evidence(prefixes)
+        asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
+        queries_RD, weight_K = generator.scaled(state_RD), generator.memory_weight_K
+        losses = {"item": item_loss(queries_RD, unit_ND, weight_K, asked)}
+        picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
+        picked_R = picked_R if len(picked_R) else np.arange(1)
+        rows = torch.from_numpy(picked_R).to(state_RD.device)
+        beliefs_RN = None
+        if self.config.distillation > 0:
+            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, asked.take(picked_R))
+        return losses | self._path_losses(state_RD[rows], target_R[rows], beliefs_RN, rng)
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of a batch's losses."""
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def foresight(self, batch: Batch, judge: Generator) -> Tensor:
+        """Return the cross-entropy of the item head with a judge's belief about what follows whole histories.
+
+        Nobody knows the answer there, so nobody has learned it by heart: the judge, who may have a companion, says what
+        a look at the next item would say in the mean (Hinton et al., arXiv 1503.02531, at temperature 1).
+        """
+        generator, device = self.generator, self.generator.device
+        rows = np.flatnonzero(batch.closed_B)
+        prefixes = [batch.items_BT[row, : batch.lengths_B[row]] for row in rows]
+        evidence = self.folds[batch.fold].memory.evidence(prefixes)
+        items_BT, times_BT = (torch.from_numpy(part[rows]).to(device) for part in (batch.items_BT, batch.timestamps_BT))
+        length_B = torch.from_numpy(batch.lengths_B[rows]).to(device)
+        inside_BT = torch.arange(items_BT.shape[1], device=device) < length_B[:, None]
+        each_B = torch.arange(len(rows), device=device)
+        with torch.no_grad():
+            told_KBN = torch.zeros(len(evidence), len(rows), generator.config.num_items)
+            for kernel, told_BN in enumerate(evidence):
+                told_KBN[kernel] = torch.from_numpy(told_BN.toarray())
+            states_BTD = judge.encode_prefixes(items_BT, times_BT, judge.item_vectors())
+            belief_BN = judge.beliefs(states_BTD[each_B, length_B], told_KBN.to(device)).exp()
+            belief_BN[:, self.unused_X] = 0
+            belief_BN[each_B[:, None].expand_as(items_BT)[inside_BT], items_BT[inside_BT]] = 0
+            belief_BN /= belief_BN.sum(1, keepdim=True)
+        first_B = belief_BN.argmax(1)
+        seen_BT = torch.where(inside_BT, items_BT, first_B[:, None])
+        vectors_ND = generator.item_vectors()
+        state_BD = generator.encode_prefixes(items_BT, times_BT, vectors_ND)[each_B, length_B]
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        asked = Asked(
+            targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, evidence=evidence, belief_RN=belief_BN
+        )
+        return item_loss(generator.scaled(state_BD), unit_ND, generator.memory_weight_K, asked)
+
+    def _path_losses(
+        self, state_RD: Tensor, target_R: Tensor, beliefs_RN: Tensor | None, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Return the token and category losses on partial paths to the targets."""
+        device = state_RD.device
+        paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
+        partial_RM = torch.from_numpy(paths.partial_RM).to(device)
+        targets_RMK = true_targets(paths).to(device)
+        if beliefs_RN is not None:
+            implied_RMK = implied_targets(paths, beliefs_RN, self.codes_MN)
+            targets_RMK = torch.lerp(targets_RMK, implied_RMK, self.config.distillation)
+        logits_RMK, category_RQ = self.generator.step(state_RD, partial_RM)
+        allowed_RMK = torch.from_numpy(paths.allowed_RMK).to(device)
+        return {
+            "token": token_loss(logits_RMK, allowed_RMK, targets_RMK, partial_RM < 0),
+            "category": category_loss(category_RQ, self.category_N[target_R]),
+        }
