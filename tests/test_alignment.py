@@ -382,7 +382,7 @@ def test_align_when_only_anchored_then_learns_what_the_log_says(tmp_path):
 def test_anchor_when_asked_out_of_order_then_a_step_has_the_same_batch():
     log = cycle_log()
     lessons = Lessons(tiny_generator(), log, np.arange(20) % 3, FitConfig(batch_positions=32), seed=3)
-    anchor = Anchor(lessons, lessons.generator, AnchorConfig(weight=1.0))
+    anchor = Anchor(lessons, lessons.generator, CONFIG)
     far = 2 * anchor.steps_a_pass + 1
     late = anchor._batch(far).items_BT
     early = anchor._batch(1).items_BT

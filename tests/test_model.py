@@ -22,7 +22,7 @@ from recsys.model.calibrate import item_head_ndcg
 from recsys.model.config import FitConfig
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
-from recsys.model.lessons import Lessons
+from recsys.model.lessons import Lessons, draw_ahead
 from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
 from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
@@ -86,6 +86,15 @@ def test_foresight_when_the_judge_is_the_model_itself_then_is_its_entropy_and_te
     assert taught < 0.2 * generator.item_embedding.weight.grad.norm().item()
     # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
     assert 0 < itself.item() < np.log(20)
+
+
+def test_draw_ahead_when_some_items_are_missing_then_the_rest_share_by_decay() -> None:
+    left = np.array([1, 2, 5]).repeat(20_000)
+    drawn = draw_ahead(left, 3, 0.5, np.random.default_rng(0)).reshape(3, -1)
+    shares = [np.bincount(row, minlength=3) / 20_000 for row in drawn]
+    # one item left: it; two: 1 to .5, so 2/3 and 1/3; three or more: 1 to .5 to .25, so 4/7, 2/7 and 1/7
+    np.testing.assert_allclose(shares, [[1, 0, 0], [2 / 3, 1 / 3, 0], [4 / 7, 2 / 7, 1 / 7]], atol=0.02)
+    assert not draw_ahead(left, 1, 0.5, np.random.default_rng(0)).any()
 
 
 def test_batches_when_a_users_history_is_cut_then_only_the_window_at_its_end_is_closed() -> None:

@@ -127,7 +127,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         anchor = None
         if judge is not None:
             lessons = Lessons(generator, log, category_N, fit or FitConfig(), seed=derive_seed(seed, "anchor"))
-            anchor = Anchor(lessons, judge, config.anchor)
+            anchor = Anchor(lessons, judge, config)
         history, seconds = _train(roller, reference, anchor, folder)
         after = probe(roller, reference)
     generator.train(was_training)

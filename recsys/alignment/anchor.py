@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recsys.alignment.config import AnchorConfig
+from recsys.alignment.config import AlignmentConfig
 from recsys.core.seeds import rng_for
 from recsys.model.batches import Batch
 from recsys.model.generator import Generator
@@ -14,10 +14,11 @@ from recsys.model.lessons import Lessons
 class Anchor:
     """A supervised loss for every gradient step; each step takes the next batch of windows of the training log.
 
-    ``judge`` is what was served before alignment, companion included; it stays as it is.
+    Positions answer with an item of their window, as rewards judge paths against it. ``judge`` is what was served before
+    alignment, companion included; it stays as it is.
     """
 
-    def __init__(self, lessons: Lessons, judge: Generator, config: AnchorConfig) -> None:
+    def __init__(self, lessons: Lessons, judge: Generator, config: AlignmentConfig) -> None:
         self.lessons, self.judge, self.config = lessons, judge, config
         self.passed, self.batches = 0, list(lessons.batches(0))
         self.steps_a_pass = len(self.batches)
@@ -27,12 +28,13 @@ class Anchor:
         batch, lessons = self._batch(step), self.lessons
         was_training = lessons.generator.training
         lessons.generator.train()
-        drawn = lessons.losses(batch, rng_for(lessons.seed, "anchor", step), latest=self.config.latest_events)
-        loss = lessons.total(drawn)
-        if self.config.foresight > 0 and batch.closed_B.any():
-            loss = loss + self.config.foresight * lessons.foresight(batch, self.judge)
+        config, rng = self.config, rng_for(lessons.seed, "anchor", step)
+        latest = config.anchor.latest_events
+        loss = lessons.total(lessons.losses(batch, rng, latest=latest, ahead=config.window, decay=config.decay))
+        if config.anchor.foresight > 0 and batch.closed_B.any():
+            loss = loss + config.anchor.foresight * lessons.foresight(batch, self.judge)
         lessons.generator.train(was_training)
-        return self.config.weight * loss
+        return config.anchor.weight * loss
 
     def _batch(self, step: int) -> Batch:
         """Return a step's batch, whatever was asked before; every pass over the log has an order of its own."""

@@ -55,8 +55,19 @@ class Lessons:
         for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
             yield found[place]
 
-    def losses(self, batch: Batch, rng: np.random.Generator, *, latest: int | None = None) -> dict[str, Tensor]:
-        """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones."""
+    def losses(
+        self,
+        batch: Batch,
+        rng: np.random.Generator,
+        *,
+        latest: int | None = None,
+        ahead: int = 1,
+        decay: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones.
+
+        The answer is the next item, or one of so many next items (``ahead``), drawn by :func:`draw_ahead`.
+        """
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
@@ -65,7 +76,9 @@ class Lessons:
         from_end_BT = batch.lengths_B[:, None] - np.arange(batch.items_BT.shape[1])
         windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or batch.items_BT.shape[1])))
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
-        state_RD, target_R = states_BTD[row_R, time_R], items_BT[row_R, time_R]
+        state_RD = states_BTD[row_R, time_R]
+        ahead_R = draw_ahead(from_end_BT[windows_R, steps_R], ahead, decay, rng)
+        target_R = items_BT[row_R, time_R + torch.from_numpy(ahead_R).to(generator.device)]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
         seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
         unit_ND = functional.normalize(vectors_ND, dim=-1)
@@ -136,3 +149,18 @@ class Lessons:
             "token": token_loss(logits_RMK, allowed_RMK, targets_RMK, partial_RM < 0),
             "category": category_loss(category_RQ, self.category_N[target_R]),
         }
+
+
+def draw_ahead(left_R: IntArray, ahead: int, decay: float, rng: np.random.Generator) -> IntArray:
+    """Draw which of its next items each position answers with: the j-th of those there are with weight decay^(j-1).
+
+    Shape:
+        left_R: (rows,) how many items follow, at least one.
+        result: (rows,) how many items to pass over.
+    """
+    if ahead == 1:
+        return np.zeros_like(left_R)
+    place_H = np.arange(ahead)
+    reached_RH = (decay**place_H * (place_H < left_R[:, None])).cumsum(axis=1)
+    drawn_R = rng.random(len(left_R)) * reached_RH[:, -1]
+    return np.asarray((drawn_R[:, None] >= reached_RH).sum(axis=1))
