@@ -64,8 +64,8 @@ class EvaluationConfig(Config):
     """Judge only so many users, drawn at random; 0 judges all."""
     seen: tuple[Literal["kept", "removed"], ...] = ("kept", "removed")
     """Whether items of the history stay in the ranking; each is one pass over the users."""
-    dissect: bool = False
-    """Whether our ranking is also judged by its parts: paths alone, item head alone, paths that only propose."""
+    dissect: bool | tuple[str, ...] = False
+    """Whether our ranking is also judged by its parts, all of them or those that are named (recommender/parts.py)."""
 
 
 class StudyConfig(Config):

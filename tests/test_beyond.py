@@ -6,6 +6,7 @@ import pytest
 from pipelines.benches.measure import as_result, beside
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Slate
+from recsys.core.errors import ConfigError
 from recsys.data.events import EventLog, build_log
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
@@ -44,6 +45,13 @@ def test_diversity_when_items_share_users_then_is_one_less_their_cosine() -> Non
 
 def test_cold_questions_when_an_answer_was_never_seen_then_it_is_named() -> None:
     assert cold_questions(np.array([0, 3, 2, 3]), TrainingPart.of(small_log())).tolist() == [1, 3]
+
+
+def test_dissected_when_some_parts_are_named_then_has_those_and_no_other_name(run) -> None:  # type: ignore[no-untyped-def]
+    ours = load_bundle(run / "bundle", trace=False).recommender
+    assert [part.name for part in dissected(ours, [HEAD_ALONE])] == [HEAD_ALONE]
+    with pytest.raises(ConfigError, match="paths alone"):
+        dissected(ours, ["paths"])
 
 
 def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # type: ignore[no-untyped-def]

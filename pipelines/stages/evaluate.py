@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ OURS = ReasoningRecommender.name
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "companion", "calibrated", "aligned", "bundle")
 
 
-def contestants(run: Path, *, dissect: bool = False) -> list[Recommender]:
-    """Load our recommender and its rivals from a run, and on demand ours by its parts."""
+def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
+    """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts."""
     remedy = f"run `recsys train DATA --to {run}` first"
     require(run / "bundle" / "manifest.json", remedy=remedy)
     ours = load_bundle(run / "bundle", trace=False).recommender
-    parts = dissected(ours) if dissect else []
-    return [*load_baselines(run / "baselines"), *parts, ours]
+    wanted = (PARTS if dissect else ()) if isinstance(dissect, bool) else dissect
+    return [*load_baselines(run / "baselines"), *dissected(ours, wanted), ours]
 
 
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:

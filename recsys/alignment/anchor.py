@@ -14,8 +14,8 @@ from recsys.model.lessons import Lessons
 class Anchor:
     """A supervised loss for every gradient step; each step takes the next batch of windows of the training log.
 
-    Positions answer with an item of their window, as rewards judge paths against it. ``judge`` is what was served before
-    alignment, companion included; it stays as it is.
+    Positions answer with an item of their window, as rewards judge paths against it. ``judge`` is what was served
+    before alignment, companion included; it stays as it is.
     """
 
     def __init__(self, lessons: Lessons, judge: Generator, config: AlignmentConfig) -> None:

@@ -1,7 +1,9 @@
 """Our ranking taken apart, to say what each part is worth: judged like any other recommender."""
 
+from collections.abc import Collection
 from typing import Any
 
+from recsys.core.errors import ConfigError
 from recsys.recommender.reasoning import ReasoningRecommender
 
 PATHS_ALONE = "recsys: paths alone"
@@ -11,11 +13,16 @@ HEAD_ALONE = "recsys: item head alone"
 PARTS = (PATHS_ALONE, PATHS_UNGUIDED, PATHS_PROPOSE, HEAD_ALONE)
 
 
-def dissected(ours: ReasoningRecommender) -> list[ReasoningRecommender]:
-    """Return the parts of a recommender, each under a name of its own and without paths beside its items.
+def dissected(ours: ReasoningRecommender, wanted: Collection[str] = PARTS) -> list[ReasoningRecommender]:
+    """Return the wanted parts of a recommender, each under a name of its own and without paths beside its items.
 
     Paths alone are followed until one item is left, for nothing else tells apart what remains.
+
+    Raises:
+        ConfigError: a name is no part's.
     """
+    if unknown := set(wanted) - set(PARTS):
+        raise ConfigError(f"parts must be among {list(PARTS)}, got {sorted(unknown)}; correct evaluation.dissect")
     alone: dict[str, Any] = {"item_head": False, "finish_below": 1}
     by_head: dict[str, Any] = {"item_head": True, "path_weight": 0.0}
     changes = {
@@ -24,4 +31,8 @@ def dissected(ours: ReasoningRecommender) -> list[ReasoningRecommender]:
         PATHS_PROPOSE: by_head | {"ranked": "reached"},
         HEAD_ALONE: by_head | {"ranked": "catalogue"},
     }
-    return [ours.variant(name, ours.config.model_copy(update=change)).untraced() for name, change in changes.items()]
+    return [
+        ours.variant(name, ours.config.model_copy(update=change)).untraced()
+        for name, change in changes.items()
+        if name in wanted
+    ]
