@@ -77,12 +77,13 @@ def test_foresight_when_the_judge_is_the_model_itself_then_is_its_entropy_and_te
     generator = tiny_generator(memory=Memory.of(log))
     lessons = Lessons(generator, log, np.arange(20) % 3, FitConfig(), seed=3)
     batch = next(lessons.batches(0))
-    itself = lessons.foresight(batch, generator)
+    itself = lessons.foresight(batch, generator, np.random.default_rng(0))["item"]
     itself.backward()
     # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another judge's beliefs
     taught = generator.item_embedding.weight.grad.norm().item()
     generator.zero_grad()
-    lessons.foresight(batch, tiny_generator(seed=1, memory=Memory.of(log))).backward()
+    other = tiny_generator(seed=1, memory=Memory.of(log))
+    lessons.foresight(batch, other, np.random.default_rng(0))["item"].backward()
     assert taught < 0.2 * generator.item_embedding.weight.grad.norm().item()
     # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
     assert 0 < itself.item() < np.log(20)

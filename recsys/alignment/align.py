@@ -116,7 +116,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         latest=config.latest_events,
     )
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    judge = deepcopy(generator).eval().requires_grad_(False) if config.anchor.weight > 0 else None
+    anchor = _anchor(generator, log, category_N, config, fit or FitConfig(), seed=seed)
     with _ambient_state_kept(), _companion_away(generator):
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
@@ -124,10 +124,6 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         reference = policy.of(deepcopy(generator))
         roller = Roller(policy, prompts, rubric, config=config, seed=seed)
         before = probe(roller, reference)
-        anchor = None
-        if judge is not None:
-            lessons = Lessons(generator, log, category_N, fit or FitConfig(), seed=derive_seed(seed, "anchor"))
-            anchor = Anchor(lessons, judge, config)
         history, seconds = _train(roller, reference, anchor, folder)
         after = probe(roller, reference)
     generator.train(was_training)
@@ -144,6 +140,23 @@ def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed
     if not generator.config.memory_pairs:
         return []
     return cross_fit(log, config.memory_folds, rng_for(seed, "alignment", "folds"), generator.memory().likeness)
+
+
+def _anchor(
+    generator: Generator,
+    log: EventLog,
+    category_N: IntArray,
+    config: AlignmentConfig,
+    fit: FitConfig,
+    *,
+    seed: int,
+) -> Anchor | None:
+    """Return the supervised loss with a frozen copy of the whole recommender as its judge, or None without a weight."""
+    if config.anchor.weight == 0:
+        return None
+    judge = deepcopy(generator).eval().requires_grad_(False)
+    own = fit.model_copy(update={"shuffle_ties": config.anchor.shuffle_ties})
+    return Anchor(Lessons(generator, log, category_N, own, seed=derive_seed(seed, "anchor")), judge, config)
 
 
 def _train(

@@ -29,10 +29,12 @@ class Anchor:
         was_training = lessons.generator.training
         lessons.generator.train()
         config, rng = self.config, rng_for(lessons.seed, "anchor", step)
-        latest = config.anchor.latest_events
-        loss = lessons.total(lessons.losses(batch, rng, latest=latest, ahead=config.window, decay=config.decay))
+        known = lessons.losses(
+            batch, rng, latest=config.anchor.latest_events, ahead=config.window, decay=config.decay, paths=False
+        )
+        loss = lessons.total(known)
         if config.anchor.foresight > 0 and batch.closed_B.any():
-            loss = loss + config.anchor.foresight * lessons.foresight(batch, self.judge)
+            loss = loss + config.anchor.foresight * lessons.total(lessons.foresight(batch, self.judge, rng))
         lessons.generator.train(was_training)
         return config.anchor.weight * loss
 

@@ -63,10 +63,12 @@ class Lessons:
         latest: int | None = None,
         ahead: int = 1,
         decay: float = 1.0,
+        paths: bool = True,
     ) -> dict[str, Tensor]:
         """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones.
 
-        The answer is the next item, or one of so many next items (``ahead``), drawn by :func:`draw_ahead`.
+        The answer is the next item, or one of so many next items (``ahead``), drawn by :func:`draw_ahead`. Without
+        ``paths`` there is the item head's loss alone.
         """
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
@@ -87,23 +89,27 @@ class Lessons:
         asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
         queries_RD, weight_K = generator.scaled(state_RD), generator.memory_weight_K
         losses = {"item": item_loss(queries_RD, unit_ND, weight_K, asked)}
+        if not paths:
+            return losses
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
         picked_R = picked_R if len(picked_R) else np.arange(1)
         rows = torch.from_numpy(picked_R).to(state_RD.device)
         beliefs_RN = None
         if self.config.distillation > 0:
             beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, asked.take(picked_R))
-        return losses | self._path_losses(state_RD[rows], target_R[rows], beliefs_RN, rng)
+        return losses | self._path_losses(
+            state_RD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
+        )
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of a batch's losses."""
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def foresight(self, batch: Batch, judge: Generator) -> Tensor:
-        """Return the cross-entropy of the item head with a judge's belief about what follows whole histories.
+    def foresight(self, batch: Batch, judge: Generator, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the three losses where whole histories end and a judge's belief stands for the answer.
 
-        Nobody knows the answer there, so nobody has learned it by heart: the judge, who may have a companion, says what
-        a look at the next item would say in the mean (Hinton et al., arXiv 1503.02531, at temperature 1).
+        Nobody knows the answer there, so nobody has learned it by heart. The item head learns the belief itself (Hinton
+        et al., arXiv 1503.02531, at temperature 1), the token heads what it implies along paths to items drawn from it.
         """
         generator, device = self.generator, self.generator.device
         rows = np.flatnonzero(batch.closed_B)
@@ -130,19 +136,30 @@ class Lessons:
         asked = Asked(
             targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, evidence=evidence, belief_RN=belief_BN
         )
-        return item_loss(generator.scaled(state_BD), unit_ND, generator.memory_weight_K, asked)
+        losses = {"item": item_loss(generator.scaled(state_BD), unit_ND, generator.memory_weight_K, asked)}
+        reached_BN = belief_BN.cumsum(1).cpu().numpy()
+        drawn_B = (reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)
+        return losses | self._path_losses(
+            state_BD, torch.from_numpy(drawn_B).to(device), rng, belief_BN, distillation=1.0
+        )
 
     def _path_losses(
-        self, state_RD: Tensor, target_R: Tensor, beliefs_RN: Tensor | None, rng: np.random.Generator
+        self,
+        state_RD: Tensor,
+        target_R: Tensor,
+        rng: np.random.Generator,
+        beliefs_RN: Tensor | None,
+        *,
+        distillation: float,
     ) -> dict[str, Tensor]:
-        """Return the token and category losses on partial paths to the targets."""
+        """Return the token and category losses on partial paths to the targets; beliefs are a share of what is right."""
         device = state_RD.device
         paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
         partial_RM = torch.from_numpy(paths.partial_RM).to(device)
         targets_RMK = true_targets(paths).to(device)
         if beliefs_RN is not None:
             implied_RMK = implied_targets(paths, beliefs_RN, self.codes_MN)
-            targets_RMK = torch.lerp(targets_RMK, implied_RMK, self.config.distillation)
+            targets_RMK = torch.lerp(targets_RMK, implied_RMK, distillation)
         logits_RMK, category_RQ = self.generator.step(state_RD, partial_RM)
         allowed_RMK = torch.from_numpy(paths.allowed_RMK).to(device)
         return {
