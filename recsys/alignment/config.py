@@ -28,7 +28,7 @@ class AnchorConfig(Config):
     latest_events: int = Field(default=3, ge=1)
     """How many latest events of a training window it learns."""
     shuffle_ties: float = Field(default=0.0, ge=0, le=1)
-    """Share of windows in which events with equal timestamps are put in a random order; served histories keep theirs."""
+    """Share of windows in which events of equal time are put in a random order; served histories keep theirs."""
     foresight: float = Field(default=0.5, ge=0)
     """Weight of what the recommender, companion included, believes to follow whole training histories: nobody knows the
     answers there, so nobody has learned them by heart."""

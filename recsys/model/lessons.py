@@ -152,7 +152,7 @@ class Lessons:
         *,
         distillation: float,
     ) -> dict[str, Tensor]:
-        """Return the token and category losses on partial paths to the targets; beliefs are a share of what is right."""
+        """Return the token and category losses on partial paths to the targets; beliefs are a share of the answer."""
         device = state_RD.device
         paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
         partial_RM = torch.from_numpy(paths.partial_RM).to(device)
