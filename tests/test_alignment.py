@@ -7,16 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import TrainerState
 
 from recsys.alignment.align import align, build_rubric
 from recsys.alignment.anchor import Anchor
 from recsys.alignment.config import AlignmentConfig, AnchorConfig, RewardWeights
+from recsys.alignment.harness import Progress
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.roller import Roller
 from recsys.alignment.rollouts import choose_codebook, sample_paths
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
+from recsys.core import telemetry
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
@@ -366,6 +369,19 @@ def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_i
     fresh = IdTransformer(IdTransformerConfig(**again.config.companion), 20)
     torch.testing.assert_close(again.companion.items.weight, fresh.items.weight)
     assert again.config.companion_share == 0.3
+
+
+def test_progress_when_training_goes_on_then_counts_from_there(monkeypatch):
+    lines = []
+    monkeypatch.setattr(telemetry, "_LINE_EVERY_SECONDS", 0)
+    monkeypatch.setattr(telemetry.LOG, "info", lambda text, *values: lines.append(text % values))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    progress = Progress(5)
+    progress.on_train_begin(None, TrainerState(global_step=3))
+    for _ in range(2):
+        progress.on_step_begin()
+    progress.on_train_end()
+    assert lines == ["alignment: 4 of 5", "alignment: 5 of 5"]
 
 
 def test_align_when_only_anchored_then_learns_what_the_log_says(tmp_path):

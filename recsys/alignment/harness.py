@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
+from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState, TrainingArguments
 
 from recsys.alignment.config import AlignmentConfig
 from recsys.core.seeds import derive_seed
@@ -21,10 +21,16 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
 class Progress(TrainerCallback):
-    """Steps the project's progress display."""
+    """Steps the project's progress display, from where a resumed training goes on."""
 
     def __init__(self, steps: int) -> None:
-        self._ticks: Iterator[int] = track(range(steps), what="alignment", total=steps)
+        self._steps = steps
+        self._ticks: Iterator[int] = iter(())
+
+    def on_train_begin(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Open the display."""
+        done = state.global_step
+        self._ticks = track(range(done, self._steps), what="alignment", total=self._steps, done=done)
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Advance by one."""

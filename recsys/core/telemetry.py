@@ -23,18 +23,22 @@ def configure_logging(*, verbose: bool = False) -> None:
     LOG.propagate = False
 
 
-def track(items: Iterable[_T], *, what: str, total: int) -> Iterator[_T]:
-    """Yield the items while showing progress: a bar on a terminal, otherwise a line every 15 seconds."""
+def track(items: Iterable[_T], *, what: str, total: int, done: int = 0) -> Iterator[_T]:
+    """Yield the items while showing progress: a bar on a terminal, otherwise a line every 15 seconds.
+
+    ``total`` counts what was ``done`` before, too.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track as rich_track
 
-        yield from rich_track(items, description=what, total=total, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        yield from rich_track(items, description=what, total=total, completed=done, console=console, transient=True)
         return
     last = time.monotonic()
-    for done, item in enumerate(items, start=1):
+    for place, item in enumerate(items, start=done + 1):
         yield item
         now = time.monotonic()
         if now - last >= _LINE_EVERY_SECONDS:
-            LOG.info("%s: %d of %d", what, done, total)
+            LOG.info("%s: %d of %d", what, place, total)
             last = now
