@@ -224,7 +224,18 @@ def test_evidence_when_told_then_comes_from_the_fold_without_the_user():
 
 
 CONFIG = AlignmentConfig(
-    steps=4, prompts_per_step=4, group_size=4, learning_rate=1e-2, top_n=1, window=2, probe_prompts=16
+    steps=4,
+    prompts_per_step=4,
+    group_size=4,
+    learning_rate=1e-2,
+    schedule="constant",
+    dropout=False,
+    latest_events=0,
+    top_n=1,
+    window=2,
+    decay=0.8,
+    probe_prompts=16,
+    anchor=AnchorConfig(weight=0.0),
 )
 
 
@@ -369,6 +380,11 @@ def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_i
     fresh = IdTransformer(IdTransformerConfig(**again.config.companion), 20)
     torch.testing.assert_close(again.companion.items.weight, fresh.items.weight)
     assert again.config.companion_share == 0.3
+
+
+def test_alignment_config_when_demonstrations_fill_a_group_then_says_what_to_change():
+    with pytest.raises(ValueError, match="raise alignment.group_size"):
+        AlignmentConfig(group_size=4, demonstrations=4)
 
 
 def test_progress_when_training_goes_on_then_counts_from_there(monkeypatch):

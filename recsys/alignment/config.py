@@ -23,7 +23,7 @@ class RewardWeights(Config):
 class AnchorConfig(Config):
     """The supervised loss beside the rewards."""
 
-    weight: float = Field(default=0.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     """Weight of the supervised loss; 0 learns from rewards alone."""
     latest_events: int = Field(default=3, ge=1)
     """How many latest events of a training window it learns."""
@@ -39,8 +39,8 @@ class AlignmentConfig(Config):
 
     method: Literal["grpo", "dpo"] = "grpo"
     """GRPO samples new paths at every step; DPO samples once and prefers each group's best path to its worst."""
-    steps: int = Field(default=60, ge=0)
-    """Gradient steps. None leaves the pre-trained model as it is."""
+    steps: int = Field(default=340, ge=0)
+    """Gradient steps: the supervised loss sees a log of 130,000 events twice. 0 leaves the model as it is."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Histories a step learns from."""
     group_size: int = Field(default=16, ge=2)
@@ -55,17 +55,17 @@ class AlignmentConfig(Config):
     """What GRPO's advantages are divided by: the deviation of the group, of all paths of the step, or nothing."""
     preference_beta: float = Field(default=0.1, gt=0)
     """DPO's strength of the tie to the pre-trained model."""
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     """Peak learning rate."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "cosine"
     """The learning rate stays, or falls to zero along a cosine after a warm-up of a twentieth of the steps."""
-    dropout: bool = False
+    dropout: bool = True
     """Whether training sees paths through the generator's dropout; sampling never does."""
     window: int = Field(default=3, ge=1)
     """How many next items a path is judged against (h)."""
-    latest_events: int = Field(default=0, ge=0)
+    latest_events: int = Field(default=3, ge=0)
     """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
-    decay: float = Field(default=0.8, gt=0, le=1)
+    decay: float = Field(default=0.5, gt=0, le=1)
     """Weight of an item of the window relative to the one before it (w)."""
     top_n: int = Field(default=10, ge=1)
     """Length of the search that the path reward looks into (N)."""
