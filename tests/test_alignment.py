@@ -383,7 +383,7 @@ def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_i
 
 
 def test_alignment_config_when_demonstrations_fill_a_group_then_says_what_to_change():
-    with pytest.raises(ValueError, match="raise alignment.group_size"):
+    with pytest.raises(ValueError, match=r"raise alignment\.group_size"):
         AlignmentConfig(group_size=4, demonstrations=4)
 
 
