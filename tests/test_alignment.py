@@ -376,6 +376,7 @@ def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_i
     for name, value in again.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
     assert [step["step"] for step in report.steps] == list(range(1, 9))
+    assert all(0 < step["supervised"] < step["loss"] + 1 for step in report.steps)
     torch.manual_seed(9)
     fresh = IdTransformer(IdTransformerConfig(**again.config.companion), 20)
     torch.testing.assert_close(again.companion.items.weight, fresh.items.weight)

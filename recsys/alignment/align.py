@@ -34,7 +34,7 @@ from recsys.model.lessons import Lessons
 from recsys.model.memory import Fold, cross_fit
 from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward, Rubric, StepReward
 
-_KEPT = {"step", "loss", "reward", "kl", "entropy", "group_hits", "flat_groups"}
+_KEPT = {"step", "loss", "supervised", "reward", "kl", "entropy", "group_hits", "flat_groups"}
 """What is kept of a step's log: figures that one seed repeats, no times."""
 
 
@@ -89,7 +89,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     folder: Path,
     fit: FitConfig | None = None,
 ) -> AlignmentReport:
-    """Post-train a generator in place; dropout is off, and the same seed gives the same weights.
+    """Post-train a generator in place; the same seed gives the same weights.
 
     A killed run that is started again with the same folder goes on from its last checkpoint, and ends as if it had not
     been killed.

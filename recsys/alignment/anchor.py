@@ -47,11 +47,21 @@ class Anchor:
 
 
 class Anchored:
-    """What adds an anchor's loss to that of one of trl's trainers."""
+    """What adds an anchor's loss to that of one of trl's trainers, and logs it."""
 
     anchor: Anchor | None = None
+    supervised: float | None = None
 
     def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
         """Return the trainer's loss, and the anchor's on top of it."""
         loss = super().compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
-        return loss if self.anchor is None else loss + self.anchor(self.state.global_step)  # type: ignore[attr-defined]
+        if self.anchor is None:
+            return loss
+        supervised = self.anchor(self.state.global_step)  # type: ignore[attr-defined]
+        self.supervised = float(supervised.detach())
+        return loss + supervised
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step with the supervised part of its loss."""
+        told = {} if self.supervised is None else {"supervised": self.supervised}
+        super().log(logs | told, start_time)  # type: ignore[misc]
