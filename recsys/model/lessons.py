@@ -3,8 +3,9 @@
 Axes: B batch, T time, R row (a training position), M codebook, K code, N item, Q category, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,30 +119,34 @@ class Lessons:
         items_BT, times_BT = (torch.from_numpy(part[rows]).to(device) for part in (batch.items_BT, batch.timestamps_BT))
         length_B = torch.from_numpy(batch.lengths_B[rows]).to(device)
         inside_BT = torch.arange(items_BT.shape[1], device=device) < length_B[:, None]
-        each_B = torch.arange(len(rows), device=device)
-        with torch.no_grad():
-            told_KBN = torch.zeros(len(evidence), len(rows), generator.config.num_items)
-            for kernel, told_BN in enumerate(evidence):
-                told_KBN[kernel] = torch.from_numpy(told_BN.toarray())
-            states_BTD = judge.encode_prefixes(items_BT, times_BT, judge.item_vectors())
-            belief_BN = judge.beliefs(states_BTD[each_B, length_B], told_KBN.to(device)).exp()
-            belief_BN[:, self.unused_X] = 0
-            belief_BN[each_B[:, None].expand_as(items_BT)[inside_BT], items_BT[inside_BT]] = 0
-            belief_BN /= belief_BN.sum(1, keepdim=True)
+        end_B = (torch.arange(len(rows), device=device), length_B)
+        belief_BN = self._belief(
+            judge, judge.encode_prefixes(items_BT, times_BT, judge.item_vectors())[end_B], evidence
+        )
+        row_X, time_X = inside_BT.nonzero(as_tuple=True)
+        belief_BN[row_X, items_BT[row_X, time_X]] = 0
+        belief_BN /= belief_BN.sum(1, keepdim=True)
         first_B = belief_BN.argmax(1)
         seen_BT = torch.where(inside_BT, items_BT, first_B[:, None])
         vectors_ND = generator.item_vectors()
-        state_BD = generator.encode_prefixes(items_BT, times_BT, vectors_ND)[each_B, length_B]
+        state_BD = generator.encode_prefixes(items_BT, times_BT, vectors_ND)[end_B]
         unit_ND = functional.normalize(vectors_ND, dim=-1)
         asked = Asked(
             targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, evidence=evidence, belief_RN=belief_BN
         )
         losses = {"item": item_loss(generator.scaled(state_BD), unit_ND, generator.memory_weight_K, asked)}
         reached_BN = belief_BN.cumsum(1).cpu().numpy()
-        drawn_B = (reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)
-        return losses | self._path_losses(
-            state_BD, torch.from_numpy(drawn_B).to(device), rng, belief_BN, distillation=1.0
-        )
+        drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
+        return losses | self._path_losses(state_BD, drawn_B, rng, belief_BN, distillation=1.0)
+
+    @torch.no_grad()
+    def _belief(self, judge: Generator, state_BD: Tensor, evidence: Sequence[Any]) -> Tensor:
+        """Return a judge's probabilities of the items that somebody used, (batch, items)."""
+        told_KBN = torch.zeros(len(evidence), len(state_BD), judge.config.num_items)
+        for kernel, told_BN in enumerate(evidence):
+            told_KBN[kernel] = torch.from_numpy(told_BN.toarray())
+        belief_BN = judge.beliefs(state_BD, told_KBN.to(state_BD.device)).exp()
+        return belief_BN.index_fill_(1, self.unused_X, 0.0)
 
     def _path_losses(
         self,
