@@ -50,7 +50,7 @@ class SelectionConfig(Config):
     path_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     """Weights of the path evidence beside the item head that are tried."""
     margin: float = Field(default=0.001, ge=0)
-    """By how much NDCG@10 a choice must beat a simpler one (no path evidence, the pre-trained model) to be kept."""
+    """By how much NDCG@10 more path evidence must beat less to be kept; an aligned model has only to be better."""
     theta_quantile: float = 0.95
     """The pruning threshold is this quantile of the JS divergences seen on validation paths."""
     max_users: int = 2000

@@ -15,7 +15,7 @@ import torch
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
-from pipelines.stages.bundle import simplest_of_the_best
+from pipelines.stages.bundle import choose, simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
 from recsys.baselines.sasrec import SASRec
 from recsys.core.artifacts import Manifest, hash_folder
@@ -176,6 +176,21 @@ def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Pa
         for rank, item in enumerate(slate.items)
     }
     assert {(row["user_id"], row["rank"]): row["item_id"] for row in rows} == wanted
+
+
+def test_choose_when_the_aligned_model_is_a_little_better_then_keeps_it_but_not_a_little_more_path_evidence() -> None:
+    figures = {("pre-trained", 0.0): 0.0700, ("pre-trained", 0.1): 0.0704, ("aligned", 0.0): 0.0701}
+    figures[("aligned", 0.1)] = 0.0705
+    tried = [{"model": model, "path_weight": weight, "ndcg@10": v} for (model, weight), v in figures.items()]
+
+    def chosen(keep: str) -> tuple[str, float]:
+        best = choose(tried, keep=keep, margin=0.001)
+        return best["model"], best["path_weight"]
+
+    assert chosen("better") == chosen("aligned") == ("aligned", 0.0)
+    assert chosen("pre-trained") == ("pre-trained", 0.0)
+    tried[2]["ndcg@10"] = tried[3]["ndcg@10"] = 0.0700  # as good is not better
+    assert chosen("better") == ("pre-trained", 0.0)
 
 
 def test_choice_when_a_later_one_is_better_by_less_than_the_margin_then_the_simpler_is_kept() -> None:

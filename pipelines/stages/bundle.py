@@ -37,9 +37,7 @@ def select_and_bundle(job: Job) -> None:
             )
         alone = job.recipe.decoder.model_copy(update={"item_head": False, "finish_below": 1, "theta": theta})
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
-    wanted = job.recipe.selection.keep
-    allowed = [row for row in tried if wanted in ("better", row["model"])] or tried  # steps = 0: no aligned model
-    best = simplest_of_the_best(allowed, margin=job.recipe.selection.margin)
+    best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info(
         "kept the %s model with path weight %s: ndcg@10 %.4f",
         best["model"],
@@ -57,6 +55,13 @@ def select_and_bundle(job: Job) -> None:
         counts_N=training_log(prepared.log).counts_N,
         notes={"kept": best, "validation": tried},
     )
+
+
+def choose(tried: list[dict[str, Any]], *, keep: str, margin: float) -> dict[str, Any]:
+    """Return the better model's best choice, or that of the model to keep; the pre-trained one was tried first."""
+    allowed = [row for row in tried if keep in ("better", row["model"])] or tried  # steps = 0: no aligned model
+    of_each = ([row for row in allowed if row["model"] == name] for name in MODELS)
+    return simplest_of_the_best([simplest_of_the_best(rows, margin=margin) for rows in of_each if rows], margin=0.0)
 
 
 def simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
