@@ -17,6 +17,7 @@ from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
 from recsys.alignment.roller import Roller
 from recsys.alignment.rollouts import choose_codebook, sample_paths
+from recsys.alignment.trainer import PathGRPOTrainer
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
 from recsys.core import telemetry
@@ -279,6 +280,25 @@ def test_align_when_the_world_is_simple_then_raises_the_step_reward(world, tmp_p
     config = CONFIG.model_copy(update={"steps": 60, "prompts_per_step": 8, "group_size": 8, "window": 1})
     report = run(world, config, tmp_path)
     assert report.rewards_after["step"] > report.rewards_before["step"] + 0.1
+
+
+def test_advantages_when_windows_are_demonstrated_then_sampled_paths_alone_are_the_baseline(
+    world, tmp_path, monkeypatch
+):
+    judged, scored = [], PathGRPOTrainer._generate_and_score_completions
+
+    def spied(self, inputs):
+        outputs = scored(self, inputs)
+        judged.append((outputs["advantages"].view(-1, 4), self.shown_R.view(-1, 4)))
+        return outputs
+
+    monkeypatch.setattr(PathGRPOTrainer, "_generate_and_score_completions", spied)
+    run(world, CONFIG.model_copy(update={"demonstrations": 2}), tmp_path)
+    advantage_GR, shown_GR = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    assert shown_GR[:, :2].float().mean() > 0.5
+    assert not shown_GR[:, 2:].any()
+    np.testing.assert_allclose((advantage_GR * ~shown_GR).sum(1), 0.0, atol=1e-4)
+    assert advantage_GR[shown_GR].mean() > 0.5  # what users went on to is better than what is sampled
 
 
 def test_align_when_windows_are_demonstrated_then_few_groups_teach_nothing(world, tmp_path):
