@@ -32,7 +32,7 @@ def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Rec
     remedy = f"run `recsys train DATA --to {run}` first"
     require(run / "bundle" / "manifest.json", remedy=remedy)
     ours = load_bundle(run / "bundle", trace=False).recommender
-    wanted = (PARTS if dissect else ()) if isinstance(dissect, bool) else dissect
+    wanted = PARTS if dissect is True else dissect or ()
     return [*load_baselines(run / "baselines"), *dissected(ours, wanted), ours]
 
 

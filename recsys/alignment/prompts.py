@@ -14,7 +14,7 @@ from recsys.contracts import History
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
-from recsys.model.memory import Fold
+from recsys.model.memory import Fold, dense
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,7 @@ class PromptTable:
 
     def evidence_of(self, prompt_X: IntArray) -> FloatArray:
         """Return what each kernel says about every item, shape (kernels, prompts asked for, items)."""
-        told = np.zeros((len(self.evidence), len(prompt_X), self.num_items), np.float32)
-        for kernel, told_PN in enumerate(self.evidence):
-            told[kernel] = told_PN[prompt_X].toarray()
-        return told
+        return dense([told_PN[prompt_X] for told_PN in self.evidence], len(prompt_X), self.num_items)
 
 
 def draw_prompts(

@@ -19,7 +19,7 @@ from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
-from recsys.model.memory import Fold, Memory, cross_fit
+from recsys.model.memory import Fold, Memory, cross_fit, dense
 from recsys.model.objectives import Asked, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 
@@ -142,9 +142,7 @@ class Lessons:
     @torch.no_grad()
     def _belief(self, judge: Generator, state_BD: Tensor, evidence: Sequence[Any]) -> Tensor:
         """Return a judge's probabilities of the items that somebody used, (batch, items)."""
-        told_KBN = torch.zeros(len(evidence), len(state_BD), judge.config.num_items)
-        for kernel, told_BN in enumerate(evidence):
-            told_KBN[kernel] = torch.from_numpy(told_BN.toarray())
+        told_KBN = torch.from_numpy(dense(evidence, len(state_BD), judge.config.num_items))
         belief_BN = judge.beliefs(state_BD, told_KBN.to(state_BD.device)).exp()
         return belief_BN.index_fill_(1, self.unused_X, 0.0)
 

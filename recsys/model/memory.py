@@ -93,6 +93,14 @@ def entries(evidence_BN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(place_X).to(device), torch.from_numpy(evidence_BN.data).to(device)
 
 
+def dense(evidence: Sequence[Any], rows: int, items: int) -> FloatArray:
+    """Return sparse (rows, items) matrices, one per kernel, as one array (kernels, rows, items); there may be none."""
+    told_KRN = np.zeros((len(evidence), rows, items), np.float32)
+    for kernel, part_RN in enumerate(evidence):
+        told_KRN[kernel] = part_RN.toarray()
+    return told_KRN
+
+
 def likeness_table(vectors_NF: FloatArray) -> Any:
     """Return each item's nearest neighbours by cosine to the power :data:`SHARPNESS`, sparse (items, items).
 
