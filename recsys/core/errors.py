@@ -6,6 +6,7 @@ The tree::
     ├── CallError          the caller asked for something that cannot be (exit code 2)
     │   └── ConfigError    a recipe or a setting is wrong
     ├── DataError          an input file cannot be used; says file, place and remedy
+    │   └── IdError        a single value is no id
     ├── ArtifactError      a run folder is missing something or holds something unexpected
     ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
     ├── DecodingError      no valid path exists for a request
@@ -34,6 +35,10 @@ class ConfigError(CallError):
 
 class DataError(RecsysError):
     """An input cannot be used."""
+
+
+class IdError(DataError, ValueError):
+    """A single value is no id."""
 
 
 class ArtifactError(RecsysError):
