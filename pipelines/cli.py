@@ -53,8 +53,9 @@ def import_(
 ) -> None:
     """Bring a data set into the data contract; bad rows are counted by cause."""
     from recsys.data.importers import import_dataset
-    from recsys.data.table import write_dataset
+    from recsys.data.table import require_target, write_dataset
 
+    require_target(to, source=source)
     dataset = import_dataset(format, source)
     write_dataset(dataset, to)
     typer.echo(f"{dataset.interactions.num_rows:,} interactions, {dataset.items.num_rows:,} items written to {to}")
@@ -76,11 +77,14 @@ def train(
 
     from pipelines.flow import train as run_flow
     from pipelines.recipe import load_recipe
+    from pipelines.runtime import WORK
     from pipelines.show import console, evaluation_table
     from pipelines.study import run_study
+    from recsys.core.artifacts import Manifest
 
-    if not resume:
-        shutil.rmtree(to / ".work", ignore_errors=True)
+    if not resume and to.exists():
+        Manifest(to).claim()
+        shutil.rmtree(to / WORK, ignore_errors=True)
     settings = load_recipe(recipe, tuple(sets or ()))
     work = run_study if settings.study.seeds or settings.study.ablations else run_flow
     console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray)))

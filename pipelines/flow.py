@@ -25,7 +25,8 @@ from pipelines.stages.features import build_features
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
-from recsys.core.artifacts import write_json
+from recsys.core.artifacts import Manifest, write_json
+from recsys.core.errors import CallError
 
 STAGES = (
     # the log, filtered and indexed; who did what in time order
@@ -74,8 +75,20 @@ def train(
     source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, lender: Path | None = None
 ) -> dict[str, Any]:
     """Run the flow from a data set to a judged bundle and return the evaluation; a lender's equal stages are taken."""
-    run.mkdir(parents=True, exist_ok=True)
+    claim_run(source, run)
     save_recipe(recipe, run / "recipe.toml")
     write_json(run / "source.json", {"name": source.resolve().name})
     run_stages(STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray, lender=lender)
     return evaluate_run(run, recipe)
+
+
+def claim_run(source: Path, run: Path) -> None:
+    """Make a folder the run of a data set, or check that it is one.
+
+    Raises:
+        CallError: the run would contain its data.
+        ArtifactError: the folder holds what `recsys train` did not make.
+    """
+    if source.resolve().is_relative_to(run.resolve()):
+        raise CallError(f"a run must not contain its data, got --to {run} for {source}; choose another folder")
+    Manifest(run).claim()

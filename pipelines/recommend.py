@@ -15,6 +15,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, empty_history
 from recsys.core.errors import CallError, DataError
 from recsys.data.prepare import load_prepared
+from recsys.data.table import write_parquet
 from recsys.recommender.bundle import load_bundle
 
 BATCH_USERS = 256
@@ -81,6 +82,8 @@ def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
     """Recommend for every user of a file on Ray Data and write one Parquet file; returns a sentence about it."""
     import ray
 
+    if to.exists() and to.samefile(users):
+        raise CallError(f"--to must not be the users file, got {to} for both; choose another name")
     table = read_users(users)
     started_here = start_ray()
     try:
@@ -101,9 +104,7 @@ def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
         if started_here:
             ray.shutdown()
     result = result.sort_by([("user_id", "ascending"), ("rank", "ascending")])
-    temporary = to.with_suffix(".tmp")
-    pq.write_table(result, temporary)
-    temporary.replace(to)
+    write_parquet(result, to)
     return f"{result.num_rows:,} recommendations for {table.num_rows:,} users written to {to}"
 
 

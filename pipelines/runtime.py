@@ -14,10 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.job import Job, Stage
 from pipelines.recipe import Recipe
-from recsys.core.artifacts import Manifest, atomic_folder, hash_folder, hash_value
+from recsys.core.artifacts import Manifest, atomic_folder, hash_file, hash_folder, hash_value
 from recsys.core.telemetry import LOG, configure_logging
+from recsys.data import schema
 
 Entry = dict[str, Any]
+WORK = ".work"
+"""The part of a run folder that holds checkpoints and temporary folders."""
 
 
 def run_stages(
@@ -77,10 +80,16 @@ def stage_key(stage: Stage, source: Path, recipe: Recipe, parents: Sequence[Entr
             "stage": stage.name,
             "settings": recipe.section((*stage.sections, "threads")),
             "parents": [parent["files"] for parent in parents],
-            "source": hash_folder(source) if stage.reads_source else None,
+            "source": _hash_source(source) if stage.reads_source else None,
             "version": version("recsys"),
         }
     )
+
+
+def _hash_source(source: Path) -> dict[str, str]:
+    """Return the hashes of the files that the data contract names: what else lies in the folder is not read."""
+    names = (schema.INTERACTIONS, schema.ITEMS)
+    return {name: hash_file(source / name) for name in names if (source / name).exists()}
 
 
 def execute(
@@ -95,17 +104,18 @@ def execute(
         LOG.info("%s: unchanged, not run again", stage.name)
         entry: Entry = manifest.read()[stage.name]
         return entry
+    made = manifest.read().get(stage.name, {}).get("files", ())
     if lender is not None and Manifest(lender).is_current(stage.name, key, lender / stage.name):
         LOG.info("%s: as in %s, linked from there", stage.name, lender)
-        with atomic_folder(folder) as out:
+        with atomic_folder(folder, run / WORK, made=made) as out:
             shutil.copytree(lender / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
         lent: Entry = Manifest(lender).read()[stage.name]
         return lent
     LOG.info("%s: running", stage.name)
-    checkpoints = run / ".work" / f"{stage.name}-{key[:16]}"
+    checkpoints = run / WORK / f"{stage.name}-{key[:16]}"
     checkpoints.mkdir(parents=True, exist_ok=True)
     began, worked = time.perf_counter(), time.process_time()
-    with threadpool_limits(recipe.threads), atomic_folder(folder) as out:
+    with threadpool_limits(recipe.threads), atomic_folder(folder, run / WORK, made=made) as out:
         import torch
 
         torch.set_num_threads(recipe.threads)

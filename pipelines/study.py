@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.flow import train
+from pipelines.flow import claim_run, train
 from pipelines.recipe import Recipe, apply_overrides
 from pipelines.runtime import start_ray
 from pipelines.stages.evaluate import OURS
@@ -60,7 +60,7 @@ def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> dict
     """Train and judge every member, side by side on Ray, and write what they say together."""
     found = members(run, recipe)
     for member in found:
-        member.folder.mkdir(parents=True, exist_ok=True)
+        claim_run(source, member.folder)
     if use_ray:
         _train_on_ray(source, found)
     else:

@@ -12,7 +12,7 @@ from pipelines.report import parts
 from pipelines.show import path_words, share
 from pipelines.stages.evaluate import OURS
 from recsys.contracts import History, Slate
-from recsys.core.artifacts import require
+from recsys.core.artifacts import atomic_file, require
 from recsys.core.errors import RecsysError
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
@@ -58,9 +58,8 @@ def write_report(run: Path) -> Path:
     )
     path = run / "reports" / "report.html"
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 

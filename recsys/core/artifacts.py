@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,8 @@ def hash_value(value: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a temporary name, then rename it into place."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def write_timings(run: Path, name: str, seconds: Mapping[str, float]) -> None:
@@ -42,14 +43,64 @@ def write_timings(run: Path, name: str, seconds: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder and put it in the place of ``folder`` only if the block succeeds."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    yield temporary
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a new file beside ``path``, under a name nobody has, and rename it to ``path`` if the block succeeds."""
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(number)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return this process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def atomic_folder(folder: Path, work: Path, made: Collection[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder and put it in the place of ``folder`` only if the block succeeds.
+
+    Args:
+        folder: where the result goes.
+        work: a folder of ours on the same file system, in which the temporary folder is made.
+        made: the relative names of the files that an earlier call wrote into ``folder`` and that may be removed.
+
+    Raises:
+        ArtifactError: ``folder`` holds files that are not among ``made`` nor left by a call that was killed.
+    """
+    names = work / f"{folder.name}.files.json"
+    left = json.loads(names.read_text()) if names.exists() else []
+    _refuse_foreign_files(folder, {*made, *left})
+    work.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=work))
+    try:
+        out = temporary / folder.name
+        out.mkdir()
+        yield out
+        _refuse_foreign_files(folder, {*made, *left})
+        write_json(names, sorted({*made, *left, *hash_folder(out)}))
+        shutil.rmtree(folder, ignore_errors=True)
+        out.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_foreign_files(folder: Path, ours: set[str]) -> None:
+    if not folder.exists():
+        return
+    there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    if foreign := sorted(set(there) - ours):
+        raise ArtifactError(
+            f"{folder} must hold only files that recsys made, got {foreign[0]} "
+            f"({len(foreign)} such files); move them elsewhere, or choose another run folder"
+        )
 
 
 class Manifest:
@@ -58,6 +109,30 @@ class Manifest:
     def __init__(self, run: Path) -> None:
         self.path = run / "manifest.json"
         self.run = run
+
+    def claim(self) -> None:
+        """Make the folder a run folder, or check that it is one.
+
+        Raises:
+            ArtifactError: the folder is a file, or holds files and no manifest of ours, so that what is in it is not
+                ours to replace.
+        """
+        if self.run.exists() and not self.run.is_dir():
+            raise ArtifactError(f"a run must be a folder, got the file {self.run}; choose another name")
+        if self.path.exists() and self._is_ours(self.read()):
+            return
+        if self.run.exists() and (held := sorted(path.name for path in self.run.iterdir())):
+            raise ArtifactError(
+                f"{self.run} must be a new folder, an empty one or a run that `recsys train` made, got a folder with "
+                f"{held[0]} ({len(held)} names) and no manifest of ours; choose another folder for the run"
+            )
+        self.run.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {"run": {"key": "made by recsys train"}})
+
+    @staticmethod
+    def _is_ours(content: Any) -> bool:
+        entries = list(content.values()) if isinstance(content, dict) else []
+        return bool(entries) and all(isinstance(entry, dict) and "key" in entry for entry in entries)
 
     def read(self) -> dict[str, Any]:
         """Return all entries; an absent manifest is an empty one."""

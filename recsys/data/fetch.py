@@ -44,6 +44,8 @@ def fetch(name: str, to: Path) -> str:
             f"{to} must be empty or hold {name}, got another data set ({held or 'of unknown source'}); "
             "choose another folder"
         )
+    if held is not None and held not in FETCHERS:
+        raise DataError(f"{mark} must name a data set that recsys fetched, got {held[:40]!r}; choose another folder")
     return FETCHERS[name](to)
 
 

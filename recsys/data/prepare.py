@@ -1,7 +1,6 @@
 """Owns turning a dataset into a run's event log: filters, catalogue indices, and their files."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.artifacts import write_json
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data import schema
@@ -115,9 +115,7 @@ def save_prepared(prepared: Prepared, folder: Path) -> None:
     write_parquet(prepared.items, folder / ITEMS)
     write_parquet(pa.table({schema.USER: pa.array(prepared.user_ids)}), folder / USERS)
     write_parquet(pa.table({"user": user_E, "item": log.items_E, schema.TIMESTAMP: log.timestamps_E}), folder / EVENTS)
-    temporary = folder / f".{REPORT}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(prepared.report, indent=2), encoding="utf-8")
-    os.replace(temporary, folder / REPORT)
+    write_json(folder / REPORT, prepared.report)
 
 
 def load_prepared(folder: Path) -> Prepared:

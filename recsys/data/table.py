@@ -1,7 +1,6 @@
 """Owns reading, validating and writing a folder in the data contract."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.artifacts import atomic_file
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.columns import decode, id_column, integer_column, item_columns, number_column
@@ -59,11 +59,44 @@ def read_dataset(folder: Path) -> Dataset:
     return build_dataset(interactions, items, bad_rows=known, where=str(folder))
 
 
+def require_target(folder: Path, *, source: Path | None = None) -> None:
+    """Refuse a target in which writing a dataset would replace what :func:`write_dataset` did not write.
+
+    Raises:
+        DataError: the target is a file, is the source or holds it, or has a data file that another program wrote.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"the target must be a folder, got the file {folder}; choose another name")
+    names = (schema.INTERACTIONS, schema.ITEMS)
+    if source is not None and source.resolve() in (folder.resolve(), *((folder / name).resolve() for name in names)):
+        raise DataError(f"the target must not be the source, got {folder} for both; choose another folder")
+    for path in (folder / name for name in names):
+        if path.exists() and not _ours(path):
+            raise DataError(
+                f"{folder} must be a new folder or hold a data set that recsys wrote, got {path.name} of another "
+                f"program; choose another folder, or move the file away"
+            )
+
+
+def _ours(path: Path) -> bool:
+    """Tell whether a file is Parquet with the mark of :func:`write_dataset`."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    return _BAD_ROWS_KEY in metadata
+
+
 def write_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write a dataset so that each file appears whole or not at all, interactions last."""
+    """Write a dataset so that each file appears whole or not at all, interactions last.
+
+    Raises:
+        DataError: the folder holds a data file that another program wrote.
+    """
+    require_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
     note = json.dumps(dict(dataset.bad_rows.counts)).encode()
-    write_parquet(dataset.items, folder / schema.ITEMS)
+    write_parquet(dataset.items.replace_schema_metadata({_BAD_ROWS_KEY: b"{}"}), folder / schema.ITEMS)
     write_parquet(dataset.interactions.replace_schema_metadata({_BAD_ROWS_KEY: note}), folder / schema.INTERACTIONS)
 
 
@@ -81,12 +114,8 @@ def read_parquet(path: Path) -> pa.Table:
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a Parquet file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_file(path) as temporary:
         pq.write_table(table, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def build_dataset(
