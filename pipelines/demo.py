@@ -9,6 +9,7 @@ from pipelines.flow import train
 from pipelines.recipe import load_recipe
 from pipelines.recommend import item_titles
 from pipelines.show import console, evaluation_table, slate_table
+from recsys.contracts import requests_for
 from recsys.core.errors import DataError
 from recsys.data.fetch import fetch
 from recsys.data.prepare import load_prepared
@@ -47,7 +48,7 @@ def show_users(run: Path) -> None:
     users = np.flatnonzero(log.lengths_U >= SHOWN_HISTORY)
     shown = users[np.linspace(0, len(users) - 1, SHOWN_USERS).astype(int)]
     histories = [log.history(int(user)) for user in shown]
-    slates = bundle.recommender.recommend(histories, n=10)
+    slates = bundle.recommender.recommend(requests_for(histories, n=10))
     for user, history, slate in zip(shown, histories, slates, strict=True):
         recent = ", ".join(titles[int(item)] for item in history.items[-SHOWN_HISTORY:])
         out.print(f"\n[bold]User {user}[/bold] lately: {recent}")

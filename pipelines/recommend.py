@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.runtime import start_ray
 from pipelines.show import console, slate_json, slate_table
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import History, empty_history
+from recsys.contracts import History, Request, empty_history, requests_for
 from recsys.core.errors import CallError, DataError
 from recsys.data.prepare import load_prepared
 from recsys.data.table import write_parquet
@@ -35,7 +35,7 @@ def recommend_one(run: Path, ids: str, *, n: int, explain: bool) -> dict[str, An
     """Print and return recommendations for a comma-separated history."""
     bundle = load_bundle(run / "bundle")
     history = history_of([part.strip() for part in ids.split(",") if part.strip()], bundle.catalogue)
-    slate = bundle.recommender.recommend([history], n=n)[0]
+    slate = bundle.recommender.recommend([Request(history=history, n=n)])[0]
     titles = item_titles(run)
     console().print(slate_table(slate, bundle.catalogue, titles))
     items = slate_json(slate, bundle.catalogue, explain=explain)
@@ -67,7 +67,7 @@ class BatchRecommender:
         users = [str(user) for user in batch["user_id"]]
         empty = empty_history()
         histories = [self.log.history(self.user_rows[user]) if user in self.user_rows else empty for user in users]
-        slates = self.bundle.recommender.recommend(histories, n=self.n)
+        slates = self.bundle.recommender.recommend(requests_for(histories, n=self.n))
         lengths = [len(slate.items) for slate in slates]
         ids = self.bundle.catalogue.item_ids
         return {

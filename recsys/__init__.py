@@ -12,6 +12,7 @@ _HOMES = {
     "History": "recsys.contracts",
     "Path": "recsys.contracts",
     "Recommender": "recsys.contracts",
+    "Request": "recsys.contracts",
     "Slate": "recsys.contracts",
     "Step": "recsys.contracts",
     "StepScorer": "recsys.contracts",

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.errors import CallError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +32,45 @@ class History:
     def last(self, n: int) -> "History":
         """Return the most recent ``n`` events."""
         return History(items=self.items[-n:], timestamps=self.timestamps[-n:])
+
+
+CodeRef = tuple[int, int]
+"""A codebook and one of its codes: what a facet names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steering:
+    """The codes that a request asks for or against.
+
+    ``prefer`` raises the score of items that have one of these codes. ``require`` admits only items that have, in every
+    codebook named here, one of the codes named for it. ``avoid`` admits only items that have none of these codes.
+    """
+
+    prefer: frozenset[CodeRef] = frozenset()
+    require: frozenset[CodeRef] = frozenset()
+    avoid: frozenset[CodeRef] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Request:
+    """What one user asks of a recommender.
+
+    ``n`` is the wanted length of the slate; it is shorter only where fewer items are eligible. ``keep_seen`` says
+    whether items of the history may be recommended again. A recommender that cannot steer refuses ``steering``.
+
+    Shape:
+        eligible_N: (items,) bool, True means the item may be recommended; None allows all.
+    """
+
+    history: History
+    n: int = 10
+    eligible_N: BoolArray | None = None
+    keep_seen: bool = False
+    steering: Steering | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n}; ask for one item or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +105,12 @@ class Slate:
     paths: tuple[tuple[Path, ...], ...] = ()
     pruned: tuple[Path, ...] = ()
 
+    def first(self, n: int) -> "Slate":
+        """Return the ``n`` best items with their paths."""
+        if n >= len(self.items):
+            return self
+        return Slate(items=self.items[:n], scores=self.scores[:n], paths=self.paths[:n], pruned=self.pruned)
+
 
 @runtime_checkable
 class Recommender(Protocol):
@@ -72,23 +118,41 @@ class Recommender(Protocol):
 
     name: str
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return one slate per history with up to ``n`` items.
-
-        Args:
-            histories: what each user did; may be empty histories.
-            n: the wanted slate length; fewer items only when fewer are eligible.
-            keep_seen: whether items of the history may be recommended again.
-            eligible_N: (items,) bool, True means the item may be recommended; None allows all.
-        """
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return one slate per request, in the order of the requests; a history may be empty."""
         ...
+
+
+def requests_for(
+    histories: Sequence[History], *, n: int, keep_seen: bool = False, eligible_N: BoolArray | None = None
+) -> list[Request]:
+    """Return one request per history, all alike but for the history.
+
+    Shape:
+        eligible_N: (items,) True where an item may be recommended; None allows all.
+    """
+    return [Request(history=history, n=n, keep_seen=keep_seen, eligible_N=eligible_N) for history in histories]
+
+
+def eligible_items(requests: Sequence[Request], num_items: int) -> BoolArray:
+    """Return which items each request admits: the eligible ones, without those of the history unless kept.
+
+    Shape:
+        result: (requests, items), True where the item may be recommended.
+    """
+    eligible_BN = np.ones((len(requests), num_items), np.bool_)
+    for eligible_N, request in zip(eligible_BN, requests, strict=True):
+        if request.eligible_N is not None:
+            eligible_N[:] = request.eligible_N
+        if not request.keep_seen:
+            eligible_N[request.history.items] = False
+    return eligible_BN
+
+
+def require_unsteered(requests: Sequence[Request], name: str) -> None:
+    """Raise a CallError if a request steers; ``name`` is the recommender that cannot."""
+    if any(request.steering is not None for request in requests):
+        raise CallError(f"{name} cannot steer by codes; leave steering out or ask another recommender")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recsys.contracts import History, Recommender, Slate
+from recsys.contracts import Recommender, Request, Slate
 from recsys.core.arrays import BoolArray
 from recsys.core.telemetry import LOG
 
@@ -121,12 +121,13 @@ class Replica:
         """Let the running call end and drop the waiting ones."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def recommend(self, history: History, *, n: int, eligible_N: BoolArray, explain: bool) -> Checked:
+    def recommend(self, request: Request, *, explain: bool) -> Checked:
         """Return the model's checked slate, with paths if asked, or raise :class:`ModelUnavailableError`.
 
-        Shape:
-            eligible_N: (items,) True where an item may be shown; seen items are False here.
+        The request must name the eligible items: what is not among them is taken out of the model's answer.
         """
+        if request.eligible_N is None:
+            raise ValueError("a request to the replica must name the eligible items, got None; pass a mask")
         bundle = self._ready_bundle()
         started = self._running_since
         if started is not None and time.monotonic() - started > self._deadline:
@@ -134,12 +135,12 @@ class Replica:
             raise ModelUnavailableError(Refusal.LATE)
         try:
             recommender = bundle.recommender if explain else bundle.ranker
-            future = self._executor.submit(self._ask, recommender, history, n, eligible_N)
+            future = self._executor.submit(self._ask, recommender, request)
         except RuntimeError as error:  # the server is going down
             raise ModelUnavailableError(Refusal.FAILED) from error
         try:
             slate = future.result(timeout=self._deadline)
-            return check_slate(slate, n=n, eligible_N=eligible_N)
+            return check_slate(slate, n=request.n, eligible_N=request.eligible_N)
         except (TimeoutError, CancelledError) as error:
             future.cancel()
             raise ModelUnavailableError(Refusal.LATE) from error
@@ -152,10 +153,10 @@ class Replica:
             return self.bundle
         raise ModelUnavailableError(Refusal.FAILED if self.state is State.FAILED else Refusal.LOADING)
 
-    def _ask(self, recommender: Recommender, history: History, n: int, eligible_N: BoolArray) -> Slate:
+    def _ask(self, recommender: Recommender, request: Request) -> Slate:
         self._running_since = time.monotonic()
         try:
-            (slate,) = recommender.recommend([history], n=n, keep_seen=False, eligible_N=eligible_N)
+            (slate,) = recommender.recommend([request])
             return slate
         finally:
             self._running_since = None

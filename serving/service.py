@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from recsys.contracts import History, Path, Slate
+from recsys.contracts import History, Path, Request, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.telemetry import LOG
 from serving.fallback import Fallback, ItemTable
@@ -153,9 +153,8 @@ class Service:
             nothing = Slate(items=np.empty(0, np.int64), scores=np.empty(0, np.float32))
             return _Answer(slate=nothing, strategy="nothing_eligible", refusal=None)
         try:
-            checked = self.replica.recommend(
-                history.last(MAX_HISTORY), n=wanted, eligible_N=eligible_N, explain=request.explain
-            )
+            asked = Request(history=history.last(MAX_HISTORY), n=wanted, eligible_N=eligible_N)
+            checked = self.replica.recommend(asked, explain=request.explain)
         except ModelUnavailableError as error:
             strategy, items = self.fallback.recommend(
                 user_id=user, history=history.items, eligible_N=eligible_N, n=wanted

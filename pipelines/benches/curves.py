@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipelines.benches.measure import Line
-from recsys.contracts import History
+from recsys.contracts import History, Request
 from recsys.core.artifacts import write_json
 from recsys.core.telemetry import track
 from recsys.data.prepare import load_prepared
@@ -59,7 +59,7 @@ def _judged(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions,
 
 def _timed(recommender: ReasoningRecommender, history: History) -> float:
     began = time.perf_counter()
-    recommender.recommend([history], n=10)
+    recommender.recommend([Request(history=history)])
     return 1000 * (time.perf_counter() - began)
 
 

@@ -13,7 +13,7 @@ import torch
 from pipelines.benches.measure import Line, beside
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
-from recsys.contracts import History
+from recsys.contracts import History, Request
 from recsys.core.arrays import IntArray
 from recsys.core.seeds import rng_for
 from recsys.data.prepare import load_prepared
@@ -92,10 +92,11 @@ def _timed(ours: ReasoningRecommender, histories: Sequence[History]) -> list[Lin
     untold = ours.untraced()
     told_R, untold_R, peer_R, steps = [], [], [], []
     for place, history in enumerate(histories):
+        request = Request(history=history)
         began = time.perf_counter()
-        slate = ours.recommend([history], n=10)[0]
+        slate = ours.recommend([request])[0]
         told = time.perf_counter()
-        untold.recommend([history], n=10)
+        untold.recommend([request])
         ranked = time.perf_counter()
         scan(ours.scorer, history)
         if place >= WARM_UP:

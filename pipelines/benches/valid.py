@@ -9,7 +9,7 @@ import torch
 from pipelines.benches.decode import random_recommender
 from pipelines.benches.measure import Line
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History, Slate
+from recsys.contracts import History, Slate, requests_for
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
@@ -29,7 +29,8 @@ def bench_valid() -> list[Line]:
         lengths_B = rng.integers(0, 30, BATCH)
         histories = [History(items=rng.integers(0, ITEMS, n), timestamps=np.arange(n) * 3600) for n in lengths_B]
         eligible_N = rng.random(ITEMS) < 0.5
-        for slate, history in zip(ours.recommend(histories, n=SLATE, eligible_N=eligible_N), histories, strict=True):
+        slates = ours.recommend(requests_for(histories, n=SLATE, eligible_N=eligible_N))
+        for slate, history in zip(slates, histories, strict=True):
             asked += SLATE
             right += _right(slate, history, eligible_N)
     agreed = _masks_agree(ours.catalogue.codes_NM, rng)

@@ -11,7 +11,7 @@ from pipelines.recommend import item_titles
 from pipelines.report import parts
 from pipelines.show import path_words, share
 from pipelines.stages.evaluate import OURS
-from recsys.contracts import History, Slate
+from recsys.contracts import History, Slate, requests_for
 from recsys.core.artifacts import atomic_file, require
 from recsys.core.errors import RecsysError
 from recsys.data.prepare import load_prepared
@@ -81,7 +81,7 @@ def example_users(run: Path) -> dict[str, Any]:
     users = np.flatnonzero(lengths_U >= min(_SHOWN_HISTORY, int(lengths_U.max(initial=0))))
     shown = [int(user) for user in users[np.linspace(0, len(users) - 1, min(_SHOWN_USERS, len(users))).astype(int)]]
     histories = [prepared.log.history(user) for user in shown]
-    slates = bundle.recommender.recommend(histories, n=_SHOWN_ITEMS)
+    slates = bundle.recommender.recommend(requests_for(histories, n=_SHOWN_ITEMS))
     return {
         "users": [
             _user(str(prepared.user_ids[user]), history, slate, titles, bundle.catalogue)

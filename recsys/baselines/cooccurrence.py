@@ -1,6 +1,6 @@
 """Item co-occurrence: items that stand near the last items of a history in other users' histories.
 
-Axes: B history, N item.
+Axes: B request, N item.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from recsys.baselines.slates import slates_from_scores
-from recsys.contracts import History, Slate
-from recsys.core.arrays import BoolArray, FloatArray
+from recsys.contracts import Request, Slate
+from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config
 from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
@@ -52,29 +52,18 @@ class Cooccurrence:
         counts_N = log.counts_N.astype(np.float32)
         return cls(cosine_cooccurrence(log, config.window), counts_N, config)
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return the items that co-occur most with the end of each history.
-
-        Shape:
-            eligible_N: (items,) True where an item may be recommended.
-        """
-        if not histories:
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return the items that co-occur most with the end of each history."""
+        if not requests:
             return []
         votes_BN = recent_votes(
-            [history.items for history in histories],
+            [request.history.items for request in requests],
             last=self.config.last,
             decay=self.config.decay,
             num_items=len(self.counts_N),
         )
         scores_BN = (votes_BN @ self.similarity_NN).toarray() + self.prior_N
-        return slates_from_scores(scores_BN, histories, n, keep_seen, eligible_N)
+        return slates_from_scores(scores_BN, requests, name=self.name)
 
     def save(self, folder: Path) -> None:
         """Write the similarities, the counts and the settings into a folder."""

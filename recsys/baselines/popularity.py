@@ -1,6 +1,6 @@
 """Popularity: every history gets the most frequent items of the training log.
 
-Axes: B history, N item.
+Axes: B request, N item.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys.baselines.slates import slates_from_scores
-from recsys.contracts import History, Slate
-from recsys.core.arrays import BoolArray, FloatArray
+from recsys.contracts import Request, Slate
+from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config
 from recsys.data.events import EventLog
@@ -42,21 +42,10 @@ class Popularity:
             items_E = items_E[log.timestamps_E >= oldest]
         return cls(np.bincount(items_E, minlength=log.num_items).astype(np.float32), config)
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return the most frequent items for each history.
-
-        Shape:
-            eligible_N: (items,) True where an item may be recommended.
-        """
-        scores_BN = np.broadcast_to(self.counts_N, (len(histories), len(self.counts_N)))
-        return slates_from_scores(scores_BN, histories, n, keep_seen, eligible_N)
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return the most frequent items for each request."""
+        scores_BN = np.broadcast_to(self.counts_N, (len(requests), len(self.counts_N)))
+        return slates_from_scores(scores_BN, requests, name=self.name)
 
     def save(self, folder: Path) -> None:
         """Write the counts and the settings into a folder."""

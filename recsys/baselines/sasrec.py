@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys.baselines.slates import slates_from_scores
-from recsys.contracts import History, Slate
-from recsys.core.arrays import BoolArray, FloatArray
+from recsys.contracts import History, Request, Slate
+from recsys.core.arrays import FloatArray
 from recsys.core.device import Device, pick_device
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
@@ -70,23 +70,13 @@ class SASRec:
         scores_BN[[not len(history.items) for history in histories]] = self.counts_N
         return scores_BN
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return the likeliest next items for each history.
-
-        Shape:
-            eligible_N: (items,) True where an item may be recommended.
-        """
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return the likeliest next items for each history."""
         slates: list[Slate] = []
-        for start in range(0, len(histories), HISTORIES_PER_CALL):
-            batch = histories[start : start + HISTORIES_PER_CALL]
-            slates += slates_from_scores(self.scores(batch), batch, n, keep_seen, eligible_N)
+        for start in range(0, len(requests), HISTORIES_PER_CALL):
+            batch = requests[start : start + HISTORIES_PER_CALL]
+            scores_BN = self.scores([request.history for request in batch])
+            slates += slates_from_scores(scores_BN, batch, name=self.name)
         return slates
 
     def save(self, folder: Path) -> None:

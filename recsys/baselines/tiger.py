@@ -25,7 +25,7 @@ from torch.nn import functional
 from recsys.baselines.semantic_ids import semantic_ids
 from recsys.baselines.tiger_network import Decoding, TIGERNetwork, TIGERNetworkConfig
 from recsys.baselines.trie import Trie
-from recsys.contracts import History, Slate
+from recsys.contracts import History, Request, Slate, eligible_items, requests_for, require_unsteered
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.device import Device, pick_device
@@ -47,7 +47,7 @@ class TIGERConfig(TIGERNetworkConfig, TrainingConfig):
     label_smoothing: float = 0.0
     """Share of each token's target spread over its level."""
     beams: int = Field(default=50, ge=1)
-    """Beams kept at each token, or the slate's length where that is more."""
+    """Beams kept at each token, or the call's longest slate where that is more."""
     validation_beams: int = Field(default=20, ge=10)
     """Beams while validating."""
     max_validation_users: int = 1000
@@ -92,32 +92,17 @@ class TIGER:
             _train(model, windows(log, config.max_length), seed=seed, validation=validation)
         return model
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return the n best items that beam search finds for each history.
-
-        Shape:
-            eligible_N: (items,) True where an item may be recommended.
-        """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")
-        allowed_N = np.ones(len(self.ids_NL), np.bool_) if eligible_N is None else eligible_N
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return the best items that beam search finds for each request."""
+        require_unsteered(requests, self.name)
         slates: list[Slate] = []
-        for start in range(0, len(histories), HISTORIES_PER_CALL):
-            batch = histories[start : start + HISTORIES_PER_CALL]
-            allowed_BN = np.tile(allowed_N, (len(batch), 1))
-            if not keep_seen:
-                for row_N, history in zip(allowed_BN, batch, strict=True):
-                    row_N[history.items] = False
-            items_BW, scores_BW = self.search(batch, allowed_BN, max(n, self.config.beams))
-            for items_W, scores_W in zip(items_BW[:, :n], scores_BW[:, :n], strict=True):
-                found = int((scores_W > -np.inf).sum())
+        for start in range(0, len(requests), HISTORIES_PER_CALL):
+            batch = requests[start : start + HISTORIES_PER_CALL]
+            allowed_BN = eligible_items(batch, len(self.ids_NL))
+            beams = max(self.config.beams, *(request.n for request in batch))
+            items_BW, scores_BW = self.search([request.history for request in batch], allowed_BN, beams)
+            for request, items_W, scores_W in zip(batch, items_BW, scores_BW, strict=True):
+                found = min(request.n, int((scores_W > -np.inf).sum()))
                 slates.append(Slate(items=items_W[:found], scores=scores_W[:found]))
         return slates
 
@@ -207,7 +192,7 @@ def _validate(model: TIGER, validation: Questions, *, seed: int) -> float:
     narrow = TIGER(
         model.network, model.ids_NL, model.config.model_copy(update={"beams": model.config.validation_beams})
     )
-    slates = narrow.recommend([validation.histories[u] for u in asked.tolist()], n=10)
+    slates = narrow.recommend(requests_for([validation.histories[u] for u in asked.tolist()], n=10))
     total = 0.0
     for slate, target in zip(slates, validation.targets_U[asked], strict=True):
         total += sum(1 / math.log2(place + 2) for place in np.flatnonzero(slate.items == target))

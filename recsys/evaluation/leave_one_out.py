@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.contracts import Recommender, Slate
+from recsys.contracts import Recommender, Slate, requests_for
 from recsys.core.arrays import IntArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
@@ -92,7 +92,7 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to judge; none belongs
     starts = range(0, len(questions.targets_U), batch_size)
     for start in track(starts, what=f"judging {recommender.name}", total=len(starts)):
         batch = questions.histories[start : start + batch_size]
-        slates += recommender.recommend(batch, n=DEEPEST + 1, keep_seen=keep_seen)
+        slates += recommender.recommend(requests_for(batch, n=DEEPEST + 1, keep_seen=keep_seen))
     ranks_U = ranks_of_targets(slates, questions.targets_U)
     figures = figures_of(ranks_U)
     values_UF = np.stack(list(figures.values()), axis=1)

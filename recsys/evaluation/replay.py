@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.contracts import History, Recommender, Slate
+from recsys.contracts import History, Recommender, Slate, requests_for
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
@@ -149,7 +149,7 @@ def _ask(recommender: Recommender, log: EventLog, held_out: HeldOut, *, n: int) 
             History(items=log.items_E[begin:end], timestamps=log.timestamps_E[begin:end])
             for begin, end in zip(begins_H[call], held_out.starts_H[call], strict=True)
         ]
-        slates += recommender.recommend(histories, n=n + 1)
+        slates += recommender.recommend(requests_for(histories, n=n + 1))
     return ranks_of_targets(slates, log.items_E[held_out.events_H])
 
 

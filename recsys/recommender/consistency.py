@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.contracts import History
+from recsys.contracts import History, requests_for
 from recsys.core.arrays import FloatArray
 from recsys.decoding.corp import js_divergence
 from recsys.recommender.reasoning import ReasoningRecommender
@@ -12,7 +12,7 @@ from recsys.recommender.reasoning import ReasoningRecommender
 
 def observed_divergences(recommender: ReasoningRecommender, histories: Sequence[History]) -> FloatArray:
     """Return the JS divergences between neighbouring steps of the best path of each history (paper, section CORP)."""
-    slates = recommender.recommend(histories, n=1)
+    slates = recommender.recommend(requests_for(histories, n=1))
     context = recommender.scorer.encode(histories)
     found: list[FloatArray] = []
     paths = [(row, slate.paths[0][0].steps) for row, slate in enumerate(slates) if slate.paths and slate.paths[0]]

@@ -1,17 +1,11 @@
-"""The recommender of this project: several reasoning paths in a free order, then all evidence on one item.
-
-Axes: B batch, N item.
-"""
+"""The recommender of this project: several reasoning paths in a free order, then all evidence on one item."""
 
 import copy
 from collections.abc import Sequence
 
-import numpy as np
-
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History, Slate
-from recsys.core.arrays import BoolArray
+from recsys.contracts import Request, Slate, eligible_items, require_unsteered
 from recsys.decoding.config import DecoderConfig
 from recsys.decoding.decoder import decode
 from recsys.model.generator import Generator
@@ -44,35 +38,19 @@ class ReasoningRecommender:
         other.trace = False
         return other
 
-    def recommend(
-        self,
-        histories: Sequence[History],
-        *,
-        n: int,
-        keep_seen: bool = False,
-        eligible_N: BoolArray | None = None,
-    ) -> list[Slate]:
-        """Return one slate per history (see :class:`recsys.contracts.Recommender`)."""
-        eligible_BN = self._eligible(histories, keep_seen=keep_seen, eligible_N=eligible_N)
-        return decode(
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        """Return one slate per request (see :class:`recsys.contracts.Recommender`)."""
+        if not requests:
+            return []
+        require_unsteered(requests, self.name)
+        everything = all(request.keep_seen and request.eligible_N is None for request in requests)
+        slates = decode(
             self.scorer,
             self.index,
-            histories,
-            n=n,
+            [request.history for request in requests],
+            n=max(request.n for request in requests),
             config=self.config,
-            eligible_BN=eligible_BN,
+            eligible_BN=None if everything else eligible_items(requests, len(self.catalogue.codes_NM)),
             trace=self.trace,
         )
-
-    def _eligible(
-        self, histories: Sequence[History], *, keep_seen: bool, eligible_N: BoolArray | None
-    ) -> BoolArray | None:
-        if keep_seen and eligible_N is None:
-            return None
-        num_items = len(self.catalogue.codes_NM)
-        every_N = np.ones(num_items, np.bool_) if eligible_N is None else eligible_N
-        eligible_BN = np.repeat(every_N[None], len(histories), axis=0)
-        if not keep_seen:
-            for row, history in enumerate(histories):
-                eligible_BN[row, history.items] = False
-        return eligible_BN
+        return [slate.first(request.n) for slate, request in zip(slates, requests, strict=True)]

@@ -12,7 +12,7 @@ from recsys.baselines.cooccurrence import Cooccurrence, CooccurrenceConfig
 from recsys.baselines.popularity import Popularity, PopularityConfig
 from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.slates import slates_from_scores
-from recsys.contracts import History, empty_history
+from recsys.contracts import History, Request, empty_history, requests_for
 from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog
 from recsys.data.splits import questions, training_log
@@ -61,11 +61,11 @@ def fitted(name):
 
 def test_popularity_when_counts_are_known_then_ranks_by_them():
     model = Popularity.fit(log_of([[0, 1, 2], [2, 1], [2]], 4))  # counts 1, 2, 3, 0
-    (slate,) = model.recommend([empty_history()], n=4)
+    (slate,) = model.recommend(requests_for([empty_history()], n=4))
     assert slate.items.tolist() == [2, 1, 0, 3]
     assert slate.scores.tolist() == [3, 2, 1, 0]
-    assert model.recommend([history(2)], n=1)[0].items.tolist() == [1]
-    assert model.recommend([history(2)], n=1, keep_seen=True)[0].items.tolist() == [2]
+    assert model.recommend(requests_for([history(2)], n=1))[0].items.tolist() == [1]
+    assert model.recommend(requests_for([history(2)], n=1, keep_seen=True))[0].items.tolist() == [2]
 
 
 def test_popularity_when_only_recent_events_count_then_old_ones_do_not():
@@ -80,7 +80,7 @@ def test_cooccurrence_when_pairs_are_known_then_similarity_is_the_cosine_of_coun
     wanted[0, 1] = wanted[1, 0] = 2 / np.sqrt(6)
     wanted[0, 2] = wanted[2, 0] = 1 / np.sqrt(3)
     assert model.similarity_NN.toarray() == pytest.approx(wanted)
-    (slate,) = model.recommend([history(0)], n=4)
+    (slate,) = model.recommend(requests_for([history(0)], n=4))
     assert slate.items.tolist() == [1, 2, 3]
 
 
@@ -92,21 +92,21 @@ def test_cooccurrence_when_items_are_further_apart_than_the_window_then_they_do_
 
 def test_cooccurrence_when_history_is_long_then_newer_items_vote_more():
     model = Cooccurrence.fit(log_of([[0, 1], [2, 3]], 4))  # 0-1 and 2-3 both have cosine 1
-    assert model.recommend([history(0, 2)], n=2)[0].items.tolist() == [3, 1]
-    assert model.recommend([history(0, 2)], n=2)[0].scores == pytest.approx([1, 0.7], abs=0.01)
-    assert model.recommend([history(2, 0)], n=2)[0].items.tolist() == [1, 3]
+    assert model.recommend(requests_for([history(0, 2)], n=2))[0].items.tolist() == [3, 1]
+    assert model.recommend(requests_for([history(0, 2)], n=2))[0].scores == pytest.approx([1, 0.7], abs=0.01)
+    assert model.recommend(requests_for([history(2, 0)], n=2))[0].items.tolist() == [1, 3]
 
 
 def test_cooccurrence_when_an_item_is_popular_but_never_met_then_stays_below_any_that_was():
     model = Cooccurrence.fit(log_of([[0, 1], [2], [2], [2], [2]], 3))
-    assert model.recommend([history(0, 0, 0, 0, 0)], n=2)[0].items.tolist() == [1, 2]
-    assert model.recommend([empty_history()], n=1)[0].items.tolist() == [2]
+    assert model.recommend(requests_for([history(0, 0, 0, 0, 0)], n=2))[0].items.tolist() == [1, 2]
+    assert model.recommend(requests_for([empty_history()], n=1))[0].items.tolist() == [2]
 
 
 def test_sasrec_when_the_world_is_a_cycle_then_learns_the_next_item():
     model = fitted("sasrec")
     asked = questions(cycle_log(), "test")
-    slates = model.recommend(asked.histories, n=1, keep_seen=True)
+    slates = model.recommend(requests_for(asked.histories, n=1, keep_seen=True))
     hits = [slate.items[0] == target for slate, target in zip(slates, asked.targets_U, strict=True)]
     assert np.mean(hits) > 0.9
 
@@ -162,7 +162,7 @@ def test_sasrec_loss_when_negatives_are_drawn_then_each_position_meets_them_and_
 def test_sasrec_when_negatives_are_drawn_then_still_learns_the_cycle():
     model = SASRec.fit(training_log(cycle_log()), small(negatives=6), seed=3)
     asked = questions(cycle_log(), "test")
-    slates = model.recommend(asked.histories, n=1, keep_seen=True)
+    slates = model.recommend(requests_for(asked.histories, n=1, keep_seen=True))
     assert np.mean([s.items[0] == t for s, t in zip(slates, asked.targets_U, strict=True)]) > 0.9
 
 
@@ -209,7 +209,9 @@ def test_baseline_when_saved_and_loaded_then_answers_the_same(name, tmp_path):
     asked = [history(1, 2), empty_history()]
     assert loaded.name == name
     assert loaded.config == model.config
-    for ours, theirs in zip(model.recommend(asked, n=9), loaded.recommend(asked, n=9), strict=True):
+    for ours, theirs in zip(
+        model.recommend(requests_for(asked, n=9)), loaded.recommend(requests_for(asked, n=9)), strict=True
+    ):
         assert ours.items.tolist() == theirs.items.tolist()
         assert ours.scores.tolist() == theirs.scores.tolist()
 
@@ -234,9 +236,7 @@ def test_baseline_when_asked_anything_then_keeps_the_protocol(name, items, n, ke
 
 def test_slates_when_scores_are_minus_infinity_then_those_items_never_appear():
     scores = np.array([[1, -np.inf, 3]], np.float32)
-    (slate,) = slates_from_scores(scores, [empty_history()], 3, True, None)
+    (slate,) = slates_from_scores(scores, [Request(history=empty_history(), n=3, keep_seen=True)], name="x")
     assert slate.items.tolist() == [2, 0]
-    slates_from_scores(scores, [history(2)], 3, False, None)
+    slates_from_scores(scores, [Request(history=history(2), n=3)], name="x")
     assert scores[0, 2] == 3  # the caller's matrix is left as it is
-    with pytest.raises(ValueError, match="n must be at least 1"):
-        slates_from_scores(scores, [empty_history()], 0, True, None)

@@ -18,7 +18,7 @@ from recsys.baselines.semantic_ids import semantic_ids
 from recsys.baselines.tiger import TIGER, TIGERConfig
 from recsys.baselines.tiger_network import TIGERNetwork
 from recsys.baselines.trie import Trie
-from recsys.contracts import History, empty_history
+from recsys.contracts import History, empty_history, requests_for
 from recsys.core.errors import ArtifactError
 from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
@@ -156,7 +156,7 @@ def test_trie_when_two_ids_are_equal_then_refuses():
 def test_recommend_when_beams_are_as_many_as_items_then_equals_scoring_every_item(items, layers):
     model = untrained(layers=layers)
     asked = [history(*items), history(7, 7, 8)]  # a neighbour of another length, so that padding is met
-    slate = model.recommend(asked, n=CYCLE, keep_seen=True)[0]
+    slate = model.recommend(requests_for(asked, n=CYCLE, keep_seen=True))[0]
     wanted = slow_scores(model, items)
     assert slate.items.tolist() == np.argsort(-wanted, kind="stable").tolist()
     assert slate.scores == pytest.approx(wanted[slate.items], abs=1e-3)
@@ -164,7 +164,7 @@ def test_recommend_when_beams_are_as_many_as_items_then_equals_scoring_every_ite
 
 def test_recommend_when_beams_are_few_then_scores_are_still_the_items_own():
     model = untrained(beams=3)
-    slate = model.recommend([history(2, 3)], n=3)[0]
+    slate = model.recommend(requests_for([history(2, 3)], n=3))[0]
     assert len(slate.items) == 3
     assert slate.scores == pytest.approx(slow_scores(model, (2, 3))[slate.items], abs=1e-3)
 
@@ -182,7 +182,7 @@ def test_recommend_when_asked_anything_then_keeps_the_protocol(items, n, keep_se
 
 def test_recommend_when_n_is_below_one_then_refuses():
     with pytest.raises(ValueError, match="n must be at least 1"):
-        untrained().recommend([history(1)], n=0)
+        untrained().recommend(requests_for([history(1)], n=0))
 
 
 def test_network_when_later_items_change_then_earlier_states_do_not():
@@ -203,7 +203,7 @@ def test_tiger_when_the_world_is_a_cycle_then_learns_the_next_item_and_popularit
     asked = questions(log, "test")
 
     def hit_rate(model):
-        slates = model.recommend(asked.histories, n=1)
+        slates = model.recommend(requests_for(asked.histories, n=1))
         return np.mean([slate.items[0] == target for slate, target in zip(slates, asked.targets_U, strict=True)])
 
     assert hit_rate(fitted()) > 0.9
@@ -214,10 +214,12 @@ def test_tiger_when_fitted_twice_by_one_seed_then_slates_are_equal_and_ambient_r
     log, config, asked = training_log(cycle_log()), small(epochs=1), [history(1, 2), empty_history()]
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = TIGER.fit(log, vectors(), config, seed=5).recommend(asked, n=9)
+    first = TIGER.fit(log, vectors(), config, seed=5).recommend(requests_for(asked, n=9))
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
-    second, third = (TIGER.fit(log, vectors(), config, seed=seed).recommend(asked, n=9) for seed in (5, 6))
+    second, third = (
+        TIGER.fit(log, vectors(), config, seed=seed).recommend(requests_for(asked, n=9)) for seed in (5, 6)
+    )
     for one, two, three in zip(first, second, third, strict=True):
         assert one.items.tolist() == two.items.tolist()
         assert one.scores.tolist() == two.scores.tolist()
@@ -228,14 +230,14 @@ def test_tiger_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch)
     seen = []
 
     def validate(model, *_, **__):
-        seen.append(model.recommend([history(1, 2)], n=5)[0].scores.tolist())
+        seen.append(model.recommend(requests_for([history(1, 2)], n=5))[0].scores.tolist())
         return [0.1, 0.9, 0.3][len(seen) - 1]
 
     monkeypatch.setattr("recsys.baselines.tiger._validate", validate)
     log = cycle_log()
     config = small(epochs=3, validate_every=1)
     model = TIGER.fit(training_log(log), vectors(), config, validation=questions(log, "validation"))
-    assert model.recommend([history(1, 2)], n=5)[0].scores.tolist() == seen[1]
+    assert model.recommend(requests_for([history(1, 2)], n=5))[0].scores.tolist() == seen[1]
     assert seen[1] != seen[2]
 
 
@@ -244,7 +246,9 @@ def test_tiger_when_saved_and_loaded_then_answers_the_same(tmp_path):
     model.save(tmp_path / "tiger")
     loaded = TIGER.load(tmp_path / "tiger")
     assert (loaded.name, loaded.config) == ("tiger", model.config)
-    for ours, theirs in zip(model.recommend(asked, n=9), loaded.recommend(asked, n=9), strict=True):
+    for ours, theirs in zip(
+        model.recommend(requests_for(asked, n=9)), loaded.recommend(requests_for(asked, n=9)), strict=True
+    ):
         assert ours.items.tolist() == theirs.items.tolist()
         assert ours.scores.tolist() == theirs.scores.tolist()
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.benches.measure import as_result, beside
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import Slate
+from recsys.contracts import Slate, requests_for
 from recsys.core.errors import ConfigError
 from recsys.data.events import EventLog, build_log
 from recsys.data.prepare import load_prepared
@@ -61,11 +61,11 @@ def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # 
     asked = questions(load_prepared(run / "data").log, "test")
     histories = list(asked.histories[:20])
     scores_BN = ours.scorer.score_items(ours.scorer.encode(histories))
-    for row, got in enumerate(parts[HEAD_ALONE].recommend(histories, n=5)):
+    for row, got in enumerate(parts[HEAD_ALONE].recommend(requests_for(histories, n=5))):
         scores_N = scores_BN[row].copy()
         scores_N[histories[row].items] = -np.inf
         assert got.items.tolist() == np.lexsort((np.arange(len(scores_N)), -scores_N))[:5].tolist()
-    for row, got in enumerate(parts[PATHS_PROPOSE].recommend(histories, n=5)):
+    for row, got in enumerate(parts[PATHS_PROPOSE].recommend(requests_for(histories, n=5))):
         heads = scores_BN[row, got.items]
         assert (np.diff(heads) <= 1e-6).all()
     assert ours.name == "recsys"

@@ -24,9 +24,10 @@ class Fixed:
     def __init__(self, answer):
         self.answer, self.asked = answer, []
 
-    def recommend(self, histories, *, n, keep_seen=False, eligible_N=None):
-        self.asked.append((len(histories), n, keep_seen, eligible_N))
-        return [slate(self.answer.items[:n], self.answer.scores[:n]) for _ in histories]
+    def recommend(self, requests):
+        one = requests[0]
+        self.asked.append((len(requests), one.n, one.keep_seen, one.eligible_N))
+        return [slate(self.answer.items[: each.n], self.answer.scores[: each.n]) for each in requests]
 
 
 def test_rank_when_scores_tie_then_counts_all_equals():

@@ -21,7 +21,8 @@ class Recorder:
     def __init__(self, num_items):
         self.num_items, self.calls = num_items, []
 
-    def recommend(self, histories, *, n, **_):
+    def recommend(self, requests):
+        histories, n = [request.history for request in requests], requests[0].n
         self.calls.append([(h.items.tolist(), h.timestamps.tolist()) for h in histories])
         scores = np.arange(n, 0, -1).astype(np.float32)
         firsts = [int(h.items[-1]) + 1 if len(h.items) else 0 for h in histories]

@@ -18,6 +18,7 @@ from pipelines.recommend import recommend_batch, recommend_one
 from pipelines.stages.bundle import choose, simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
 from recsys.baselines.sasrec import SASRec
+from recsys.contracts import requests_for
 from recsys.core.artifacts import Manifest, hash_folder
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -129,7 +130,7 @@ def test_train_when_on_ray_then_artifacts_equal_those_made_in_process(
 def test_recommend_when_asked_for_all_users_then_items_exist_are_unseen_and_distinct(run: Path) -> None:
     bundle, log = load_bundle(run / "bundle"), load_prepared(run / "data").log
     histories = [log.history(user) for user in range(log.num_users)]
-    for history, slate in zip(histories, bundle.recommender.recommend(histories, n=10), strict=True):
+    for history, slate in zip(histories, bundle.recommender.recommend(requests_for(histories, n=10)), strict=True):
         assert len(slate.items) == 10
         assert len(set(slate.items)) == 10
         assert not set(slate.items) & set(history.items)
@@ -169,7 +170,7 @@ def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Pa
     recommend_batch(run, tmp_path / "users.parquet", tmp_path / "out.parquet", n=5)
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert len(rows) == 40 * 5
-    slates = bundle.recommender.recommend([prepared.log.history(row) for row in range(40)], n=5)
+    slates = bundle.recommender.recommend(requests_for([prepared.log.history(row) for row in range(40)], n=5))
     wanted = {
         (str(user), rank + 1): bundle.catalogue.item_ids[int(item)]
         for user, slate in zip(users, slates, strict=True)

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.contracts import History, Path, Slate, Step
+from recsys.contracts import History, Path, Request, Slate, Step
 from recsys.core.errors import ArtifactError
 from serving.app import create_app
 from serving.edge import MAX_BODY_BYTES, Edge
@@ -46,12 +46,12 @@ class Fake:
         self.answer = answer
         self.histories: list[History] = []
 
-    def recommend(
-        self, histories: Sequence[History], *, n: int, keep_seen: bool = False, eligible_N: Any = None
-    ) -> list[Slate]:
-        assert not keep_seen
-        self.histories.extend(histories)
-        items = np.flatnonzero(eligible_N)[:n]
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        (request,) = requests
+        assert not request.keep_seen
+        assert request.eligible_N is not None
+        self.histories.append(request.history)
+        items = np.flatnonzero(request.eligible_N)[: request.n]
         live = Path(
             steps=(Step(codebook=1, code=2, confidence=0.5), Step(codebook=0, code=7, confidence=0.25)),
             log_prob=-1.0,

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
-from recsys.contracts import History, Recommender
+from recsys.contracts import History, Recommender, Request, Steering, empty_history, requests_for
+from recsys.core.errors import CallError
 
 
 def assert_promises(
@@ -13,8 +15,10 @@ def assert_promises(
     """Ask once and check that slates are full, distinct, allowed, unseen and in order."""
     eligible = None if ineligible is None else ~np.isin(np.arange(num_items), list(ineligible))
     assert isinstance(model, Recommender)
-    slates = model.recommend(asked, n=n, keep_seen=keep_seen, eligible_N=eligible)
+    slates = model.recommend(requests_for(asked, n=n, keep_seen=keep_seen, eligible_N=eligible))
     assert len(slates) == len(asked)
+    with pytest.raises(CallError, match="cannot steer"):
+        model.recommend([Request(history=empty_history(), steering=Steering(require=frozenset({(0, 0)})))])
     for slate, one in zip(slates, asked, strict=True):
         allowed = set(range(num_items)) - (ineligible or set()) - (set() if keep_seen else set(one.items.tolist()))
         got = slate.items.tolist()
