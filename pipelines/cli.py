@@ -72,7 +72,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from checkpoints, or forget them.")] = True,
     no_ray: NoRay = False,
 ) -> None:
-    """Train on a log: tokenizer, generator, alignment, baselines, a judged bundle. What is unchanged is not redone."""
+    """Train on a log: tokenizer, generator, alignment, baselines, bundle, evaluation. Unchanged stages are kept."""
     import shutil
 
     from pipelines.flow import train as run_flow
@@ -99,7 +99,7 @@ def evaluate(
         Path | None, typer.Option(help="Also rewrite this run's table in a Markdown file, between its markers.")
     ] = None,
 ) -> None:
-    """Judge a run leave-one-out with full ranking, beside the baselines; a study is judged over its seeds."""
+    """Evaluate a run leave-one-out with full ranking, beside the baselines; a study is evaluated over its seeds."""
     from pipelines.show import console, evaluation_table
     from pipelines.stages.evaluate import evaluate_run
     from pipelines.study import read_study

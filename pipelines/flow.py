@@ -1,7 +1,7 @@
 """The whole run, top to bottom. Read this first.
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
-              └───────────────────────────────► companion ─────────────────┤                                     │
+              └───────────────────────────────► member ─────────────────┤                                     │
                                                                            └──► baselines ───────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
@@ -19,9 +19,9 @@ from pipelines.stages.baselines import fit_baselines
 from pipelines.stages.bundle import select_and_bundle
 from pipelines.stages.calibrate import calibrate_head
 from pipelines.stages.catalog import build_catalog
-from pipelines.stages.companion import train_companion
 from pipelines.stages.evaluate import evaluate_run
 from pipelines.stages.features import build_features
+from pipelines.stages.member import train_member
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
@@ -39,14 +39,14 @@ STAGES = (
     ),
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
-    # an encoder of ids alone, trained by itself: what it gets wrong, the generative model gets wrong elsewhere
-    Stage(name="companion", work=train_companion, parents=("data",), sections=("companion", "device")),
+    # the ensemble member: a SASRec over ids, trained apart
+    Stage(name="member", work=train_member, parents=("data",), sections=("member", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
     ),
-    # both join in the item head, in the shares that rank best on validation
-    Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "companion"), sections=("device",)),
+    # both score items together, in the shares that rank best on validation
+    Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "member"), sections=("device",)),
     # reinforcement learning on recommendation rewards
     Stage(
         name="aligned",
@@ -54,11 +54,11 @@ STAGES = (
         parents=("data", "catalog", "tokenizer", "calibrated"),
         sections=("alignment", "fit", "device"),
     ),
-    # the rivals, from the same log (and, where an item needs words, the same vectors); SASRec is the companion alone
+    # the rivals, from the same log (and, where one needs words, the same vectors); SASRec is the ensemble member alone
     Stage(
         name="baselines",
         work=fit_baselines,
-        parents=("data", "features", "companion"),
+        parents=("data", "features", "member"),
         sections=("baselines", "device"),
     ),
     # the better of the two models on validation, and everything serving needs
@@ -72,13 +72,15 @@ STAGES = (
 
 
 def train(
-    source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, lender: Path | None = None
+    source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, reuse_from: Path | None = None
 ) -> dict[str, Any]:
-    """Run the flow from a data set to a judged bundle and return the evaluation; a lender's equal stages are taken."""
+    """Run the flow from a data set to an evaluated bundle; stages of equal key are taken from ``reuse_from``."""
     claim_run(source, run)
     save_recipe(recipe, run / "recipe.toml")
     write_json(run / "source.json", {"name": source.resolve().name})
-    run_stages(STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray, lender=lender)
+    run_stages(
+        STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray, reuse_from=reuse_from
+    )
     return evaluate_run(run, recipe)
 
 

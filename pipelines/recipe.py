@@ -27,6 +27,20 @@ Rival = Literal["popularity", "cooccurrence", "sasrec", "tiger"]
 """A baseline's name, in a recipe, in a run's folder and in the report."""
 
 
+RENAMED = {
+    "companion": "member",
+    "model.memory": "model.cooccurrence",
+    "fit.memory_folds": "fit.prior_folds",
+    "fit.closing_epochs": "fit.final_epochs",
+    "fit.closing_events": "fit.final_events",
+    "fit.closing_rate": "fit.final_rate",
+    "alignment.memory_folds": "alignment.prior_folds",
+    "alignment.anchor.foresight": "alignment.supervised.self_distillation",
+    "alignment.anchor": "alignment.supervised",
+}
+"""Recipe keys of version 0.1 and what each is called now, the longer key first."""
+
+
 class BaselinesConfig(Config):
     """The rivals trained beside our model."""
 
@@ -35,7 +49,7 @@ class BaselinesConfig(Config):
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     """Item co-occurrence."""
     sasrec: SASRecConfig | None = None
-    """A SASRec with settings of its own; without them SASRec is the companion judged alone."""
+    """A SASRec with settings of its own; without them SASRec is the ensemble member, evaluated alone."""
     tiger: TIGERConfig = TIGERConfig()
     """TIGER: semantic ids by residual k-means, and a Transformer that names them."""
     tiger_vectors: Literal["text", "all"] = "text"
@@ -58,18 +72,18 @@ class SelectionConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """How the report judges."""
+    """How a run is evaluated."""
 
     max_users: int = 0
-    """Judge only so many users, drawn at random; 0 judges all."""
+    """How many users are asked, drawn at random; 0 asks all."""
     seen: tuple[Literal["kept", "removed"], ...] = ("kept", "removed")
     """Whether items of the history stay in the ranking; each is one pass over the users."""
     dissect: bool | tuple[str, ...] = False
-    """Whether our ranking is also judged by its parts, all of them or those that are named (recommender/parts.py)."""
+    """Whether the parts of our ranking are evaluated too, all or those that are named (recommender/parts.py)."""
 
 
 class StudyConfig(Config):
-    """Several runs judged together; a recipe without seeds is one run."""
+    """Several runs evaluated together; a recipe without seeds is one run."""
 
     seeds: tuple[int, ...] = ()
     """One run for each; the first is the run that is served."""
@@ -96,8 +110,8 @@ class Recipe(Config):
     """Items to codes: experts and codebooks, or a rival."""
     quality: QualityConfig = QualityConfig()
     """Bounds that a tokenizer must keep."""
-    companion: IdTransformerConfig = IdTransformerConfig()
-    """The encoder of ids that has a say in the item head, as far back as ``model.max_history``; 0 epochs: none."""
+    member: IdTransformerConfig = IdTransformerConfig()
+    """The ensemble member: a SASRec trained apart on ``model.max_history`` events; 0 epochs trains none."""
     model: ModelConfig = ModelConfig()
     """The generator's shape."""
     fit: FitConfig = FitConfig()
@@ -111,7 +125,7 @@ class Recipe(Config):
     baselines: BaselinesConfig = BaselinesConfig()
     """Rivals."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """The judge."""
+    """How the run is evaluated."""
     study: StudyConfig = StudyConfig()
     """Seeds and ablations."""
 
@@ -161,11 +175,24 @@ def apply_overrides(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:
 def _validated(values: dict[str, Any], overrides: tuple[str, ...], *, name: str) -> Recipe:
     for override in overrides:
         _apply(values, override)
+    if old := [key for key in RENAMED if _has(values, key)]:
+        renamed = "; ".join(f"{key} is now {RENAMED[key]}" for key in old)
+        raise ConfigError(f"recipe {name} must use the keys of this version: {renamed}; rename {', '.join(old)}")
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
         raise ConfigError(f"recipe {name} has {error.error_count()} faults: {faults}") from error
+
+
+def _has(values: dict[str, Any], key: str) -> bool:
+    """Return whether nested values hold a dotted key."""
+    at: Any = values
+    for part in key.split("."):
+        if not isinstance(at, dict) or part not in at:
+            return False
+        at = at[part]
+    return True
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -24,11 +24,11 @@ WORK = ".work"
 
 
 def run_stages(
-    stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe, use_ray: bool, lender: Path | None = None
+    stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe, use_ray: bool, reuse_from: Path | None = None
 ) -> None:
     """Run every stage that is not current and record each in the manifest as it ends.
 
-    A stage that another run, the lender, has with the very same inputs and settings is taken from there.
+    A stage that the run ``reuse_from`` has with equal inputs and settings is linked from there.
     """
     if use_ray and not _everything_current(stages, source=source, run=run, recipe=recipe):
         _run_on_ray(stages, source=source, run=run, recipe=recipe)
@@ -36,7 +36,7 @@ def run_stages(
     entries: dict[str, Entry] = {}
     for stage in stages:
         parents = [entries[parent] for parent in stage.parents]
-        entries[stage.name] = execute(stage, source, run, recipe, *parents, lender=lender)
+        entries[stage.name] = execute(stage, source, run, recipe, *parents, reuse_from=reuse_from)
         Manifest(run).record(stage.name, entries[stage.name])
 
 
@@ -93,9 +93,9 @@ def _hash_source(source: Path) -> dict[str, str]:
 
 
 def execute(
-    stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry, lender: Path | None = None
+    stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry, reuse_from: Path | None = None
 ) -> Entry:
-    """Run one stage unless it is current here, or in the lender's run, from where it is linked; returns its entry."""
+    """Run one stage unless it is current here, or in ``reuse_from``, from where it is linked; returns its entry."""
     configure_logging()
     key = stage_key(stage, source, recipe, parents)
     manifest = Manifest(run)
@@ -105,11 +105,11 @@ def execute(
         entry: Entry = manifest.read()[stage.name]
         return entry
     made = manifest.read().get(stage.name, {}).get("files", ())
-    if lender is not None and Manifest(lender).is_current(stage.name, key, lender / stage.name):
-        LOG.info("%s: as in %s, linked from there", stage.name, lender)
+    if reuse_from is not None and Manifest(reuse_from).is_current(stage.name, key, reuse_from / stage.name):
+        LOG.info("%s: as in %s, linked from there", stage.name, reuse_from)
         with atomic_folder(folder, run / WORK, made=made) as out:
-            shutil.copytree(lender / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
-        lent: Entry = Manifest(lender).read()[stage.name]
+            shutil.copytree(reuse_from / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
+        lent: Entry = Manifest(reuse_from).read()[stage.name]
         return lent
     LOG.info("%s: running", stage.name)
     checkpoints = run / WORK / f"{stage.name}-{key[:16]}"

@@ -1,4 +1,4 @@
-"""Several runs of one recipe, judged together: seeds for a spread, ablations for reasons.
+"""Several runs of one recipe, evaluated together: seeds for a spread, ablations for reasons.
 
 A study's folder is the run of its first seed; its other runs lie below, and ``reports/study.json`` is what they say
 together. Every run is one process on its own threads, so its seconds and its memory are its own.
@@ -35,7 +35,7 @@ class Member:
     variant: str
     recipe: Recipe
     folder: Path
-    lender: Path | None = None
+    reuse_from: Path | None = None
     """The plain run of the same seed: what an ablation does not change is taken from there."""
 
 
@@ -49,15 +49,15 @@ def members(run: Path, recipe: Recipe) -> list[Member]:
         for place, seed in enumerate(recipe.study.seeds or (recipe.seed,)):
             own = run if place == 0 else run / "study" / OURS / f"seed-{seed}"
             folder = own if variant == OURS else run / "study" / variant / f"seed-{seed}"
-            lender = None if variant == OURS else own
+            reuse_from = None if variant == OURS else own
             rivals = changed.baselines if place == 0 else changed.baselines.model_copy(update={"fitted": later})
             changed_here = changed.model_copy(update={"seed": seed, "baselines": rivals})
-            found.append(Member(variant=variant, recipe=changed_here, folder=folder, lender=lender))
+            found.append(Member(variant=variant, recipe=changed_here, folder=folder, reuse_from=reuse_from))
     return found
 
 
 def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> dict[str, Any]:
-    """Train and judge every member, side by side on Ray, and write what they say together."""
+    """Train and evaluate every member, side by side on Ray, and write what they say together."""
     found = members(run, recipe)
     for member in found:
         claim_run(source, member.folder)
@@ -79,7 +79,7 @@ def read_study(run: Path) -> dict[str, Any] | None:
 
 def _train_one(source: Path, member: Member, *_after: object) -> None:
     LOG.info("study: %s, seed %d", member.variant, member.recipe.seed)
-    train(source, member.folder, member.recipe, use_ray=False, lender=member.lender)
+    train(source, member.folder, member.recipe, use_ray=False, reuse_from=member.reuse_from)
 
 
 def _train_on_ray(source: Path, found: Sequence[Member]) -> None:
@@ -91,7 +91,7 @@ def _train_on_ray(source: Path, found: Sequence[Member]) -> None:
     refs: dict[Path, Any] = {}
     try:
         for member in found:
-            after = [] if member.lender is None else [refs[member.lender]]
+            after = [] if member.reuse_from is None else [refs[member.reuse_from]]
             refs[member.folder] = task.options(num_cpus=member.recipe.threads).remote(source, member, *after)
         ray.get(list(refs.values()))
     except ray.exceptions.RayTaskError as error:
@@ -107,12 +107,12 @@ Figures = dict[str, NDArray[np.float64]]
 
 def summarise(found: Sequence[Member]) -> dict[str, Any]:
     """Return means over seeds, their deviation, bootstrap intervals over users, and ours against each other row."""
-    judged = [json.loads((member.folder / "reports" / "evaluation.json").read_text()) for member in found]
+    evaluated = [json.loads((member.folder / "reports" / "evaluation.json").read_text()) for member in found]
     ranks = [dict(np.load(member.folder / "reports" / "ranks.npz")) for member in found]
     rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     values: dict[tuple[str, str], dict[int, Figures]] = {}
     counterpart: dict[str, str] = {}
-    for member, result, rank in zip(found, judged, ranks, strict=True):
+    for member, result, rank in zip(found, evaluated, ranks, strict=True):
         for row in result["rows"]:
             who, seen, seed = row["recommender"], row["seen"], member.recipe.seed
             if member.variant != OURS and not who.startswith(OURS):
@@ -121,7 +121,7 @@ def summarise(found: Sequence[Member]) -> dict[str, Any]:
             counterpart[name] = OURS if member.variant == OURS else who
             rows.setdefault((name, seen), {})[seed] = row
             values.setdefault((name, seen), {})[seed] = figures_of(rank[f"{who}.{seen}"])
-    first = judged[0]
+    first = evaluated[0]
     return {
         "dataset": first["dataset"],
         "split": first["split"],

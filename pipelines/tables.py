@@ -35,7 +35,7 @@ def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
 
 
 def markdown_table(result: dict[str, Any]) -> str:
-    """Return an evaluation or a study as two Markdown tables under a line that says how it was judged."""
+    """Return an evaluation or a study as two Markdown tables under a line that says how it was evaluated."""
     seeds = result["seeds"]
     spread = f"mean over {len(seeds)} seeds, \u00b1 their standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     sizes = f"{result['users']:,} users, {result['items']:,} items"

@@ -26,7 +26,7 @@ USERS, TIMED = 2000, 200
 
 
 def bench_curves(run: Path) -> list[Line]:
-    """Judge what paths propose by beam width and by pruning threshold, and write ``reports/curves.json`` of the run.
+    """Evaluate what paths propose by beam width and by pruning threshold, and write ``reports/curves.json`` of the run.
 
     Only items that paths reach are ranked, for a beam has no say in the ranking of the whole catalogue. A threshold is
     a quantile of the JS divergences that the best paths show; at quantile 1 nothing is pruned.

@@ -60,8 +60,8 @@ def random_recommender(size: int) -> ReasoningRecommender:
             num_codebooks=CODEBOOKS,
             codebook_size=CODES,
             num_categories=CATEGORIES,
-            companion=IdTransformerConfig().model_dump(),
-            companion_share=SHARE,
+            member=IdTransformerConfig().model_dump(),
+            member_share=SHARE,
         )
     ).eval()
     generator.codes_NM.copy_(torch.from_numpy(codes_NM))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.job import Job
 from pipelines.recipe import Rival
-from pipelines.stages.companion import load_companion
+from pipelines.stages.member import load_member
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.sasrec import SASRec, SASRecConfig
@@ -41,7 +41,7 @@ def fit_baselines(job: Job) -> None:
         if name == "cooccurrence":
             return Cooccurrence.fit(training, config.cooccurrence)
         if name == "sasrec":
-            alone = _companion_alone(job, training)
+            alone = _member_alone(job, training)
             return alone or SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
         return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
 
@@ -50,7 +50,7 @@ def fit_baselines(job: Job) -> None:
         began = time.perf_counter()
         fit(name).save(job.out / name)
         seconds[name] = time.perf_counter() - began
-    if config.sasrec is None and (took := job.run / "timings" / "companion.json").exists():
+    if config.sasrec is None and (took := job.run / "timings" / "member.json").exists():
         seconds |= json.loads(took.read_text())
     write_timings(job.run, "baselines", seconds)
 
@@ -69,9 +69,9 @@ def _tiger_vectors(job: Job) -> FloatArray:
     return features.blocks.get("text", features.vectors_NF)
 
 
-def _companion_alone(job: Job, training: EventLog) -> SASRec | None:
-    """Return the run's companion as a rival; None where it has none, or the recipe wants a SASRec of its own."""
-    found = None if job.recipe.baselines.sasrec is not None else load_companion(job.run / "companion")
+def _member_alone(job: Job, training: EventLog) -> SASRec | None:
+    """Return the run's member as a rival; None where it has none, or the recipe wants a SASRec of its own."""
+    found = None if job.recipe.baselines.sasrec is not None else load_member(job.run / "member")
     if found is None:
         return None
     network, config = found

@@ -1,4 +1,4 @@
-"""The judge's turn: leave-one-out beside the baselines, and replay in time order."""
+"""Stage evaluate: leave-one-out beside the baselines, and replay in time order."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
 
 OURS = ReasoningRecommender.name
-OUR_STAGES = ("features", "tokenizer", "catalog", "model", "companion", "calibrated", "aligned", "bundle")
+OUR_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrated", "aligned", "bundle")
 
 
 def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
@@ -37,12 +37,12 @@ def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Rec
 
 
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:
-    """Judge a run on a split, all contestants with seen items kept and removed; a judged run is not judged again."""
+    """Evaluate a run on a split, seen items kept and removed; with unchanged inputs the saved result is returned."""
     require(run / "data" / "events.parquet", remedy=f"run `recsys train DATA --to {run}` first")
     entries = Manifest(run).read()
     name = "evaluation" if split == "test" else f"evaluation-{split}"
-    judged = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
-    key = hash_value([judged, recipe.section(("evaluation",)), split])
+    evaluated = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
+    key = hash_value([evaluated, recipe.section(("evaluation",)), split])
     path = run / "reports" / f"{name}.json"
     if entries.get(name, {}).get("key") == key and path.exists():
         return _read(path)
@@ -59,7 +59,7 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
             if keep_seen and recommender.name in PARTS:
                 continue  # what a product never shows says nothing about a part
             began = time.perf_counter()
-            LOG.info("judging %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
+            LOG.info("evaluating %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
             row = evaluate_recommender(
                 recommender,
                 asked,

@@ -16,12 +16,12 @@ from recsys.data.splits import Questions, questions, training_log
 from recsys.features.assemble import Features
 from recsys.model.calibrate import item_head_ndcg
 from recsys.model.config import GeneratorConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior, likeness_table
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
-from recsys.model.memory import Memory, likeness_table
 
 VALIDATION_USERS = 4000
-"""Drawn at random, enough to tell epochs apart; the report judges all users."""
+"""Drawn at random, enough to tell epochs apart; the report asks all users."""
 
 
 def pretrain_model(job: Job) -> None:
@@ -29,7 +29,11 @@ def pretrain_model(job: Job) -> None:
     log = load_prepared(job.run / "data").log
     training = training_log(log)
     features = Features.load(job.run / "features")
-    memory = Memory.of(training, _likeness(features)) if job.recipe.model.memory else Memory(tables=())
+    prior = (
+        CooccurrencePrior.of(training, _likeness(features))
+        if job.recipe.model.cooccurrence
+        else CooccurrencePrior(tables=())
+    )
     catalogue = Catalogue.load(job.run / "catalog")
     seed = derive_seed(job.recipe.seed, "model")
     torch.manual_seed(seed)
@@ -40,10 +44,10 @@ def pretrain_model(job: Job) -> None:
             codebook_size=catalogue.layout.codebook_size,
             num_categories=catalogue.num_categories,
             shape=job.recipe.model.model_dump(),
-            memory_pairs=[table_NN.nnz for table_NN in memory.tables],
+            prior_pairs=[table_NN.nnz for table_NN in prior.tables],
         )
     )
-    generator.remember(memory)
+    generator.set_prior(prior)
     generator.set_calendar(training.timestamps_E)
     generator.codes_NM.copy_(torch.from_numpy(catalogue.codes_NM))
     if job.recipe.model.behavioural_start and (behaviour_NV := features.blocks.get("behavioural")) is not None:

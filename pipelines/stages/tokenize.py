@@ -8,7 +8,7 @@ from recsys.data.prepare import load_prepared
 from recsys.features.assemble import Features
 from recsys.features.categories import item_categories
 from recsys.tokenizer.kinds import fit_tokenizer
-from recsys.tokenizer.quality import Beside, check, measure
+from recsys.tokenizer.quality import ReferenceData, check, measure
 
 
 def fit_codebooks(job: Job) -> None:
@@ -26,7 +26,7 @@ def fit_codebooks(job: Job) -> None:
         tokenizer.reconstruct(vectors_NF, codes_NM),
         config.codebook_size,
         nearest_NM=nearest_NM,
-        beside=Beside(
+        reference=ReferenceData(
             experts_FC=tokenizer.directions_FC(),
             category_N=category_N,
             nearest_NF=tokenizer.reconstruct(vectors_NF, nearest_NM),

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.alignment.anchor import Anchor
+from recsys.alignment.collector import RolloutCollector
 from recsys.alignment.config import AlignmentConfig
 from recsys.alignment.harness import last_checkpoint
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.preference import build_dpo, sample_pairs
 from recsys.alignment.prompts import draw_prompts
-from recsys.alignment.roller import Roller
+from recsys.alignment.supervised import SupervisedLoss
 from recsys.alignment.trainer import build_grpo
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import FloatArray, IntArray
@@ -29,9 +29,9 @@ from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG
 from recsys.data.events import EventLog
 from recsys.model.config import FitConfig
+from recsys.model.cooccurrence_prior import Fold, cross_fit
 from recsys.model.generator import Generator
-from recsys.model.lessons import Lessons
-from recsys.model.memory import Fold, cross_fit
+from recsys.model.training_objective import TrainingObjective
 from recsys.rewards.rubric import CategoryReward, ConsistencyReward, PathReward, Rubric, StepReward
 
 _KEPT = {"step", "loss", "supervised", "reward", "kl", "entropy", "group_hits", "flat_groups"}
@@ -116,16 +116,16 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         latest=config.latest_events,
     )
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    anchor = _anchor(generator, log, category_N, config, fit or FitConfig(), seed=seed)
-    with _ambient_state_kept(), _companion_away(generator):
+    supervised_loss = _supervised_loss(generator, log, category_N, config, fit or FitConfig(), seed=seed)
+    with _ambient_state_kept(), _member_away(generator):
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
         )
         reference = policy.of(deepcopy(generator))
-        roller = Roller(policy, prompts, rubric, config=config, seed=seed)
-        before = probe(roller, reference)
-        history, seconds = _train(roller, reference, anchor, folder)
-        after = probe(roller, reference)
+        collector = RolloutCollector(policy, prompts, rubric, config=config, seed=seed)
+        before = probe(collector, reference)
+        history, seconds = _train(collector, reference, supervised_loss, folder)
+        after = probe(collector, reference)
     generator.train(was_training)
     report = _report(config, history, before=before, after=after, seconds=seconds)
     LOG.info(
@@ -136,13 +136,13 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
 
 
 def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> list[Fold]:
-    """Return memories that hold none of the pairs of the users they are asked about, where the model has a memory."""
-    if not generator.config.memory_pairs:
+    """Return priors that hold none of the pairs of the users they are asked about, where the model has a prior."""
+    if not generator.config.prior_pairs:
         return []
-    return cross_fit(log, config.memory_folds, rng_for(seed, "alignment", "folds"), generator.memory().likeness)
+    return cross_fit(log, config.prior_folds, rng_for(seed, "alignment", "folds"), generator.prior().likeness)
 
 
-def _anchor(
+def _supervised_loss(
     generator: Generator,
     log: EventLog,
     category_N: IntArray,
@@ -150,29 +150,31 @@ def _anchor(
     fit: FitConfig,
     *,
     seed: int,
-) -> Anchor | None:
-    """Return the supervised loss with a frozen copy of the whole recommender as its judge, or None without a weight."""
-    if config.anchor.weight == 0:
+) -> SupervisedLoss | None:
+    """Return the supervised loss with a frozen copy of the recommender as teacher, or None without a weight."""
+    if config.supervised.weight == 0:
         return None
-    judge = deepcopy(generator).eval().requires_grad_(False)
-    own = fit.model_copy(update={"shuffle_ties": config.anchor.shuffle_ties})
-    return Anchor(Lessons(generator, log, category_N, own, seed=derive_seed(seed, "anchor")), judge, config)
+    teacher = deepcopy(generator).eval().requires_grad_(False)
+    own = fit.model_copy(update={"shuffle_ties": config.supervised.shuffle_ties})
+    return SupervisedLoss(
+        TrainingObjective(generator, log, category_N, own, seed=derive_seed(seed, "anchor")), teacher, config
+    )
 
 
 def _train(
-    roller: Roller, reference: PathPolicy, anchor: Anchor | None, folder: Path
+    collector: RolloutCollector, reference: PathPolicy, supervised_loss: SupervisedLoss | None, folder: Path
 ) -> tuple[list[dict[str, Any]], float]:
     """Train by the method of the recipe; returns the log of steps and the seconds that training itself took."""
     folder.mkdir(parents=True, exist_ok=True)
     accounts: list[dict[str, float]] = []
-    if roller.config.method == "dpo":
-        pairs, accounts = sample_pairs(roller, folder)
+    if collector.config.method == "dpo":
+        pairs, accounts = sample_pairs(collector, folder)
         if not len(pairs):
             LOG.warning("every group's rewards are equal: there is no pair to learn from, the model stays as it is")
             return accounts, 0.0
-        trainer = build_dpo(roller, reference, pairs, anchor, folder=str(folder))
+        trainer = build_dpo(collector, reference, pairs, supervised_loss, folder=str(folder))
     else:
-        trainer = build_grpo(roller, reference, anchor, folder=str(folder))
+        trainer = build_grpo(collector, reference, supervised_loss, folder=str(folder))
     found = last_checkpoint(folder)
     if found is not None:
         LOG.info("alignment goes on from %s", found)
@@ -186,15 +188,19 @@ def _train(
     return logged, sum(entry["step_time"] for entry in logged) - inside
 
 
-def probe(roller: Roller, reference: PathPolicy) -> dict[str, float]:
+def probe(collector: RolloutCollector, reference: PathPolicy) -> dict[str, float]:
     """Return mean rewards, entropy and divergence on the first prompts, sampled with the same numbers every time."""
-    count = min(roller.config.probe_prompts, len(roller.prompts))
-    rolled = roller.roll(roller.groups(torch.arange(count, device=roller.policy.device)), "probe", demonstrate=False)
-    paths = rolled.paths
+    count = min(collector.config.probe_prompts, len(collector.prompts))
+    rollouts = collector.collect(
+        collector.groups(torch.arange(count, device=collector.policy.device)), "probe", demonstrate=False
+    )
+    paths = rollouts.paths
     with torch.no_grad():
-        logits_RSK = reference.backbone.along(rolled.prompt_R, paths.book_RS, paths.code_RS) / roller.config.temperature
+        logits_RSK = (
+            reference.backbone.along(rollouts.prompt_R, paths.book_RS, paths.code_RS) / collector.config.temperature
+        )
     held_RS = logits_RSK.log_softmax(-1).gather(2, paths.code_RS[..., None]).squeeze(2)
-    found = {name: float(part_R.mean(dtype=np.float64)) for name, part_R in rolled.scores.parts.items()}
+    found = {name: float(part_R.mean(dtype=np.float64)) for name, part_R in rollouts.scores.parts.items()}
     return found | {
         "entropy": float(-paths.log_prob_RS.sum(1).mean()),
         "kl": float((paths.log_prob_RS - held_RS).sum(1).mean()),
@@ -210,12 +216,12 @@ def _report(
     seconds: float,
 ) -> AlignmentReport:
     rewards = config.weights.model_dump()
-    rolled = [entry for entry in history if "rollouts" in entry]
-    sampling = sum(entry["rollout_seconds"] for entry in rolled)
+    sampled = [entry for entry in history if "rollouts" in entry]
+    sampling = sum(entry["rollout_seconds"] for entry in sampled)
     return AlignmentReport(
         method=config.method,
-        group_hit_rate=float(np.mean([entry["group_hits"] for entry in rolled])),
-        flat_group_rate=float(np.mean([entry["flat_groups"] for entry in rolled])),
+        group_hit_rate=float(np.mean([entry["group_hits"] for entry in sampled])),
+        flat_group_rate=float(np.mean([entry["flat_groups"] for entry in sampled])),
         rewards_before={name: before[name] for name in rewards},
         rewards_after={name: after[name] for name in rewards},
         kl=after["kl"],
@@ -223,9 +229,9 @@ def _report(
         entropy_after=after["entropy"],
         steps=[{key: entry[key] for key in entry if key in _KEPT or key.startswith("rewards/")} for entry in history],
         rollout_seconds=sampling,
-        reward_seconds=sum(entry["reward_seconds"] for entry in rolled),
+        reward_seconds=sum(entry["reward_seconds"] for entry in sampled),
         training_seconds=seconds,
-        rollouts_per_second=sum(entry["rollouts"] for entry in rolled) / max(sampling, 1e-9),
+        rollouts_per_second=sum(entry["rollouts"] for entry in sampled) / max(sampling, 1e-9),
     )
 
 
@@ -242,10 +248,10 @@ def _ambient_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _companion_away(generator: Generator) -> Iterator[None]:
-    """Take the companion out meanwhile: it knows by heart what comes after the training log's prompts."""
-    companion, generator.companion = generator.companion, None
+def _member_away(generator: Generator) -> Iterator[None]:
+    """Take the ensemble member out meanwhile: it was trained on the answers to the prompts."""
+    member, generator.member = generator.member, None
     try:
         yield
     finally:
-        generator.companion = companion
+        generator.member = member

@@ -20,7 +20,7 @@ class RewardWeights(Config):
     """Weight of finding the target with the path's codewords."""
 
 
-class AnchorConfig(Config):
+class SupervisedConfig(Config):
     """The supervised loss beside the rewards."""
 
     weight: float = Field(default=1.0, ge=0)
@@ -29,9 +29,9 @@ class AnchorConfig(Config):
     """How many latest events of a training window it learns."""
     shuffle_ties: float = Field(default=0.0, ge=0, le=1)
     """Share of windows in which events of equal time are put in a random order; served histories keep theirs."""
-    foresight: float = Field(default=0.5, ge=0)
-    """Weight of what the recommender, companion included, believes to follow whole training histories: nobody knows the
-    answers there, so nobody has learned them by heart."""
+    self_distillation: float = Field(default=0.5, ge=0)
+    """Weight of self-distillation from the recommender before alignment, ensemble member included, at the ends of whole
+    training histories, whose next items are in no training data."""
 
 
 class AlignmentConfig(Config):
@@ -62,7 +62,7 @@ class AlignmentConfig(Config):
     dropout: bool = True
     """Whether training sees paths through the generator's dropout; sampling never does."""
     window: int = Field(default=3, ge=1)
-    """How many next items a path is judged against (h)."""
+    """How many next items a path is rewarded for (h)."""
     latest_events: int = Field(default=3, ge=0)
     """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
     decay: float = Field(default=0.5, gt=0, le=1)
@@ -73,15 +73,15 @@ class AlignmentConfig(Config):
     """How much a sampled step listens to the item head, as the decoder's guidance; 0 aligns the token heads alone."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of sampling; the trained probabilities are taken at the same one."""
-    memory_folds: int = Field(default=8, ge=2)
-    """Into how many parts users are dealt; each samples with the memory of the others, never with its own pairs."""
+    prior_folds: int = Field(default=8, ge=2)
+    """Into how many parts users are dealt; each samples with the prior of the others, never with its own pairs."""
     probe_prompts: int = Field(default=64, ge=1)
     """Histories on which the rewards are measured before and after."""
     save_every: int = Field(default=25, ge=1)
     """Steps between checkpoints; a killed run goes on from the last."""
     weights: RewardWeights = RewardWeights()
     """Weight of each reward."""
-    anchor: AnchorConfig = AnchorConfig()
+    supervised: SupervisedConfig = SupervisedConfig()
     """The supervised loss beside the rewards."""
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ class PathPolicyConfig(PretrainedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class PromptState:
     """What is known of rows before their first step; rows of one prompt share it.
 
     Shape:
@@ -79,23 +79,23 @@ class PathBackbone(nn.Module):
         self.vocabulary = vocabulary
         self.guidance = guidance
 
-    def outlook(self, prompt_R: Tensor) -> Outlook:
+    def prompt_state(self, prompt_R: Tensor) -> PromptState:
         """Return what is known of rows before their first step, reading each distinct prompt once."""
         distinct, row_R = torch.unique(prompt_R, return_inverse=True)
         prompt_P = distinct.cpu().numpy()
         state_PD = self.generator.encode([self.prompts.histories[prompt] for prompt in prompt_P.tolist()])
-        evidence_KPN = torch.from_numpy(self.prompts.evidence_of(prompt_P)).to(state_PD.device)
+        prior_JPN = torch.from_numpy(self.prompts.prior_scores_of(prompt_P)).to(state_PD.device)
         new_PN = self.prompts.new_to(prompt_P)
-        belief_PN = self.generator.beliefs(state_PD, evidence_KPN).exp()
+        belief_PN = self.generator.beliefs(state_PD, prior_JPN).exp()
         belief_PN = belief_PN.masked_fill(~torch.from_numpy(new_PN).to(state_PD.device), 0.0)
-        return Outlook(state_RD=state_PD[row_R], belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
+        return PromptState(state_RD=state_PD[row_R], belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
 
-    def start(self, outlook: Outlook) -> Candidates:
+    def start(self, state: PromptState) -> Candidates:
         """Return what remains for each row before its first step: all that the user does not have yet."""
-        row_R = outlook.prompt_R.cpu().numpy()
-        return self.validity.start(len(outlook.new_PN), outlook.new_PN).take(row_R)
+        row_R = state.prompt_R.cpu().numpy()
+        return self.validity.start(len(state.new_PN), state.new_PN).take(row_R)
 
-    def step(self, outlook: Outlook, codes_RM: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, state: PromptState, codes_RM: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
         """Score the next step of partial paths.
 
         Shape:
@@ -103,21 +103,21 @@ class PathBackbone(nn.Module):
             result: logits (rows, codebooks, codes), ``BARRED`` where no remaining item has the code; which codes are
             allowed, of the same shape; category logits (rows, categories).
         """
-        logits_RMK, category_RQ = self.generator.step(outlook.state_RD, codes_RM)
+        logits_RMK, category_RQ = self.generator.step(state.state_RD, codes_RM)
         allowed_RMK = torch.from_numpy(np.array(self.validity.allowed(candidates))).to(logits_RMK.device)
         if self.guidance > 0:
-            implied_RMK = self._implied(outlook, candidates, logits_RMK.shape[2]).clamp(min=_FLOOR).log()
+            implied_RMK = self._implied(state, candidates, logits_RMK.shape[2]).clamp(min=_FLOOR).log()
             logits_RMK = (1 - self.guidance) * logits_RMK + self.guidance * implied_RMK
         return logits_RMK.masked_fill(~allowed_RMK, BARRED), allowed_RMK, category_RQ
 
-    def _implied(self, outlook: Outlook, candidates: Candidates, codes: int) -> Tensor:
+    def _implied(self, state: PromptState, candidates: Candidates, codes: int) -> Tensor:
         """Return the belief in the remaining items that have each code, (rows, codebooks, codes)."""
-        device = outlook.belief_PN.device
+        device = state.belief_PN.device
         codes_MN = self.generator.codes_NM.T
         if candidates.at_root:
-            return sum_by_code(outlook.belief_PN, codes_MN, codes)[outlook.prompt_R]
-        prompt_C = outlook.prompt_R[path_of(candidates, device)]
-        belief_C = outlook.belief_PN[prompt_C, items_of(candidates, device)]
+            return sum_by_code(state.belief_PN, codes_MN, codes)[state.prompt_R]
+        prompt_C = state.prompt_R[path_of(candidates, device)]
+        belief_C = state.belief_PN[prompt_C, items_of(candidates, device)]
         return sum_remaining(candidates, belief_C, codes_MN, codes)
 
     def along(self, prompt_R: Tensor, book_RS: Tensor, code_RS: Tensor) -> Tensor:
@@ -127,13 +127,13 @@ class PathBackbone(nn.Module):
             book_RS, code_RS: (rows, steps) the paths in the order they were chosen.
             result: (rows, steps, codes).
         """
-        outlook = self.outlook(prompt_R)
+        state = self.prompt_state(prompt_R)
         rows = torch.arange(len(prompt_R), device=prompt_R.device)
         codes_RM = torch.full((len(rows), self.validity.num_codebooks), -1, device=prompt_R.device)
-        candidates = self.start(outlook)
+        candidates = self.start(state)
         logits = []
         for book_R, code_R in zip(book_RS.T, code_RS.T, strict=True):
-            logits_RMK, _, _ = self.step(outlook, codes_RM, candidates)
+            logits_RMK, _, _ = self.step(state, codes_RM, candidates)
             logits.append(logits_RMK[rows, book_R])
             codes_RM, candidates = self.chosen(codes_RM, candidates, book_R, code_R)
         return torch.stack(logits, dim=1)

@@ -13,23 +13,23 @@ from datasets import Dataset, load_from_disk
 from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
-from recsys.alignment.anchor import Anchor, Anchored
+from recsys.alignment.collector import RolloutCollector, Rollouts
 from recsys.alignment.harness import Progress, common_settings, path_tokenizer
 from recsys.alignment.policy import PathPolicy
-from recsys.alignment.roller import Rolled, Roller
+from recsys.alignment.supervised import SupervisedLoss, WithSupervisedLoss
 from recsys.core.telemetry import track
 
 PAIRS = "pairs"
 
 
-class PathDPOTrainer(Anchored, DPOTrainer):
+class PathDPOTrainer(WithSupervisedLoss, DPOTrainer):
     """DPO on pairs of paths, which are token ids already."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
 
-def sample_pairs(roller: Roller, folder: Path) -> tuple[Dataset, list[dict[str, float]]]:
+def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, list[dict[str, float]]]:
     """Roll out every prompt once and pair each group's best path with its worst; a finished sampling is read back.
 
     Groups whose rewards are all equal make no pair.
@@ -40,9 +40,9 @@ def sample_pairs(roller: Roller, folder: Path) -> tuple[Dataset, list[dict[str, 
     saved = folder / PAIRS
     if not saved.exists():
         rows, accounts = [], []
-        for rolled in _rolled(roller):
-            rows += _pairs(rolled, roller)
-            accounts.append(rolled.account)
+        for rollouts in _collected(collector):
+            rows += _pairs(rollouts, collector)
+            accounts.append(rollouts.account)
         begun = folder / f"{PAIRS}.tmp"
         Dataset.from_dict({"pairs": [rows], "accounts": [accounts]}).save_to_disk(begun)
         begun.rename(saved)
@@ -50,23 +50,23 @@ def sample_pairs(roller: Roller, folder: Path) -> tuple[Dataset, list[dict[str, 
     return Dataset.from_list(held["pairs"]), held["accounts"]
 
 
-def _rolled(roller: Roller) -> Iterator[Rolled]:
-    step, steps = roller.config.prompts_per_step, roller.config.steps
+def _collected(collector: RolloutCollector) -> Iterator[Rollouts]:
+    step, steps = collector.config.prompts_per_step, collector.config.steps
     for draw in track(range(steps), what="sampling pairs", total=steps):
-        prompt_P = torch.arange(draw * step, (draw + 1) * step, device=roller.policy.device)
-        yield roller.roll(roller.groups(prompt_P), draw)
+        prompt_P = torch.arange(draw * step, (draw + 1) * step, device=collector.policy.device)
+        yield collector.collect(collector.groups(prompt_P), draw)
 
 
-def _pairs(rolled: Rolled, roller: Roller) -> list[dict[str, list[int]]]:
-    size = roller.config.group_size
-    total_GR = rolled.scores.total_R.reshape(-1, size)
-    tokens_RT = rolled.paths.token_ids(roller.policy.config.codebook_size).tolist()
+def _pairs(rollouts: Rollouts, collector: RolloutCollector) -> list[dict[str, list[int]]]:
+    size = collector.config.group_size
+    total_GR = rollouts.scores.total_R.reshape(-1, size)
+    tokens_RT = rollouts.paths.token_ids(collector.policy.config.codebook_size).tolist()
     pairs = []
-    for group in np.flatnonzero(~rolled.flat_G).tolist():
+    for group in np.flatnonzero(~rollouts.flat_G).tolist():
         best, worst = group * size + total_GR[group].argmax(), group * size + total_GR[group].argmin()
         pairs.append(
             {
-                "prompt_ids": [int(rolled.prompt_R[best])],
+                "prompt_ids": [int(rollouts.prompt_R[best])],
                 "chosen_ids": tokens_RT[best],
                 "rejected_ids": tokens_RT[worst],
             }
@@ -75,12 +75,17 @@ def _pairs(rolled: Rolled, roller: Roller) -> list[dict[str, list[int]]]:
 
 
 def build_dpo(
-    roller: Roller, reference: PathPolicy, pairs: Dataset, anchor: Anchor | None, *, folder: str
+    collector: RolloutCollector,
+    reference: PathPolicy,
+    pairs: Dataset,
+    supervised_loss: SupervisedLoss | None,
+    *,
+    folder: str,
 ) -> DPOTrainer:
     """Return a trainer that makes the policy prefer the chosen paths, tied to the reference."""
-    policy, config = roller.policy, roller.config
+    policy, config = collector.policy, collector.config
     settings = DPOConfig(
-        **common_settings(config, seed=roller.seed, device=policy.device, folder=folder),
+        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder),
         per_device_train_batch_size=config.prompts_per_step,
         beta=config.preference_beta,
         max_length=None,
@@ -93,6 +98,6 @@ def build_dpo(
         processing_class=path_tokenizer(policy.config.num_codebooks, policy.config.codebook_size),
         callbacks=[Progress(config.steps)],
     )
-    trainer.anchor = anchor
+    trainer.supervised_loss = supervised_loss
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,6 +1,6 @@
 """The prompts of alignment: histories inside the training log, what followed them there, what others' histories say.
 
-Axes: P prompt, H next item, E event, N item, K kernel.
+Axes: P prompt, H next item, E event, N item, J window.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from recsys.contracts import History
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
-from recsys.model.memory import Fold, dense
+from recsys.model.cooccurrence_prior import Fold, dense
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTable:
-    """Histories, the window of items after each, and the evidence of a memory that never saw the user.
+    """Histories, the window of items after each, and the scores of a prior counted without the user.
 
     Shape:
         targets_PH: (prompts, window) the items at t+1..t+h, -1 where the training log of the user ends.
-        evidence: for each kernel of the memory sparse (prompts, items); empty without a memory.
+        prior_scores: for each window of the prior sparse (prompts, items); empty without a prior.
     """
 
     histories: Sequence[History]
     targets_PH: IntArray
     num_items: int
-    evidence: Sequence[Any] = ()
+    prior_scores: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -41,9 +41,9 @@ class PromptTable:
             new_XN[row, self.histories[prompt].items] = False
         return new_XN
 
-    def evidence_of(self, prompt_X: IntArray) -> FloatArray:
-        """Return what each kernel says about every item, shape (kernels, prompts asked for, items)."""
-        return dense([told_PN[prompt_X] for told_PN in self.evidence], len(prompt_X), self.num_items)
+    def prior_scores_of(self, prompt_X: IntArray) -> FloatArray:
+        """Return what each window says about every item, shape (windows, prompts asked for, items)."""
+        return dense([prior_PN[prompt_X] for prior_PN in self.prior_scores], len(prompt_X), self.num_items)
 
 
 def draw_prompts(
@@ -56,7 +56,7 @@ def draw_prompts(
         count: how many prompts.
         window: how many next items (h).
         rng: where the draw comes from.
-        folds: the log's users dealt out, with memories that hold none of their own pairs; none for no memory.
+        folds: the log's users dealt out, with priors that hold none of their own pairs; none for no prior.
         latest: ask only for so many of a user's latest events; 0 asks for any.
     """
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
@@ -79,21 +79,21 @@ def draw_prompts(
         histories=histories,
         targets_PH=targets_PH,
         num_items=log.num_items,
-        evidence=_evidence(histories, users_P, folds, num_items=log.num_items),
+        prior_scores=_prior_scores(histories, users_P, folds, num_items=log.num_items),
     )
 
 
-def _evidence(histories: Sequence[History], users_P: IntArray, folds: Sequence[Fold], *, num_items: int) -> list[Any]:
-    """Return each kernel's evidence for the prompts, each told by the memory of its user's fold."""
-    kernels = len(folds[0].memory.tables) if folds else 0
-    entries: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(kernels)]
+def _prior_scores(
+    histories: Sequence[History], users_P: IntArray, folds: Sequence[Fold], *, num_items: int
+) -> list[Any]:
+    """Return each window's prior scores for the prompts, each from the prior of its user's fold."""
+    windows = len(folds[0].prior.tables) if folds else 0
+    entries: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(windows)]
     for fold in folds:
         inside_P = np.flatnonzero(fold.log.lengths_U[users_P] > 0)
-        for kernel, told_XN in enumerate(
-            fold.memory.evidence([histories[prompt].items for prompt in inside_P.tolist()])
-        ):
-            part = told_XN.tocoo()
-            entries[kernel].append((inside_P[part.row], part.col, part.data))
+        for window, prior_XN in enumerate(fold.prior.scores([histories[prompt].items for prompt in inside_P.tolist()])):
+            part = prior_XN.tocoo()
+            entries[window].append((inside_P[part.row], part.col, part.data))
     shape = (len(histories), num_items)
     return [
         coo_array((np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=shape).tocsr()

@@ -69,13 +69,13 @@ def sample_paths(
         item_R: (rows,) the item that a row demonstrates, -1 where its path is sampled; None samples all.
     """
     shown_RM = None if item_R is None else torch.where(item_R[:, None] >= 0, backbone.generator.codes_NM[item_R], -1)
-    outlook = backbone.outlook(prompt_R)
-    candidates = backbone.start(outlook)
+    state = backbone.prompt_state(prompt_R)
+    candidates = backbone.start(state)
     rows = torch.arange(len(prompt_R), device=prompt_R.device)
     codes_RM = torch.full((len(rows), backbone.validity.num_codebooks), -1, device=prompt_R.device)
     books, codes, log_probs, categories = [], [], [], []
     for _ in range(codes_RM.shape[1]):
-        logits_RMK, allowed_RMK, category_RQ = backbone.step(outlook, codes_RM, candidates)
+        logits_RMK, allowed_RMK, category_RQ = backbone.step(state, codes_RM, candidates)
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
         logits_RK = logits_RMK[rows, book_R] / temperature
         code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)

@@ -12,45 +12,45 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
-from recsys.alignment.anchor import Anchor, Anchored
+from recsys.alignment.collector import RolloutCollector
 from recsys.alignment.harness import Progress, common_settings, path_tokenizer, prompt_rows
 from recsys.alignment.policy import PathPolicy
-from recsys.alignment.roller import Roller
+from recsys.alignment.supervised import SupervisedLoss, WithSupervisedLoss
 from recsys.rewards.rubric import RubricScores
 
 
-class PathGRPOTrainer(Anchored, GRPOTrainer):
-    """GRPO on sampled paths; what the roller counted is logged with the step, and so is in every checkpoint."""
+class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
+    """GRPO on sampled paths; what the collector counted is logged with the step, and so is in every checkpoint."""
 
-    def __init__(self, roller: Roller, **parts: Any) -> None:
-        self.roller = roller
+    def __init__(self, collector: RolloutCollector, **parts: Any) -> None:
+        self.collector = collector
         self.account: dict[str, float] = {}
         self.shown_R = torch.zeros(0, dtype=torch.bool)
-        super().__init__(model=roller.policy, rollout_func=self.rollout, **parts)
+        super().__init__(model=collector.policy, rollout_func=self.rollout, **parts)
 
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         """Return what trl's ``rollout_func`` must, and the scores as an extra field (trl repeats prompts).
 
         Groups whose rewards are all equal are masked: they have no advantage, and are left out of the divergence too.
         """
-        prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.roller.policy.device)
-        rolled = self.roller.roll(prompt_R, trainer.state.global_step)
-        self.account, self.shown_R = rolled.account, rolled.shown_R
-        log_prob_RS = rolled.paths.log_prob_RS
+        prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.collector.policy.device)
+        rollouts = self.collector.collect(prompt_R, trainer.state.global_step)
+        self.account, self.shown_R = rollouts.account, rollouts.shown_R
+        log_prob_RS = rollouts.paths.log_prob_RS
         pairs = torch.stack([torch.zeros_like(log_prob_RS), log_prob_RS], dim=2).flatten(1)
-        learnt_R = np.repeat(~rolled.flat_G, self.roller.config.group_size)
+        learnt_R = np.repeat(~rollouts.flat_G, self.collector.config.group_size)
         return {
             "prompt_ids": prompt_R[:, None].tolist(),
-            "completion_ids": rolled.paths.token_ids(self.roller.policy.config.codebook_size).tolist(),
+            "completion_ids": rollouts.paths.token_ids(self.collector.policy.config.codebook_size).tolist(),
             "logprobs": pairs.tolist(),
             "env_mask": [[0, int(learnt)] * log_prob_RS.shape[1] for learnt in learnt_R],
-            "scores": rolled.scores,
+            "scores": rollouts.scores,
         }
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         """Measure a group's paths by what the policy gets by itself: demonstrations do not count in the baseline."""
         outputs: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        advantage_GR = outputs["advantages"].view(-1, self.roller.config.group_size)
+        advantage_GR = outputs["advantages"].view(-1, self.collector.config.group_size)
         sampled_GR = (~self.shown_R).view(advantage_GR.shape).to(advantage_GR)
         own_G1 = (advantage_GR * sampled_GR).sum(1, keepdim=True) / sampled_GR.sum(1, keepdim=True)
         outputs["advantages"] = (advantage_GR - own_G1).flatten()
@@ -73,15 +73,17 @@ def _reward(name: str) -> Callable[..., list[float]]:
     return part
 
 
-def build_grpo(roller: Roller, reference: PathPolicy, anchor: Anchor | None, *, folder: str) -> GRPOTrainer:
-    """Return a trainer for the roller's policy that is held to the reference.
+def build_grpo(
+    collector: RolloutCollector, reference: PathPolicy, supervised_loss: SupervisedLoss | None, *, folder: str
+) -> GRPOTrainer:
+    """Return a trainer for the collector's policy that is held to the reference.
 
     trl would load the reference by a path; made without one (beta 0) and given ours, it needs no files.
     """
-    policy, config = roller.policy, roller.config
+    policy, config = collector.policy, collector.config
     weights = config.weights.model_dump()
     settings = GRPOConfig(
-        **common_settings(config, seed=roller.seed, device=policy.device, folder=folder),
+        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder),
         per_device_train_batch_size=config.prompts_per_step * config.group_size,
         num_generations=config.group_size,
         steps_per_generation=1,
@@ -95,10 +97,10 @@ def build_grpo(roller: Roller, reference: PathPolicy, anchor: Anchor | None, *, 
         scale_rewards=config.scale,
     )
     trainer = PathGRPOTrainer(
-        roller,
+        collector,
         args=settings,
         reward_funcs=[_reward(name) for name in weights],
-        train_dataset=prompt_rows(len(roller.prompts)),
+        train_dataset=prompt_rows(len(collector.prompts)),
         processing_class=path_tokenizer(policy.config.num_codebooks, policy.config.codebook_size),
         callbacks=[Progress(config.steps)],
     )
@@ -106,6 +108,6 @@ def build_grpo(roller: Roller, reference: PathPolicy, anchor: Anchor | None, *, 
         add_fused_lm_head(reference, temperature=config.temperature)
         trainer.beta = trainer.args.beta = config.beta
         trainer.ref_model = reference
-    trainer.anchor = anchor
+    trainer.supervised_loss = supervised_loss
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,6 +1,6 @@
 """Leave-one-out: a user's last event is the test, the one before it validation, the rest training.
 
-Axes: U user (of those that can be judged).
+Axes: U user (of those that can be evaluated).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from recsys.data.events import EventLog
 Split = Literal["validation", "test"]
 
 HELD_OUT: dict[Split, int] = {"validation": 2, "test": 1}
-"""How many of a user's last events are hidden from the history when this split is judged."""
+"""How many of a user's last events are hidden from the history when this split is evaluated."""
 
 MIN_EVENTS = 3
 """A user with fewer events has nothing to learn from once two are held out; such users only train."""
@@ -25,7 +25,7 @@ MIN_EVENTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """What is asked of a recommender: for each judged user a history and the item that came next."""
+    """What is asked of a recommender: for each evaluated user a history and the item that came next."""
 
     users_U: IntArray
     histories: Sequence[History]
@@ -41,20 +41,20 @@ class Questions:
 
 
 def training_log(log: EventLog) -> EventLog:
-    """Return the part of the log that every stage may learn from: all but each judged user's last two events."""
+    """Return the part of the log that every stage may learn from: all but each evaluated user's last two events."""
     keep_U = np.where(log.lengths_U >= MIN_EVENTS, log.lengths_U - 2, log.lengths_U)
     return log.first(keep_U)
 
 
 def held_out_events(log: EventLog) -> BoolArray:
-    """Return which events training never sees, shape (events,): judged users' last two."""
+    """Return which events training never sees, shape (events,): evaluated users' last two."""
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     from_end_E = log.offsets_U1[users_E + 1] - np.arange(len(log.items_E))
     return np.asarray((from_end_E <= 2) & (log.lengths_U[users_E] >= MIN_EVENTS))
 
 
 def questions(log: EventLog, split: Split) -> Questions:
-    """Return the judged users of a split, their histories before the target, and the targets."""
+    """Return the evaluated users of a split, their histories before the target, and the targets."""
     hidden = HELD_OUT[split]
     users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
     histories = [log.history(int(user), drop_last=hidden) for user in users_U]

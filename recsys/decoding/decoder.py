@@ -12,8 +12,8 @@ from recsys.contracts import History, Path, Slate, StepScorer
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.config import DecoderConfig
 from recsys.decoding.evidence import (
-    Entries,
-    Reached,
+    RankedItems,
+    ReachedItems,
     above_worst,
     best_items,
     cut_paths,
@@ -81,8 +81,13 @@ def _by_head(head_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> l
 
 
 def _ranked(
-    reached: Reached, head_BN: FloatArray, eligible_BN: BoolArray | None, *, wanted_B: IntArray, config: DecoderConfig
-) -> list[Entries]:
+    reached: ReachedItems,
+    head_BN: FloatArray,
+    eligible_BN: BoolArray | None,
+    *,
+    wanted_B: IntArray,
+    config: DecoderConfig,
+) -> list[RankedItems]:
     """Return each row's best items by what the config lets decide: paths, the item head, or both."""
     rows = len(head_BN)
     score_G = reached.evidence_G
@@ -101,7 +106,7 @@ def _ranked(
     return entries
 
 
-def _with_paths(entries: list[Entries], reached: Reached, beam: Beam, search: Search) -> list[Slate]:
+def _with_paths(entries: list[RankedItems], reached: ReachedItems, beam: Beam, search: Search) -> list[Slate]:
     """Return slates with the paths to each item, retraced where no searched path reached it, and the cut paths."""
     group_S = np.concatenate([entry.group_S for entry in entries])
     row_S = np.repeat(np.arange(len(entries)), [len(entry.group_S) for entry in entries])

@@ -17,7 +17,7 @@ MAX_PRUNED = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Reached:
+class ReachedItems:
     """The items that finished paths lead to, one group per row and item, each with its paths, best first.
 
     Shape:
@@ -39,14 +39,14 @@ class Reached:
         return self.item_G[start:stop]
 
 
-def above_worst(reached: Reached, evidence_G: Float64Array, *, rows: int) -> Float64Array:
+def above_worst(reached: ReachedItems, evidence_G: Float64Array, *, rows: int) -> Float64Array:
     """Return how far each group's evidence lies above its row's least: what no path reaches has none, that is 0."""
     worst_B = np.full(rows, np.inf)
     np.minimum.at(worst_B, reached.row_G, evidence_G)
     return np.asarray(evidence_G - worst_B[reached.row_G])
 
 
-def reach(beam: Beam, head_BN: FloatArray | None) -> Reached:
+def reach(beam: Beam, head_BN: FloatArray | None) -> ReachedItems:
     """Collect the items of all paths with their path evidence.
 
     The evidence of a path for an item is the path's log-probability plus the log of the item's share in what remains
@@ -70,7 +70,7 @@ def reach(beam: Beam, head_BN: FloatArray | None) -> Reached:
     row_C, item_C = row_C[order_C], item_C[order_C]
     first_C = np.concatenate([[True], (row_C[1:] != row_C[:-1]) | (item_C[1:] != item_C[:-1])])
     start_G = np.flatnonzero(first_C)
-    return Reached(
+    return ReachedItems(
         row_G=row_C[start_G],
         item_G=item_C[start_G],
         evidence_G=evidence_C[order_C[start_G]],
@@ -91,14 +91,14 @@ class Ranking:
     score_R: FloatArray
     offsets_B1: IntArray
 
-    def of_row(self, row: int, reached: Reached) -> "Entries":
+    def of_row(self, row: int, reached: ReachedItems) -> "RankedItems":
         """Return one row's entries."""
         part = slice(self.offsets_B1[row], self.offsets_B1[row + 1])
         group_S = self.group_R[part]
-        return Entries(item_S=reached.item_G[group_S], score_S=self.score_R[part], group_S=group_S)
+        return RankedItems(item_S=reached.item_G[group_S], score_S=self.score_R[part], group_S=group_S)
 
 
-def rank(reached: Reached, score_G: FloatArray, *, n: int, rows: int) -> Ranking:
+def rank(reached: ReachedItems, score_G: FloatArray, *, n: int, rows: int) -> Ranking:
     """Return the best ``n`` groups of each row, ties by item index."""
     group_R = top_per_row(reached.row_G, score_G, np.full(rows, n), reached.item_G)
     return Ranking(
@@ -109,12 +109,12 @@ def rank(reached: Reached, score_G: FloatArray, *, n: int, rows: int) -> Ranking
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Entries:
+class RankedItems:
     """The ranked items of one row, best first.
 
     Shape:
         item_S, score_S: (entries,).
-        group_S: (entries,) the item's group in :class:`Reached`, -1 where no path reached it.
+        group_S: (entries,) the item's group in :class:`ReachedItems`, -1 where no path reached it.
     """
 
     item_S: IntArray
@@ -122,7 +122,7 @@ class Entries:
     group_S: IntArray
 
 
-def fill_up(found: Entries, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> Entries:
+def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> RankedItems:
     """Append the eligible items the item head likes best until there are ``n``, scored below what paths reached.
 
     Shape:
@@ -137,7 +137,9 @@ def fill_up(found: Entries, head_N: FloatArray, eligible_N: BoolArray | None, *,
     return _joined(found, more, below)
 
 
-def merge(found: Entries, head_N: FloatArray, reached: IntArray, eligible_N: BoolArray | None, *, n: int) -> Entries:
+def merge(
+    found: RankedItems, head_N: FloatArray, reached: IntArray, eligible_N: BoolArray | None, *, n: int
+) -> RankedItems:
     """Rank what paths reached together with all other eligible items, which score what the item head gives them.
 
     Shape:
@@ -147,7 +149,7 @@ def merge(found: Entries, head_N: FloatArray, reached: IntArray, eligible_N: Boo
     more = best_items(head_N, reached, eligible_N, n=n)
     both = _joined(found, more, head_N[more])
     best = np.lexsort((both.item_S, -both.score_S))[:n]
-    return Entries(item_S=both.item_S[best], score_S=both.score_S[best], group_S=both.group_S[best])
+    return RankedItems(item_S=both.item_S[best], score_S=both.score_S[best], group_S=both.group_S[best])
 
 
 def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None, *, n: int) -> IntArray:
@@ -164,15 +166,15 @@ def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None
     return first[np.argsort(-left_N[first], kind="stable")[:n]]
 
 
-def _joined(found: Entries, items: IntArray, scores: FloatArray) -> Entries:
-    return Entries(
+def _joined(found: RankedItems, items: IntArray, scores: FloatArray) -> RankedItems:
+    return RankedItems(
         item_S=np.concatenate([found.item_S, items]),
         score_S=np.concatenate([found.score_S, scores]).astype(np.float32),
         group_S=np.concatenate([found.group_S, np.full(len(items), -1)]),
     )
 
 
-def item_paths(reached: Reached, beam: Beam, group_R: IntArray) -> list[tuple[Path, ...]]:
+def item_paths(reached: ReachedItems, beam: Beam, group_R: IntArray) -> list[tuple[Path, ...]]:
     """Return the best paths of each group as values for people."""
     made: dict[int, Path] = {}
     result = []

@@ -1,1 +1,1 @@
-"""The judge: ranking metrics with intervals, leave-one-out and temporal replay for any Recommender."""
+"""Evaluation: ranking metrics with intervals, leave-one-out and temporal replay for any Recommender."""

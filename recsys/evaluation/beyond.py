@@ -17,7 +17,7 @@ from recsys.data.events import EventLog
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPart:
-    """What the judge knows of the events that recommenders learned from.
+    """What evaluation knows of the events that recommenders learned from.
 
     Shape:
         counts_N: (items,) training events of each item.

@@ -58,7 +58,7 @@ def paired_difference(
     """
     if a_U.shape != b_U.shape:
         raise ValueError(
-            f"paired values must have equal shapes, got {a_U.shape} and {b_U.shape}; judge both on the same users"
+            f"paired values must have equal shapes, got {a_U.shape} and {b_U.shape}; evaluate both on the same users"
         )
     difference_U = a_U - b_U
     low, high = bootstrap_interval(difference_U, rng)

@@ -1,4 +1,4 @@
-"""Leave-one-out with full ranking: ask every judged user's next item and report the means with intervals."""
+"""Leave-one-out with full ranking: ask every evaluated user's next item and report the means with intervals."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,7 +63,7 @@ def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
     return figures
 
 
-def evaluate_recommender(  # noqa: PLR0913 (each says how to judge; none belongs to another)
+def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belongs to another)
     recommender: Recommender,
     questions: Questions,
     *,
@@ -73,16 +73,16 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to judge; none belongs
     seed: int,
     training: TrainingPart | None = None,
 ) -> Row:
-    """Judge a recommender on all questions, ranking the whole catalogue.
+    """Evaluate a recommender on all questions, ranking the whole catalogue.
 
     Args:
-        recommender: who is judged.
+        recommender: who is evaluated.
         questions: histories and the items that came next.
         num_items: size of the catalogue.
         keep_seen: whether items of the history stay in the ranking.
         batch_size: questions per call.
         seed: root of the bootstrap's randomness.
-        training: what was learned from, to judge popularity, diversity and items that are new; none leaves them out.
+        training: what was learned from, to measure popularity, diversity and items that are new; none leaves them out.
     """
     if not len(questions.targets_U):
         raise ValueError(
@@ -90,7 +90,7 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to judge; none belongs
         )
     slates: list[Slate] = []
     starts = range(0, len(questions.targets_U), batch_size)
-    for start in track(starts, what=f"judging {recommender.name}", total=len(starts)):
+    for start in track(starts, what=f"evaluating {recommender.name}", total=len(starts)):
         batch = questions.histories[start : start + batch_size]
         slates += recommender.recommend(requests_for(batch, n=DEEPEST + 1, keep_seen=keep_seen))
     ranks_U = ranks_of_targets(slates, questions.targets_U)

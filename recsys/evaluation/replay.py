@@ -99,7 +99,7 @@ def replay(  # noqa: PLR0913 (whom to ask, what, and how)
     """Ask every recommender the held-out events in time order.
 
     Args:
-        recommenders: who is judged; they are asked, never updated.
+        recommenders: who is evaluated; they are asked, never updated.
         log: all events of the run.
         batch_by: events of one UTC day, or of one exact timestamp, form a batch that cannot see itself.
         n: cut-off of the metrics.

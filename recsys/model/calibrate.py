@@ -1,7 +1,7 @@
 """What is chosen on validation once training is over: three numbers of the item head.
 
-Training cannot teach them: it takes what a user has and what nobody used out of its softmax, and a companion knows the
-training answers by heart.
+The training loss cannot set them: its softmax leaves out what a user has and what nobody used, and the ensemble member
+was trained on the same answers.
 
 Axes: B batch, U user, N item, X unused item.
 """
@@ -21,7 +21,7 @@ from recsys.model.generator import Generator
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
-"""Shares of the item logits that a companion may get."""
+"""Shares of the item logits that a member may get."""
 UNUSED_BIASES = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -4.0, -8.0)
 """What may be added to the logits of items without training events, most room first."""
 ROOM_COST = 0.005
@@ -35,76 +35,76 @@ BATCH_SIZE = 256
 class Choice:
     """The numbers of an item head that validation chooses."""
 
-    companion_share: float = 0.0
+    member_share: float = 0.0
     unused_bias: float = 0.0
     repeat_bias: float = 0.0
 
 
-def calibrate(generator: Generator, asked: Questions, unused_X: Tensor) -> Choice:
+def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> Choice:
     """Choose by NDCG@10, one number after the other, write them into the generator and return them.
 
     Among equals the first is taken; unused items get all the room that costs no more than :data:`ROOM_COST`. The bias
-    of repeats is judged with what users have left in the ranking, the others with it taken out.
+    of repeats is chosen with what users have left in the ranking, the others with it taken out.
     """
     choice = Choice()
-    if generator.companion is not None:
-        tried = [replace(choice, companion_share=share) for share in SHARES]
-        choice = tried[int(_judged(generator, tried, asked, unused_X).argmax())]
+    if generator.member is not None:
+        tried = [replace(choice, member_share=share) for share in SHARES]
+        choice = tried[int(_ndcg_of(generator, tried, questions, unused_X).argmax())]
     if len(unused_X):
         tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
-        ndcg_C = _judged(generator, tried, asked, unused_X)
+        ndcg_C = _ndcg_of(generator, tried, questions, unused_X)
         choice = tried[int((ndcg_C >= (1 - ROOM_COST) * ndcg_C.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
-    choice = tried[int(_judged(generator, tried, asked, unused_X, keep_seen=True).argmax())]
+    choice = tried[int(_ndcg_of(generator, tried, questions, unused_X, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
     return choice
 
 
-def item_head_ndcg(generator: Generator, asked: Questions) -> float:
+def item_head_ndcg(generator: Generator, questions: Questions) -> float:
     """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
     with torch.inference_mode():
-        vectors_ND, memory = generator.item_vectors(), generator.memory()
+        vectors_ND, prior = generator.item_vectors(), generator.prior()
         unit_ND = generator.unit_items(vectors_ND)
 
         def score(histories: Sequence[History]) -> FloatArray:
             states_BD = generator.encode(histories, vectors_ND=vectors_ND)
             items = [history.items for history in histories]
-            scores_BN: FloatArray = generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy()
+            scores_BN: FloatArray = generator.item_logits(states_BD, items, unit_ND, prior).cpu().numpy()
             return scores_BN
 
-        return mean_ndcg(score, asked.histories, asked.targets_U, batch_size=BATCH_SIZE)
+        return mean_ndcg(score, questions.histories, questions.targets_U, batch_size=BATCH_SIZE)
 
 
 def _write(generator: Generator, choice: Choice, unused_X: Tensor) -> None:
-    generator.config.companion_share = choice.companion_share
+    generator.config.member_share = choice.member_share
     generator.config.repeat_bias = choice.repeat_bias
     generator.item_bias_N[unused_X] = choice.unused_bias
 
 
 @torch.inference_mode()
-def _judged(
-    generator: Generator, choices: Sequence[Choice], asked: Questions, unused_X: Tensor, *, keep_seen: bool = False
+def _ndcg_of(
+    generator: Generator, choices: Sequence[Choice], questions: Questions, unused_X: Tensor, *, keep_seen: bool = False
 ) -> NDArray[np.float64]:
     """Return each choice's NDCG@10; a history is encoded once for all of them.
 
     Shape:
         result: (choices,).
     """
-    vectors_ND, memory = generator.item_vectors(), generator.memory()
+    vectors_ND, prior = generator.item_vectors(), generator.prior()
     unit_ND, unused = generator.unit_items(vectors_ND), unused_X.cpu().numpy()
     total_C = np.zeros(len(choices))
-    for start in range(0, len(asked.targets_U), BATCH_SIZE):
-        histories = asked.histories[start : start + BATCH_SIZE]
+    for start in range(0, len(questions.targets_U), BATCH_SIZE):
+        histories = questions.histories[start : start + BATCH_SIZE]
         states_BD, items = generator.encode(histories, vectors_ND=vectors_ND), [one.items for one in histories]
         ends = []
-        for share in (0.0, 1.0) if generator.companion is not None else (0.0,):
-            _write(generator, Choice(companion_share=share), unused_X)
-            ends.append(generator.item_logits(states_BD, items, unit_ND, memory).cpu().numpy())
+        for share in (0.0, 1.0) if generator.member is not None else (0.0,):
+            _write(generator, Choice(member_share=share), unused_X)
+            ends.append(generator.item_logits(states_BD, items, unit_ND, prior).cpu().numpy())
         for place, choice in enumerate(choices):
-            scores_BN = ends[0] + np.float32(choice.companion_share) * (ends[-1] - ends[0])
+            scores_BN = ends[0] + np.float32(choice.member_share) * (ends[-1] - ends[0])
             scores_BN[:, unused] += choice.unused_bias
             for row, had in enumerate(items):
                 scores_BN[row, had] += choice.repeat_bias
-            targets_B = asked.targets_U[start : start + BATCH_SIZE]
+            targets_B = questions.targets_U[start : start + BATCH_SIZE]
             total_C[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
-    return total_C / max(1, len(asked.targets_U))
+    return total_C / max(1, len(questions.targets_U))

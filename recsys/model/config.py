@@ -35,14 +35,14 @@ class ModelConfig(Config):
     """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
     behavioural_start: bool = False
     """Whether id vectors start at behavioural vectors: a head start on dense logs, overfitting on sparse ones."""
-    memory: bool = True
-    """Whether the item head adds the evidence of the item-to-item memory."""
+    cooccurrence: bool = True
+    """Whether the item head adds the item-item co-occurrence prior."""
 
 
 class GeneratorConfig(PretrainedConfig):
     """Sizes of a saved generator, and what was chosen for its item head on validation.
 
-    ``companion_share`` is how much of the item logits the companion has; ``repeat_bias`` is added to the logits of
+    ``member_share`` is how much of the item logits the ensemble member has; ``repeat_bias`` is added to the logits of
     what the user already has.
     """
 
@@ -56,9 +56,9 @@ class GeneratorConfig(PretrainedConfig):
         codebook_size: int = 2,
         num_categories: int = 1,
         shape: dict[str, Any] | None = None,
-        memory_pairs: Sequence[int] = (),
-        companion: dict[str, Any] | None = None,
-        companion_share: float = 0.0,
+        prior_pairs: Sequence[int] = (),
+        member: dict[str, Any] | None = None,
+        member_share: float = 0.0,
         repeat_bias: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -67,9 +67,9 @@ class GeneratorConfig(PretrainedConfig):
         self.codebook_size = codebook_size
         self.num_categories = num_categories
         self.shape = ModelConfig(**(shape or {})).model_dump()
-        self.memory_pairs = list(memory_pairs)
-        self.companion = None if companion is None else IdTransformerConfig(**companion).model_dump()
-        self.companion_share = companion_share
+        self.prior_pairs = list(prior_pairs)
+        self.member = None if member is None else IdTransformerConfig(**member).model_dump()
+        self.member_share = member_share
         self.repeat_bias = repeat_bias
         super().__init__(**kwargs)
 
@@ -79,15 +79,15 @@ class FitConfig(Config):
 
     epochs: int = 4
     """Passes over the training part."""
-    closing_epochs: int = Field(default=2, ge=0)
+    final_epochs: int = Field(default=2, ge=0)
     """Passes at the end over the latest events of histories alone: users are served there, and the short histories that
     most users have are not drowned by a few long ones."""
-    closing_events: int = Field(default=3, ge=1)
-    """How many latest events of a window a closing pass learns."""
+    final_events: int = Field(default=3, ge=1)
+    """How many latest events of a window the final phase learns."""
     learning_rate: float = 1.5e-3
     """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
-    closing_rate: float = Field(default=0.2, gt=0, le=1)
-    """Peak of the closing passes, as a share of the learning rate, with a warm-up and a cosine of its own."""
+    final_rate: float = Field(default=0.2, gt=0, le=1)
+    """Peak of the final phase, as a share of the learning rate, with a warm-up and a cosine of its own."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
     batch_positions: int = 1024
@@ -102,7 +102,7 @@ class FitConfig(Config):
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
     """Share of positions that the token decoder is trained on in each batch."""
-    memory_folds: int = Field(default=8, ge=2)
-    """Into how many parts users are dealt; each learns with the memory of the others, never with its own pairs."""
+    prior_folds: int = Field(default=8, ge=2)
+    """Into how many parts users are dealt; each learns with the prior of the others, never with its own pairs."""
     depths: tuple[float, ...] = (0.45, 0.35, 0.2)
     """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""

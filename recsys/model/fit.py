@@ -14,7 +14,7 @@ from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
 from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
-from recsys.model.lessons import Lessons
+from recsys.model.training_objective import TrainingObjective
 
 
 class Pretrainer:
@@ -24,38 +24,40 @@ class Pretrainer:
         self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
     ) -> None:
         self.generator, self.config, self.seed = generator, config, seed
-        self.lessons = Lessons(generator, log, category_N, config, seed=seed)
+        self.objective = TrainingObjective(generator, log, category_N, config, seed=seed)
         with torch.no_grad():
-            generator.item_embedding.weight[self.lessons.unused_X] = 0  # what nobody used is its codes and nothing else
+            generator.item_embedding.weight[self.objective.unused_X] = (
+                0  # what nobody used is its codes and nothing else
+            )
         self.optimizer = torch.optim.AdamW(
             generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.batches = sum(1 for _ in self.lessons.batches(0))
+        self.batches = sum(1 for _ in self.objective.batches(0))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._share_of_rate())
 
     @property
     def epochs(self) -> int:
-        """How many passes there are, the closing ones included."""
-        return self.config.epochs + self.config.closing_epochs
+        """How many passes there are, the final phase included."""
+        return self.config.epochs + self.config.final_epochs
 
     def _share_of_rate(self) -> Callable[[int], float]:
         """Return the learning rate of a step as a share of the peak: one cosine, then a lower one."""
-        main, closing = (self.batches * passes for passes in (self.config.epochs, self.config.closing_epochs))
-        first, second = (warm_cosine(total=max(1, steps), warm=max(1, steps // 20)) for steps in (main, closing))
-        return lambda step: first(step) if step < main else self.config.closing_rate * second(step - main)
+        main, final = (self.batches * passes for passes in (self.config.epochs, self.config.final_epochs))
+        first, second = (warm_cosine(total=max(1, steps), warm=max(1, steps // 20)) for steps in (main, final))
+        return lambda step: first(step) if step < main else self.config.final_rate * second(step - main)
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch and return its mean losses."""
         torch.manual_seed(derive_seed(self.seed, "dropout", "training", epoch))
         rng = rng_for(self.seed, "draws", "training", epoch)
         self.generator.train()
-        sums = dict.fromkeys(self.lessons.weights, 0.0)
+        sums = dict.fromkeys(self.objective.weights, 0.0)
         what = f"epoch {epoch + 1}/{self.epochs}"
-        latest = None if epoch < self.config.epochs else self.config.closing_events
-        for batch in track(self.lessons.batches(epoch), what=what, total=self.batches):
-            losses = self.lessons.losses(batch, rng, latest=latest)
+        latest = None if epoch < self.config.epochs else self.config.final_events
+        for batch in track(self.objective.batches(epoch), what=what, total=self.batches):
+            losses = self.objective.losses(batch, rng, latest=latest)
             self.optimizer.zero_grad(set_to_none=True)
-            self.lessons.total(losses).backward()
+            self.objective.total(losses).backward()
             torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()

@@ -20,7 +20,7 @@ from recsys.core.errors import ArtifactError
 from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.config import GeneratorConfig, ModelConfig
-from recsys.model.memory import Memory, entries
+from recsys.model.cooccurrence_prior import CooccurrencePrior, entries
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 _FAR_FUTURE = torch.iinfo(torch.int64).max
@@ -76,15 +76,15 @@ class Generator(PreTrainedModel):
         self.register_buffer("calendar_edges", torch.full((shape.calendar - 1,), _FAR_FUTURE))
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.07))))
         self.register_buffer("item_bias_N", torch.zeros(config.num_items))
-        self.memory_weight_K = nn.Parameter(torch.full((len(config.memory_pairs),), 0.3))
-        for kernel, pairs in enumerate(config.memory_pairs):
-            self.register_buffer(f"memory_starts_{kernel}", torch.zeros(config.num_items + 1, dtype=torch.int32))
-            self.register_buffer(f"memory_items_{kernel}", torch.zeros(pairs, dtype=torch.int32))
-            self.register_buffer(f"memory_values_{kernel}", torch.zeros(pairs))
+        self.prior_weight_J = nn.Parameter(torch.full((len(config.prior_pairs),), 0.3))
+        for window, pairs in enumerate(config.prior_pairs):
+            self.register_buffer(f"prior_starts_{window}", torch.zeros(config.num_items + 1, dtype=torch.int32))
+            self.register_buffer(f"prior_items_{window}", torch.zeros(pairs, dtype=torch.int32))
+            self.register_buffer(f"prior_values_{window}", torch.zeros(pairs))
         self.decoder = TokenDecoder(config)
-        self.companion: IdTransformer | None = None
-        if config.companion is not None:
-            self.companion = IdTransformer(IdTransformerConfig(**config.companion), config.num_items)
+        self.member: IdTransformer | None = None
+        if config.member is not None:
+            self.member = IdTransformer(IdTransformerConfig(**config.member), config.num_items)
         self.post_init()
         nn.init.zeros_(self.calendar_in.weight)
         nn.init.zeros_(self.calendar_out.weight)
@@ -99,8 +99,8 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         generator: Generator
         generator, found = cls.from_pretrained(folder, output_loading_info=True)
-        if generator.companion is not None:
-            generator.companion.requires_grad_(False)
+        if generator.member is not None:
+            generator.member.requires_grad_(False)
         if lacking := sorted(found["missing_keys"]):
             raise ArtifactError(
                 f"{folder} must hold all weights of this version's generator, but lacks {', '.join(lacking[:3])}; "
@@ -125,39 +125,38 @@ class Generator(PreTrainedModel):
         self.item_embedding.weight[:, :shared] = functional.normalize(vectors_NV[:, :shared], dim=-1)
 
     @torch.no_grad()
-    def accompany(self, companion: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
-        """Give the item head a companion that learned apart; it stays as it is, and has no say yet.
+    def add_member(self, member: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
+        """Add an ensemble member that was trained apart; its weights stay frozen and its share is unchanged.
 
-        Two encoders that learned apart err apart, and their logits together rank better than either's: see
-        ``companion_share`` of the config. What nobody used means nothing to a companion that knows ids alone.
+        Item logits are mixed by ``member_share`` of the config; items without training events get zero vectors in it.
 
         Raises:
             ValueError: it reads shorter histories than this model.
         """
         if config.max_length < self.shape.max_history:
             raise ValueError(
-                f"a companion must read histories of {self.shape.max_history} events as this model does, got one that "
-                f"reads {config.max_length}; train it with max_length={self.shape.max_history}"
+                f"an ensemble member must read histories of {self.shape.max_history} events as this model does, got "
+                f"one that reads {config.max_length}; train it with max_length={self.shape.max_history}"
             )
-        self.companion = companion.requires_grad_(False).to(self.device).train(self.training)
-        self.companion.items.weight[unused_X] = 0
-        self.config.companion = config.model_dump()
+        self.member = member.requires_grad_(False).to(self.device).train(self.training)
+        self.member.items.weight[unused_X] = 0
+        self.config.member = config.model_dump()
 
     @torch.no_grad()
-    def remember(self, memory: Memory) -> None:
-        """Put a memory into the item head; its tables must have as many pairs as the config's ``memory_pairs``."""
-        for kernel, table_NN in enumerate(memory.tables):
+    def set_prior(self, prior: CooccurrencePrior) -> None:
+        """Put a prior into the item head; its tables must have as many pairs as the config's ``prior_pairs``."""
+        for window, table_NN in enumerate(prior.tables):
             for part, values in (("starts", table_NN.indptr), ("items", table_NN.indices), ("values", table_NN.data)):
-                getattr(self, f"memory_{part}_{kernel}").copy_(torch.from_numpy(values))
+                getattr(self, f"prior_{part}_{window}").copy_(torch.from_numpy(values))
 
-    def memory(self) -> Memory:
-        """Return the item head's memory, without tables where the model has none."""
+    def prior(self) -> CooccurrencePrior:
+        """Return the item head's prior, without tables where the model has none."""
         shape = (self.config.num_items, self.config.num_items)
         parts = [
-            [getattr(self, f"memory_{part}_{kernel}").cpu().numpy() for part in ("values", "items", "starts")]
-            for kernel in range(len(self.config.memory_pairs))
+            [getattr(self, f"prior_{part}_{window}").cpu().numpy() for part in ("values", "items", "starts")]
+            for window in range(len(self.config.prior_pairs))
         ]
-        return Memory(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
+        return CooccurrencePrior(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
 
     @torch.no_grad()
     def set_calendar(self, timestamps_E: IntArray) -> None:
@@ -186,7 +185,7 @@ class Generator(PreTrainedModel):
         Shape:
             items_BT: (batch, time) catalogue indices, padding (any index) on the right.
             timestamps_BT: (batch, time) seconds.
-            result: (batch, time + 1, width), a companion's states beside it where there is one; entry t has seen the
+            result: (batch, time + 1, width), a member's states beside it where there is one; entry t has seen the
             first t items.
         """
         spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
@@ -197,9 +196,9 @@ class Generator(PreTrainedModel):
         states_BTD: Tensor = self.encoder(x_BTD, torch.cat([first_B1, timestamps_BT], dim=1))
         before_B1 = torch.full_like(first_B1, self.shape.calendar)
         states_BTD = states_BTD + self.calendar_out(torch.cat([before_B1, spans_BT], dim=1))
-        if self.companion is None:
+        if self.member is None:
             return states_BTD
-        return torch.cat([states_BTD, self.companion.prefix_states(items_BT)], dim=2)
+        return torch.cat([states_BTD, self.member.prefix_states(items_BT)], dim=2)
 
     def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> Tensor:
         """Return the state after each whole history (its latest ``max_history`` events), one row each.
@@ -216,7 +215,7 @@ class Generator(PreTrainedModel):
         """Score the next token and the category of partial paths.
 
         Shape:
-            state_PD: (paths, width or more); what a companion adds is not read.
+            state_PD: (paths, width or more); what a member adds is not read.
             codes_PM: (paths, codebooks), -1 where a codebook is free.
             result: logits (paths, codebooks, codes) and category logits (paths, categories).
         """
@@ -233,30 +232,32 @@ class Generator(PreTrainedModel):
         """
         width = self.shape.width
         own_BD = functional.normalize(state_BD[:, :width], dim=-1) * self.log_scale.exp().clamp(max=50.0)
-        if self.companion is None:
+        if self.member is None:
             return own_BD
-        share = self.config.companion_share
-        return torch.cat([(1 - share) * own_BD, share * self.companion.queries(state_BD[:, width:])], dim=1)
+        share = self.config.member_share
+        return torch.cat([(1 - share) * own_BD, share * self.member.queries(state_BD[:, width:])], dim=1)
 
     def unit_items(self, vectors_ND: Tensor) -> Tensor:
         """Return unit item vectors, as wide as the states of :meth:`encode`, from :meth:`item_vectors`."""
         unit_ND = functional.normalize(vectors_ND, dim=-1)
-        return unit_ND if self.companion is None else torch.cat([unit_ND, self.companion.keys()], dim=1)
+        return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys()], dim=1)
 
     def item_log_probs(self, state_BD: Tensor, histories: Sequence[IntArray]) -> Tensor:
         """Return the item head's log-probabilities over the catalogue, shape (batch, items).
 
-        ``histories`` are the items that the memory is asked about.
+        ``histories`` are the items that the prior is asked about.
         """
         unit_ND = self.unit_items(self.item_vectors())
-        return functional.log_softmax(self.item_logits(state_BD, histories, unit_ND, self.memory()), dim=-1)
+        return functional.log_softmax(self.item_logits(state_BD, histories, unit_ND, self.prior()), dim=-1)
 
-    def item_logits(self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, memory: Memory) -> Tensor:
-        """Return the item head's logits from what a caller computes once: :meth:`unit_items` and the memory."""
+    def item_logits(
+        self, state_BD: Tensor, histories: Sequence[IntArray], unit_ND: Tensor, prior: CooccurrencePrior
+    ) -> Tensor:
+        """Return the item head's logits from what a caller computes once: :meth:`unit_items` and the prior."""
         logits_BN = torch.addmm(self.item_bias_N, self.scaled(state_BD), unit_ND.T)
-        weights = ((1 - self._others_share()) * self.memory_weight_K.detach()).tolist()
-        for weight, told_BN in zip(weights, memory.evidence(histories), strict=True):
-            place_X, value_X = entries(told_BN, logits_BN.device)
+        weights = ((1 - self._others_share()) * self.prior_weight_J.detach()).tolist()
+        for weight, prior_BN in zip(weights, prior.scores(histories), strict=True):
+            place_X, value_X = entries(prior_BN, logits_BN.device)
             logits_BN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
         if self.config.repeat_bias:
             rows_X = np.repeat(np.arange(len(histories)), [len(items) for items in histories])
@@ -264,23 +265,23 @@ class Generator(PreTrainedModel):
             logits_BN[tuple(had)] += self.config.repeat_bias  # once, however often an item is there
         return logits_BN
 
-    def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
-        """Return the item head's log-probabilities from evidence the caller looked up, with gradients.
+    def beliefs(self, state_BD: Tensor, prior_JBN: Tensor) -> Tensor:
+        """Return the item head's log-probabilities from prior scores that the caller looked up, with gradients.
 
         What a user already has is no special case here: the caller takes it out.
 
         Shape:
             state_BD: as :meth:`encode` returns it.
-            evidence_KBN: (kernels, batch, items) what each kernel of a memory says.
+            prior_JBN: (windows, batch, items) what each window of a prior says.
             result: (batch, items).
         """
         unit_ND = self.unit_items(self.item_vectors())
-        told_BN = (1 - self._others_share()) * torch.einsum("k,kbn->bn", self.memory_weight_K, evidence_KBN)
-        return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + told_BN + self.item_bias_N, dim=-1)
+        prior_BN = (1 - self._others_share()) * torch.einsum("j,jbn->bn", self.prior_weight_J, prior_JBN)
+        return functional.log_softmax(self.scaled(state_BD) @ unit_ND.T + prior_BN + self.item_bias_N, dim=-1)
 
     def _others_share(self) -> float:
         """Return the share of the item logits that is not this model's own."""
-        return 0.0 if self.companion is None else float(self.config.companion_share)
+        return 0.0 if self.member is None else float(self.config.member_share)
 
     def forward(self, items_BT: Tensor, timestamps_BT: Tensor) -> Tensor:
         """Return item log-probabilities after each prefix, shape (batch, time + 1, items)."""

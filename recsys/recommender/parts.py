@@ -1,4 +1,4 @@
-"""Our ranking taken apart, to say what each part is worth: judged like any other recommender."""
+"""Our ranking taken apart, to say what each part is worth: evaluated like any other recommender."""
 
 from collections.abc import Collection
 from typing import Any

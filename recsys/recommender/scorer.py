@@ -32,7 +32,7 @@ class GeneratorScorer:
         with torch.inference_mode():
             self.vectors_ND = generator.item_vectors()
             self.unit_ND = generator.unit_items(self.vectors_ND)
-        self.memory = generator.memory()
+        self.prior = generator.prior()
 
     def encode(self, histories: Sequence[History]) -> Context:
         """Encode histories, one row each."""
@@ -54,5 +54,5 @@ class GeneratorScorer:
     def score_items(self, context: Context) -> FloatArray:
         """Return the item head's log-probabilities, shape (batch, items)."""
         with torch.inference_mode():
-            logits_BN = self.generator.item_logits(context.state_BD, context.items, self.unit_ND, self.memory)
+            logits_BN = self.generator.item_logits(context.state_BD, context.items, self.unit_ND, self.prior)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)

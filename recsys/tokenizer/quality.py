@@ -41,7 +41,7 @@ class QualityConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class ReferenceData:
     """What a tokenizer is also held against where there is such a thing, and the seed of the shuffles.
 
     Shape:
@@ -119,7 +119,7 @@ def measure(
     codebook_size: int,
     *,
     nearest_NM: IntArray | None = None,
-    beside: Beside | None = None,
+    reference: ReferenceData | None = None,
 ) -> Quality:
     """Measure codes against the vectors they stand for.
 
@@ -128,15 +128,15 @@ def measure(
     Shape:
         codes_NM: (items, codebooks). vectors_NF, reconstructed_NF: (items, features).
         nearest_NM: (items, codebooks) codes before collisions were resolved, if their rate is wanted.
-        beside: the experts and the categories, if the tokenizer is to be held against them, and the seed.
+        reference: the experts and the categories, if the tokenizer is to be held against them, and the seed.
     """
-    beside = beside or Beside()
+    reference = reference or ReferenceData()
     if len(codes_NM) == 0 or vectors_NF.shape != reconstructed_NF.shape or len(codes_NM) != len(vectors_NF):
         raise ValueError(
             f"codes, vectors and reconstructions must be of the same items, at least one, got {codes_NM.shape}, "
             f"{vectors_NF.shape}, {reconstructed_NF.shape}; pass one row an item in each"
         )
-    nearest_NF = beside.nearest_NF
+    nearest_NF = reference.nearest_NF
     return Quality(
         items=len(codes_NM),
         codebook_size=codebook_size,
@@ -145,11 +145,13 @@ def measure(
         reconstruction_error=relative_error(vectors_NF, reconstructed_NF),
         reconstruction_error_before=None if nearest_NF is None else relative_error(vectors_NF, nearest_NF),
         codebooks=tuple(_codebook(codes_N, codebook_size) for codes_N in codes_NM.T),
-        information_MM=information(codes_NM, codes_NM, seed=beside.seed),
-        expert_overlap=None if beside.experts_FC is None else expert_overlap(beside.experts_FC, codes_NM.shape[1]),
+        information_MM=information(codes_NM, codes_NM, seed=reference.seed),
+        expert_overlap=None
+        if reference.experts_FC is None
+        else expert_overlap(reference.experts_FC, codes_NM.shape[1]),
         category_agreement_M=None
-        if beside.category_N is None
-        else information(codes_NM, beside.category_N[:, None], seed=beside.seed)[:, 0],
+        if reference.category_N is None
+        else information(codes_NM, reference.category_N[:, None], seed=reference.seed)[:, 0],
     )
 
 

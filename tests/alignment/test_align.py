@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from transformers import TrainerState
 
 from recsys.alignment.align import align, build_rubric
-from recsys.alignment.anchor import Anchor
-from recsys.alignment.config import AlignmentConfig, AnchorConfig, RewardWeights
+from recsys.alignment.collector import RolloutCollector
+from recsys.alignment.config import AlignmentConfig, RewardWeights, SupervisedConfig
 from recsys.alignment.harness import Progress
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.prompts import draw_prompts
-from recsys.alignment.roller import Roller
 from recsys.alignment.rollouts import choose_codebook, sample_paths
+from recsys.alignment.supervised import SupervisedLoss
 from recsys.alignment.trainer import PathGRPOTrainer
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History
@@ -25,8 +25,8 @@ from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.data.splits import training_log
 from recsys.model.config import FitConfig
-from recsys.model.lessons import Lessons
-from recsys.model.memory import Fold, Memory
+from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold
+from recsys.model.training_objective import TrainingObjective
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 from tests.support.cycle_world import cycle_log, tiny_generator
 from tests.support.tiny_generator import TinyGenerator
@@ -73,7 +73,7 @@ def make_roller(policy, prompts, config):
     codes_NM = policy.backbone.generator.codes_NM.numpy()
     category_N = np.arange(ITEMS) % CATEGORIES
     rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
-    return Roller(policy, prompts, rubric, config=config, seed=1)
+    return RolloutCollector(policy, prompts, rubric, config=config, seed=1)
 
 
 @settings(deadline=None)
@@ -155,10 +155,10 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
     policy = make_policy(generator, log)
     prompts = policy.backbone.prompts
     config = AlignmentConfig(group_size=4, demonstrations=2, window=2)
-    roller = make_roller(policy, prompts, config)
-    rolled = roller.roll(roller.groups(torch.arange(10)), "try")
+    collector = make_roller(policy, prompts, config)
+    rollouts = collector.collect(collector.groups(torch.arange(10)), "try")
     items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
-    reached_GR = np.reshape([items[tuple(codes)] for codes in rolled.paths.tokens_RM.tolist()], (10, 4))
+    reached_GR = np.reshape([items[tuple(codes)] for codes in rollouts.paths.tokens_RM.tolist()], (10, 4))
     shown = 0
     for prompt, (history, window) in enumerate(zip(prompts.histories, prompts.targets_PH, strict=True)):
         for place, item in enumerate(window):
@@ -166,14 +166,14 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
                 assert reached_GR[prompt, place] == item
                 shown += 1
         assert not set(reached_GR[prompt]) & set(history.items)
-    assert rolled.account["demonstrations"] == pytest.approx(shown / 40)
+    assert rollouts.account["demonstrations"] == pytest.approx(shown / 40)
     assert shown > 12
-    ids = torch.cat([rolled.prompt_R[:, None], rolled.paths.token_ids(SIZE)], dim=1)
+    ids = torch.cat([rollouts.prompt_R[:, None], rollouts.paths.token_ids(SIZE)], dim=1)
     forced = policy(ids).logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
-    np.testing.assert_allclose(forced[:, 1::2].detach(), rolled.paths.log_prob_RS, atol=1e-5)
-    plain = roller.roll(roller.groups(torch.arange(10)), "try", demonstrate=False)
+    np.testing.assert_allclose(forced[:, 1::2].detach(), rollouts.paths.log_prob_RS, atol=1e-5)
+    plain = collector.collect(collector.groups(torch.arange(10)), "try", demonstrate=False)
     assert plain.account["demonstrations"] == 0
-    assert plain.account["group_hits"] >= rolled.account["group_hits"]  # a demonstration is not a find
+    assert plain.account["group_hits"] >= rollouts.account["group_hits"]  # a demonstration is not a find
 
 
 def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items(world):
@@ -205,7 +205,7 @@ def test_gradient_when_the_item_head_is_heard_then_reaches_item_vectors(world):
         assert bool(generator.items.weight.grad[others].abs().sum() > 0) is reached
 
 
-def test_evidence_when_told_then_comes_from_the_fold_without_the_user():
+def test_prior_scores_when_looked_up_then_come_from_the_fold_without_the_user():
     # Users 0 and 1 share items 0 and 1; with each in a fold of its own, user 0's pair is told by user 1's history.
     log = EventLog(
         offsets_U1=np.array([0, 3, 6]),
@@ -214,11 +214,11 @@ def test_evidence_when_told_then_comes_from_the_fold_without_the_user():
         num_items=4,
     )
     folds = [
-        Fold(log=log.first(np.array([3, 0])), memory=Memory.of(log.first(np.array([0, 3])))),
-        Fold(log=log.first(np.array([0, 3])), memory=Memory.of(log.first(np.array([3, 0])))),
+        Fold(log=log.first(np.array([3, 0])), prior=CooccurrencePrior.of(log.first(np.array([0, 3])))),
+        Fold(log=log.first(np.array([0, 3])), prior=CooccurrencePrior.of(log.first(np.array([3, 0])))),
     ]
     prompts = draw_prompts(log, count=4, window=1, rng=np.random.default_rng(0), folds=folds)
-    told = prompts.evidence_of(np.arange(4)).sum(axis=0)
+    told = prompts.prior_scores_of(np.arange(4)).sum(axis=0)
     assert told[:, 2].max() > 0  # item 2 is known to user 0 alone, so only user 1 is told of it
     for told_N in told:
         assert not (told_N[2] > 0 and told_N[3] > 0)  # nobody hears of the other's item and of its own
@@ -236,7 +236,7 @@ CONFIG = AlignmentConfig(
     window=2,
     decay=0.8,
     probe_prompts=16,
-    anchor=AnchorConfig(weight=0.0),
+    supervised=SupervisedConfig(weight=0.0),
 )
 
 
@@ -285,16 +285,16 @@ def test_align_when_the_world_is_simple_then_raises_the_step_reward(world, tmp_p
 def test_advantages_when_windows_are_demonstrated_then_sampled_paths_alone_are_the_baseline(
     world, tmp_path, monkeypatch
 ):
-    judged, scored = [], PathGRPOTrainer._generate_and_score_completions
+    kept, scored = [], PathGRPOTrainer._generate_and_score_completions
 
     def spied(self, inputs):
         outputs = scored(self, inputs)
-        judged.append((outputs["advantages"].view(-1, 4), self.shown_R.view(-1, 4)))
+        kept.append((outputs["advantages"].view(-1, 4), self.shown_R.view(-1, 4)))
         return outputs
 
     monkeypatch.setattr(PathGRPOTrainer, "_generate_and_score_completions", spied)
     run(world, CONFIG.model_copy(update={"demonstrations": 2}), tmp_path)
-    advantage_GR, shown_GR = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    advantage_GR, shown_GR = (torch.cat(parts) for parts in zip(*kept, strict=True))
     assert shown_GR[:, :2].float().mean() > 0.5
     assert not shown_GR[:, 2:].any()
     np.testing.assert_allclose((advantage_GR * ~shown_GR).sum(1), 0.0, atol=1e-4)
@@ -322,15 +322,15 @@ def test_align_when_killed_and_started_again_then_ends_as_if_it_had_not_been(wor
     whole = run(world, config, tmp_path / "whole")
     wanted = {name: value.clone() for name, value in generator.state_dict().items()}
     generator.load_state_dict(start)
-    rolled = Roller.roll
+    rollouts = RolloutCollector.collect
 
     def dies(self, prompt_R, draw, **how):
         if draw == 3:
             raise KeyboardInterrupt
-        return rolled(self, prompt_R, draw, **how)
+        return rollouts(self, prompt_R, draw, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Roller, "roll", dies)
+        patch.setattr(RolloutCollector, "collect", dies)
         with pytest.raises(KeyboardInterrupt):
             run(world, config, tmp_path / "killed")
     torn = tmp_path / "killed" / "checkpoint-4"  # a kill in the middle of writing leaves a folder without its state
@@ -360,15 +360,20 @@ def test_align_when_it_prefers_pairs_then_raises_the_step_reward_and_goes_on_aft
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
 
 
-def anchored(folder, *, steps=8, **update):
-    """Align a small real generator with a companion by the anchor and return it with the report."""
+def supervised(folder, *, steps=8, **update):
+    """Align a small real generator with a member by the supervised_loss and return it with the report."""
     log = cycle_log()
-    generator = tiny_generator(memory=Memory.of(log))
+    generator = tiny_generator(prior=CooccurrencePrior.of(log))
     torch.manual_seed(9)
     config = IdTransformerConfig(width=8, layers=1, heads=1, max_length=6)
-    generator.accompany(IdTransformer(config, 20), config, torch.zeros(0, dtype=torch.long))
-    generator.config.companion_share = 0.3
-    update = {"steps": steps, "save_every": 4, "anchor": AnchorConfig(weight=1.0), "learning_rate": 0.01} | update
+    generator.add_member(IdTransformer(config, 20), config, torch.zeros(0, dtype=torch.long))
+    generator.config.member_share = 0.3
+    update = {
+        "steps": steps,
+        "save_every": 4,
+        "supervised": SupervisedConfig(weight=1.0),
+        "learning_rate": 0.01,
+    } | update
     codewords_MKD = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     report = align(
         generator,
@@ -387,20 +392,20 @@ NO_REWARD = RewardWeights(step=0, category=0, consistency=0, path=0)
 
 
 @pytest.mark.parametrize("method", ["grpo", "dpo"])
-def test_align_when_anchored_then_a_killed_run_goes_on_and_the_companion_is_as_it_was(tmp_path, method):
-    whole, _, _ = anchored(tmp_path / "whole", method=method)
+def test_align_when_anchored_then_a_killed_run_goes_on_and_the_member_is_as_it_was(tmp_path, method):
+    whole, _, _ = supervised(tmp_path / "whole", method=method)
     wanted = {name: value.clone() for name, value in whole.state_dict().items()}
-    anchored(tmp_path / "cut", method=method)
+    supervised(tmp_path / "cut", method=method)
     shutil.rmtree(tmp_path / "cut" / "checkpoint-8")  # as if it had been killed after step 4
-    again, _, report = anchored(tmp_path / "cut", method=method)
+    again, _, report = supervised(tmp_path / "cut", method=method)
     for name, value in again.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
     assert [step["step"] for step in report.steps] == list(range(1, 9))
     assert all(0 < step["supervised"] < step["loss"] + 1 for step in report.steps)
     torch.manual_seed(9)
-    fresh = IdTransformer(IdTransformerConfig(**again.config.companion), 20)
-    torch.testing.assert_close(again.companion.items.weight, fresh.items.weight)
-    assert again.config.companion_share == 0.3
+    fresh = IdTransformer(IdTransformerConfig(**again.config.member), 20)
+    torch.testing.assert_close(again.member.items.weight, fresh.items.weight)
+    assert again.config.member_share == 0.3
 
 
 def test_alignment_config_when_demonstrations_fill_a_group_then_says_what_to_change():
@@ -422,9 +427,9 @@ def test_progress_when_training_goes_on_then_counts_from_there(monkeypatch):
 
 
 def test_align_when_only_anchored_then_learns_what_the_log_says(tmp_path):
-    generator, log, report = anchored(tmp_path, steps=60, weights=NO_REWARD)
+    generator, log, report = supervised(tmp_path, steps=60, weights=NO_REWARD)
     assert report.flat_group_rate == 1.0
-    before = tiny_generator(memory=Memory.of(log))
+    before = tiny_generator(prior=CooccurrencePrior.of(log))
     items = np.array([4, 5, 6])
     history = History(items=items, timestamps=items * 3600)
     with torch.inference_mode():
@@ -434,15 +439,15 @@ def test_align_when_only_anchored_then_learns_what_the_log_says(tmp_path):
 
 def test_anchor_when_asked_out_of_order_then_a_step_has_the_same_batch():
     log = cycle_log()
-    lessons = Lessons(tiny_generator(), log, np.arange(20) % 3, FitConfig(batch_positions=32), seed=3)
-    anchor = Anchor(lessons, lessons.generator, CONFIG)
-    far = 2 * anchor.steps_a_pass + 1
-    late = anchor._batch(far).items_BT
-    early = anchor._batch(1).items_BT
-    assert np.array_equal(anchor._batch(far).items_BT, late)
-    assert np.array_equal(anchor._batch(1).items_BT, early)
+    objective = TrainingObjective(tiny_generator(), log, np.arange(20) % 3, FitConfig(batch_positions=32), seed=3)
+    supervised_loss = SupervisedLoss(objective, objective.generator, CONFIG)
+    far = 2 * supervised_loss.steps_a_pass + 1
+    late = supervised_loss._batch(far).items_BT
+    early = supervised_loss._batch(1).items_BT
+    assert np.array_equal(supervised_loss._batch(far).items_BT, late)
+    assert np.array_equal(supervised_loss._batch(1).items_BT, early)
     # a pass names every event once
-    events = sum(anchor._batch(step).lengths_B.sum() for step in range(anchor.steps_a_pass))
+    events = sum(supervised_loss._batch(step).lengths_B.sum() for step in range(supervised_loss.steps_a_pass))
     assert events == len(log.items_E)
 
 

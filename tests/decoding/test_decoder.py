@@ -12,7 +12,7 @@ from recsys.decoding.config import DecoderConfig
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import choose_codebook
 from recsys.decoding.decoder import decode
-from recsys.decoding.evidence import Entries, merge
+from recsys.decoding.evidence import RankedItems, merge
 from recsys.decoding.guidance import implied
 from recsys.decoding.paths import Expansions, deduplicate, root_beam
 from tests.support.table_scorer import TableScorer, history_of
@@ -205,7 +205,7 @@ def test_implied_when_some_codes_are_chosen_then_shares_are_sums_over_the_items_
 
 
 def test_merge_when_head_ties_at_the_edge_then_the_lower_index_comes_first():
-    found = Entries(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), group_S=np.array([7]))
+    found = RankedItems(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), group_S=np.array([7]))
     head_N = np.array([-2, -2, -2, -0.5, -9, -2], np.float32)
     got = merge(found, head_N, np.array([4]), None, n=4)
     assert got.item_S.tolist() == [3, 4, 0, 1]

@@ -111,7 +111,7 @@ def test_hold_out_when_log_is_empty_then_refuses():
 
 
 def test_held_out_events_when_listed_then_are_what_training_never_sees() -> None:
-    # User 0 has four events (the last two are held out), user 1 two (too few to judge: all train).
+    # User 0 has four events (the last two are held out), user 1 two (too few to evaluate: all train).
     users = np.array([0, 0, 0, 0, 1, 1])
     log = build_log(users, np.arange(6), np.arange(6), np.arange(6), num_users=2, num_items=6)
     assert held_out_events(log).tolist() == [False, False, True, True, False, False]

@@ -1,4 +1,4 @@
-"""The item head's companion, and the numbers that validation chooses for the head."""
+"""The item head's member, and the numbers that validation chooses for the head."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from recsys.contracts import History
 from recsys.data.splits import Questions, questions, training_log
 from recsys.model.calibrate import ROOM_COST, SHARES, UNUSED_BIASES, calibrate, item_head_ndcg
 from recsys.model.config import FitConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
-from recsys.model.memory import Memory
 from recsys.sequence import id_transformer
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer, score_histories
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
@@ -32,12 +32,12 @@ def asked_for(histories: list[History], targets: list[int]) -> Questions:
     return Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
 
 
-def accompanied(config: IdTransformerConfig = SMALL) -> Generator:
-    """A generator that knows nothing beside a companion that knows the circle."""
+def with_member(config: IdTransformerConfig = SMALL) -> Generator:
+    """A generator that knows nothing beside a member that knows the circle."""
     log = cycle_log()
-    companion = fit_id_transformer(training_log(log), config, seed=3, name="companion", device=torch.device("cpu"))
-    generator = tiny_generator(memory=Memory.of(training_log(log)))
-    generator.accompany(companion, config, NOBODY)
+    member = fit_id_transformer(training_log(log), config, seed=3, name="member", device=torch.device("cpu"))
+    generator = tiny_generator(prior=CooccurrencePrior.of(training_log(log)))
+    generator.add_member(member, config, NOBODY)
     return generator
 
 
@@ -79,44 +79,44 @@ def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_pat
         assert torch.equal(weights, again.state_dict()[name]), name
 
 
-def test_item_logits_when_there_is_a_companion_then_are_the_shares_of_both() -> None:
-    generator = accompanied()
+def test_item_logits_when_there_is_a_member_then_are_the_shares_of_both() -> None:
+    generator = with_member()
     asked = [history(4, 5, 6), history(), history(*range(9))]
     items = [one.items for one in asked]
-    assert generator.companion is not None
+    assert generator.member is not None
 
     def logits(share: float) -> torch.Tensor:
-        generator.config.companion_share = share
+        generator.config.member_share = share
         with torch.inference_mode():
             unit_ND = generator.unit_items(generator.item_vectors())
-            return generator.item_logits(generator.encode(asked), items, unit_ND, generator.memory())
+            return generator.item_logits(generator.encode(asked), items, unit_ND, generator.prior())
 
-    alone = torch.from_numpy(score_histories(generator.companion, SMALL, asked))
+    alone = torch.from_numpy(score_histories(generator.member, SMALL, asked))
     assert torch.allclose(logits(1.0), alone, atol=1e-4)
-    # linear in the share, memory included: .3 of the companion and .7 of the rest
+    # linear in the share, prior included: .3 of the member and .7 of the rest
     assert torch.allclose(logits(0.3), 0.7 * logits(0.0) + 0.3 * alone, atol=1e-4)
     assert not alone[1].any()  # nothing to say of nothing
 
 
-def test_beliefs_when_there_is_a_companion_then_equal_the_item_head() -> None:
-    generator = accompanied()
-    generator.config.companion_share = 0.4
+def test_beliefs_when_there_is_a_member_then_equal_the_item_head() -> None:
+    generator = with_member()
+    generator.config.member_share = 0.4
     asked = [history(4, 5, 6), history(1)]
     items = [one.items for one in asked]
     with torch.inference_mode():
         states_BD = generator.encode(asked)
-        evidence_KBN = np.stack([told.toarray() for told in generator.memory().evidence(items)])
-        told = generator.beliefs(states_BD, torch.from_numpy(evidence_KBN))
+        prior_JBN = np.stack([told.toarray() for told in generator.prior().scores(items)])
+        told = generator.beliefs(states_BD, torch.from_numpy(prior_JBN))
         assert torch.allclose(told, generator.item_log_probs(states_BD, items), atol=1e-5)
 
 
-def test_generator_when_accompanied_and_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    generator = accompanied()
-    generator.config.companion_share, generator.config.repeat_bias = 0.4, -2.0
+def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    generator = with_member()
+    generator.config.member_share, generator.config.repeat_bias = 0.4, -2.0
     generator.save(tmp_path)
     loaded = Generator.load(tmp_path)
-    assert loaded.companion is not None
-    assert not any(weight.requires_grad for weight in loaded.companion.parameters())  # it stays as it is
+    assert loaded.member is not None
+    assert not any(weight.requires_grad for weight in loaded.member.parameters())  # it stays as it is
     for again in (loaded, AutoModel.from_pretrained(tmp_path).eval()):
         asked = [history(4, 5, 6)]
         with torch.inference_mode():
@@ -124,31 +124,31 @@ def test_generator_when_accompanied_and_saved_then_automodel_loads_it_equal(tmp_
         assert torch.equal(ours, theirs)
 
 
-def test_accompany_when_the_companion_reads_less_then_says_what_to_change() -> None:
+def test_add_member_when_the_member_reads_less_then_says_what_to_change() -> None:
     short = SMALL.model_copy(update={"max_length": 3})
     with pytest.raises(ValueError, match="max_length=6"):
-        tiny_generator().accompany(IdTransformer(short, 20), short, NOBODY)
+        tiny_generator().add_member(IdTransformer(short, 20), short, NOBODY)
 
 
-def test_accompany_when_an_item_was_never_used_then_the_companion_says_nothing_of_it() -> None:
+def test_add_member_when_an_item_was_never_used_then_the_member_says_nothing_of_it() -> None:
     generator = tiny_generator()
-    generator.accompany(IdTransformer(SMALL, 20), SMALL, torch.tensor([7]))
-    assert generator.companion is not None
-    scores_BN = score_histories(generator.companion.eval(), SMALL, [history(1, 2)])
+    generator.add_member(IdTransformer(SMALL, 20), SMALL, torch.tensor([7]))
+    assert generator.member is not None
+    scores_BN = score_histories(generator.member.eval(), SMALL, [history(1, 2)])
     assert scores_BN[0, 7] == 0
     assert scores_BN[0, 8] != 0
 
 
-def test_calibrate_when_a_companion_knows_more_then_gets_the_share_that_trying_each_finds_best() -> None:
-    generator = accompanied()
+def test_calibrate_when_a_member_knows_more_then_gets_the_share_that_trying_each_finds_best() -> None:
+    generator = with_member()
     asked = questions(cycle_log(), "validation")
     chosen = calibrate(generator, asked, NOBODY)
     found = item_head_ndcg(generator, asked)
     tried = []
     for share in SHARES:
-        generator.config.companion_share = share
+        generator.config.member_share = share
         tried.append(item_head_ndcg(generator, asked))
-    assert chosen.companion_share == SHARES[int(np.argmax(tried))]
+    assert chosen.member_share == SHARES[int(np.argmax(tried))]
     assert found == pytest.approx(max(tried))
 
 
@@ -158,7 +158,7 @@ def test_calibrate_when_users_do_or_never_come_back_to_an_item_then_repeats_are_
 ) -> None:
     histories = [history(*(np.arange(user, user + 4) % 20)) for user in range(20)]
     targets = [int(one.items[0]) if again else int(one.items[-1] + 1) % 20 for one in histories]
-    generator = tiny_generator(memory=Memory.of(cycle_log()))
+    generator = tiny_generator(prior=CooccurrencePrior.of(cycle_log()))
     chosen = calibrate(generator, asked_for(histories, targets), NOBODY)
     assert np.sign(chosen.repeat_bias) == sign
     assert generator.config.repeat_bias == chosen.repeat_bias
@@ -166,18 +166,18 @@ def test_calibrate_when_users_do_or_never_come_back_to_an_item_then_repeats_are_
 
 def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() -> None:
     log = cycle_log(num_users=15, num_items=30)  # users start at 0..14 and walk nine steps: items 23..29 stay unused
-    generator = tiny_generator(num_items=30, memory=Memory.of(log))
+    generator = tiny_generator(num_items=30, prior=CooccurrencePrior.of(log))
     trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
-    assert trainer.lessons.unused_X.tolist() == list(range(23, 30))
+    assert trainer.objective.unused_X.tolist() == list(range(23, 30))
     pretrain(trainer, validate=lambda _: 1.0)
-    assert not generator.item_embedding.weight[trainer.lessons.unused_X].any()
+    assert not generator.item_embedding.weight[trainer.objective.unused_X].any()
     asked = asked_for([log.history(user) for user in range(15)], [22] * 15)
-    chosen = calibrate(generator, asked, trainer.lessons.unused_X)
-    assert (generator.item_bias_N[trainer.lessons.unused_X] == chosen.unused_bias).all()
+    chosen = calibrate(generator, asked, trainer.objective.unused_X)
+    assert (generator.item_bias_N[trainer.objective.unused_X] == chosen.unused_bias).all()
     assert not generator.item_bias_N[:23].any()
     tried = []
     for bias in UNUSED_BIASES:
-        generator.item_bias_N[trainer.lessons.unused_X] = bias
+        generator.item_bias_N[trainer.objective.unused_X] = bias
         tried.append(item_head_ndcg(generator, asked))
     # nobody ever goes on to an unused item: the most room within the cost is given
     affordable = [ndcg >= (1 - ROOM_COST) * max(tried) for ndcg in tried]

@@ -20,12 +20,12 @@ from recsys.data.splits import Questions
 from recsys.model.batches import epoch_batches
 from recsys.model.calibrate import item_head_ndcg
 from recsys.model.config import FitConfig
+from recsys.model.cooccurrence_prior import WINDOWS, CooccurrencePrior, cross_fit, likeness_table
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
-from recsys.model.lessons import Lessons, draw_ahead
-from recsys.model.memory import KERNELS, Memory, cross_fit, likeness_table
-from recsys.model.objectives import Asked, item_beliefs, item_loss, token_loss
+from recsys.model.losses import ItemQueries, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
+from recsys.model.training_objective import TrainingObjective, draw_ahead
 from tests.support.cycle_world import cycle_log, tiny_generator
 
 
@@ -37,8 +37,10 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     seen = torch.randint(0, 40, (300, 3))
     seen = torch.where(seen == targets[:, None], targets[:, None], seen)
     weight = torch.tensor([0.7, -0.4], requires_grad=True)
-    evidence = [sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)]
-    told = torch.stack([torch.from_numpy(part.toarray()) for part in evidence])
+    prior_scores = [
+        sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)
+    ]
+    told = torch.stack([torch.from_numpy(part.toarray()) for part in prior_scores])
     all_logits = queries @ items.T + (weight[:, None, None] * told).sum(0)
     absent = torch.tensor([3, 39])
     targets[torch.isin(targets, absent)] = 5
@@ -47,7 +49,7 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     logits = logits.scatter(1, targets[:, None], all_logits.gather(1, targets[:, None]))
     plain = functional.cross_entropy(logits, targets)
     wanted = torch.autograd.grad(plain, (queries, items, weight))
-    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=absent, evidence=evidence)
+    asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=absent, prior_scores=prior_scores)
     got_loss = item_loss(queries, items, weight, asked)
     got = torch.autograd.grad(got_loss, (queries, items, weight))
     # Products may run in bfloat16, which keeps 8 bits: 1/256 of the value.
@@ -65,25 +67,25 @@ def test_item_loss_when_the_answer_is_a_draw_then_equals_plain_cross_entropy_wit
     logits = (queries @ items.T).scatter(1, seen, -1e9)
     plain = functional.cross_entropy(logits, belief)
     targets = belief.argmax(1)
-    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), belief_RN=belief)
+    asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), belief_RN=belief)
     got = item_loss(queries, items, torch.zeros(0), asked)
     assert got.item() == pytest.approx(plain.item(), rel=0.01)
     mine, theirs = (torch.autograd.grad(loss, queries)[0] for loss in (got, plain))
     assert (mine - theirs).norm() / theirs.norm() < 0.02
 
 
-def test_foresight_when_the_judge_is_the_model_itself_then_is_its_entropy_and_teaches_nothing() -> None:
+def test_self_distillation_when_the_teacher_is_the_model_itself_then_is_its_entropy_and_teaches_nothing() -> None:
     log = cycle_log(num_users=6)
-    generator = tiny_generator(memory=Memory.of(log))
-    lessons = Lessons(generator, log, np.arange(20) % 3, FitConfig(), seed=3)
-    batch = next(lessons.batches(0))
-    itself = lessons.foresight(batch, generator, np.random.default_rng(0))["item"]
+    generator = tiny_generator(prior=CooccurrencePrior.of(log))
+    objective = TrainingObjective(generator, log, np.arange(20) % 3, FitConfig(), seed=3)
+    batch = next(objective.batches(0))
+    itself = objective.self_distillation(batch, generator, np.random.default_rng(0))["item"]
     itself.backward()
-    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another judge's beliefs
+    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another teacher's beliefs
     taught = generator.item_embedding.weight.grad.norm().item()
     generator.zero_grad()
-    other = tiny_generator(seed=1, memory=Memory.of(log))
-    lessons.foresight(batch, other, np.random.default_rng(0))["item"].backward()
+    other = tiny_generator(seed=1, prior=CooccurrencePrior.of(log))
+    objective.self_distillation(batch, other, np.random.default_rng(0))["item"].backward()
     assert taught < 0.2 * generator.item_embedding.weight.grad.norm().item()
     # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
     assert 0 < itself.item() < np.log(20)
@@ -147,7 +149,7 @@ def test_start_items_from_when_given_likeness_then_id_vectors_are_it_cut_or_padd
 
 
 def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    generator = tiny_generator(memory=Memory.of(cycle_log()))
+    generator = tiny_generator(prior=CooccurrencePrior.of(cycle_log()))
     generator.set_calendar(cycle_log().timestamps_E)
     generator.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path).eval()
@@ -158,7 +160,7 @@ def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  
             again.item_log_probs(again.encode(history), items),
             generator.item_log_probs(generator.encode(history), items),
         )
-        assert all(told_BN.sum() > 0 for told_BN in again.memory().evidence(items))
+        assert all(prior_BN.sum() > 0 for prior_BN in again.prior().scores(items))
     assert torch.equal(again.codes_NM, generator.codes_NM)
 
 
@@ -167,15 +169,15 @@ def test_memory_when_asked_then_equals_votes_counted_by_hand() -> None:
     log = build_log(
         np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1]), np.arange(5), np.arange(5), num_users=2, num_items=3
     )
-    memory = Memory.of(log)
+    prior = CooccurrencePrior.of(log)
     # Next to 1: item 0 with 2 / sqrt(2 * 2) = 1, item 2 with 1 / sqrt(2 * 1) = .7071; votes v tell log(1 + v / .02).
-    immediate = KERNELS.index(next(kernel for kernel in KERNELS if kernel.window == 1))
-    told = memory.evidence([np.array([2, 1]), np.array([], np.int64)])[immediate].toarray()
+    immediate = WINDOWS.index(next(window for window in WINDOWS if window.distance == 1))
+    told = prior.scores([np.array([2, 1]), np.array([], np.int64)])[immediate].toarray()
     np.testing.assert_allclose(told[0], [np.log(1 + 1 / 0.02), 0, np.log(1 + 0.70711 / 0.02)], rtol=1e-4)
     assert not told[1].any()
     # Five apart: 0-2 is a pair too, 1 / sqrt(2 * 1). Of the history 2, 1 the newest votes whole, the other times .7:
     # item 0 gets 1 + .7 * .7071 = 1.495.
-    near = memory.evidence([np.array([2, 1])])[0].toarray()
+    near = prior.scores([np.array([2, 1])])[0].toarray()
     assert near[0, 0] == pytest.approx(np.log(1 + 1.49497 / 0.02), rel=1e-4)
 
 
@@ -194,10 +196,10 @@ def test_cross_fit_when_users_are_dealt_out_then_no_fold_remembers_its_own_pairs
     assert sum(len(fold.log.items_E) for fold in folds) == len(log.items_E)
     for fold in folds:
         own_U = fold.log.lengths_U > 0
-        others = Memory.of(log.first(np.where(own_U, 0, log.lengths_U)))
-        assert all((ours != theirs).nnz == 0 for ours, theirs in zip(fold.memory.tables, others.tables, strict=True))
-        whole = Memory.of(log)
-        assert fold.memory.tables[0].sum() != whole.tables[0].sum()
+        others = CooccurrencePrior.of(log.first(np.where(own_U, 0, log.lengths_U)))
+        assert all((ours != theirs).nnz == 0 for ours, theirs in zip(fold.prior.tables, others.tables, strict=True))
+        whole = CooccurrencePrior.of(log)
+        assert fold.prior.tables[0].sum() != whole.tables[0].sum()
 
 
 def test_set_calendar_when_times_are_spread_then_spans_hold_equal_numbers() -> None:
@@ -280,10 +282,10 @@ def test_implied_targets_when_summed_then_equal_the_belief_in_compatible_items_b
 def test_item_beliefs_when_asked_then_are_the_softmax_that_the_item_loss_trains() -> None:
     torch.manual_seed(5)
     queries, items = torch.randn(20, 8) * 2, functional.normalize(torch.randn(15, 8), dim=-1)
-    evidence = [sparse.random_array((20, 15), density=0.3, format="csr", dtype=np.float32, rng=1)]
+    prior_scores = [sparse.random_array((20, 15), density=0.3, format="csr", dtype=np.float32, rng=1)]
     targets = torch.randint(0, 10, (20,))
     seen = torch.where(torch.randint(0, 10, (20, 2)) == targets[:, None], targets[:, None], torch.tensor([[11, 12]]))
-    asked = Asked(targets_R=targets, seen_RT=seen, absent_X=torch.tensor([14]), evidence=evidence)
+    asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.tensor([14]), prior_scores=prior_scores)
     weight = torch.tensor([0.8])
     beliefs = item_beliefs(queries, items, weight, asked)
     assert torch.allclose(beliefs.sum(-1), torch.ones(20), atol=1e-5)
@@ -308,7 +310,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
             raise KeyboardInterrupt
         return item_head_ndcg(generator, asked)
 
-    generator = tiny_generator(memory=Memory.of(log))
+    generator = tiny_generator(prior=CooccurrencePrior.of(log))
     trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)
     pretrain(trainer, validate=validate, checkpoint=tmp_path / "checkpoint.pt")
     return generator
@@ -327,24 +329,24 @@ def test_pretrain_when_the_world_is_a_circle_then_learns_the_next_item(tmp_path)
 
 def test_losses_when_only_the_latest_events_are_asked_then_are_theirs() -> None:
     log = cycle_log(num_users=6)
-    trainer = Pretrainer(tiny_generator(memory=Memory.of(log)), log, np.arange(20) % 3, FitConfig(), seed=3)
-    batch = next(trainer.lessons.batches(0))
+    trainer = Pretrainer(tiny_generator(prior=CooccurrencePrior.of(log)), log, np.arange(20) % 3, FitConfig(), seed=3)
+    batch = next(trainer.objective.batches(0))
 
     def item_loss_of(latest: int | None) -> float:
-        return trainer.lessons.losses(batch, np.random.default_rng(0), latest=latest)["item"].item()
+        return trainer.objective.losses(batch, np.random.default_rng(0), latest=latest)["item"].item()
 
     lengths_B, every = batch.lengths_B, item_loss_of(None)
     shorter = replace(batch, lengths_B=lengths_B - 1)
-    but_last = trainer.lessons.losses(shorter, np.random.default_rng(0))["item"].item()
+    but_last = trainer.objective.losses(shorter, np.random.default_rng(0))["item"].item()
     # the sum over all events is that over the latest ones and that over the rest
     left = (lengths_B - 1).sum()
     assert item_loss_of(1) * len(lengths_B) == pytest.approx(every * lengths_B.sum() - but_last * left, rel=1e-4)
     assert item_loss_of(int(lengths_B.max())) == pytest.approx(every)
 
 
-def test_learning_rate_when_closing_passes_begin_then_starts_anew_and_lower() -> None:
+def test_learning_rate_when_the_final_phase_begins_then_starts_anew_and_lower() -> None:
     log = cycle_log()
-    config = FitConfig(epochs=2, closing_epochs=1, closing_rate=0.25, learning_rate=0.1, batch_positions=8)
+    config = FitConfig(epochs=2, final_epochs=1, final_rate=0.25, learning_rate=0.1, batch_positions=8)
     trainer = Pretrainer(tiny_generator(), log, np.arange(20) % 3, config, seed=3)
     share = trainer._share_of_rate()
     rates = [share(step) for step in range(3 * trainer.batches)]

@@ -62,7 +62,7 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
     assert all(promised <= set(row) for row in result["rows"])
 
 
-def test_train_when_sasrec_has_no_settings_then_it_is_the_companion_and_as_if_fitted_alone(
+def test_train_when_sasrec_has_no_settings_then_it_is_the_member_and_as_if_fitted_alone(
     run: Path, recipe: Recipe
 ) -> None:
     log = load_prepared(run / "data").log
@@ -70,10 +70,10 @@ def test_train_when_sasrec_has_no_settings_then_it_is_the_companion_and_as_if_fi
     seed, validation = derive_seed(recipe.seed, "sasrec"), questions(log, "validation")
     with one_thread():  # as stages have; sums in another order would be other weights
         alone = SASRec.fit(training_log(log), rival.config, seed=seed, validation=validation)
-    companion, _ = IdTransformer.load(run / "companion", IdTransformerConfig)
+    member, _ = IdTransformer.load(run / "member", IdTransformerConfig)
     for name, weights in alone.network.state_dict().items():
         assert torch.equal(weights, rival.network.state_dict()[name]), name
-        assert torch.equal(companion.state_dict()[name], rival.network.state_dict()[name]), name
+        assert torch.equal(member.state_dict()[name], rival.network.state_dict()[name]), name
 
 
 def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, recipe: Recipe) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.recipe import Recipe, load_recipe, recipe_names, save_recipe
+from pipelines.recipe import RENAMED, Recipe, load_recipe, recipe_names, save_recipe
 from recsys.core.errors import ConfigError
 
 
@@ -31,3 +31,16 @@ def test_overrides_when_given_then_change_nested_values() -> None:
 def test_recipe_when_it_has_two_faults_then_both_are_named() -> None:
     with pytest.raises(ConfigError, match=r"2 faults.*fit\.epochz.*seed|2 faults.*seed.*fit\.epochz"):
         load_recipe("smoke", ("fit.epochz=9", "seed=soon"))
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_recipe_when_a_key_is_of_an_old_version_then_the_error_names_the_new_one(old: str) -> None:
+    with pytest.raises(ConfigError, match=f"{old} is now {RENAMED[old]}"):
+        load_recipe("smoke", (f"{old}=1",))
+
+
+@pytest.mark.parametrize("new", RENAMED.values())
+def test_recipe_when_a_key_was_renamed_then_the_new_key_exists(new: str) -> None:
+    values = load_recipe("smoke").model_dump()
+    for part in new.split("."):
+        values = values[part]

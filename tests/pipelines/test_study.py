@@ -1,4 +1,4 @@
-"""Several seeds and ablations of one recipe, judged together and written as a table."""
+"""Several seeds and ablations of one recipe, evaluated together and written as a table."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from recsys.evaluation.metrics import recall_at
 @pytest.fixture(scope="module")
 def study(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    plan = StudyConfig(seeds=(7, 8), ablations={"no memory": ("model.memory=false",)})
+    plan = StudyConfig(seeds=(7, 8), ablations={"no co-occurrence prior": ("model.cooccurrence=false",)})
     run_study(world, folder, recipe.model_copy(update={"study": plan}), use_ray=False)
     return folder
 
@@ -58,7 +58,7 @@ def test_overrides_when_wrong_then_every_fault_is_named(recipe: Recipe) -> None:
 
 
 def test_study_when_an_ablation_leaves_a_stage_alone_then_it_is_linked_from_the_plain_run(study: Path) -> None:
-    plain, ablated = study, study / "study" / "no memory" / "seed-7"
+    plain, ablated = study, study / "study" / "no co-occurrence prior" / "seed-7"
     same = ("tokenizer/model.safetensors", "catalog/codes.parquet", "baselines/sasrec/weights.safetensors")
     assert all((plain / name).samefile(ablated / name) for name in same)
     assert not (plain / "model/model.safetensors").samefile(ablated / "model/model.safetensors")
@@ -95,7 +95,7 @@ def test_study_when_compared_then_the_paired_difference_is_over_the_same_users(s
     assert line["recall@10"]["value"] == pytest.approx((mean[0] - mean[1]).mean())
     assert line["recall@10"]["low"] <= line["recall@10"]["value"] <= line["recall@10"]["high"]
     names = {row["recommender"] for row in result["rows"]}
-    assert names == {"recsys", "no memory", "popularity", "cooccurrence", "sasrec"}
+    assert names == {"recsys", "no co-occurrence prior", "popularity", "cooccurrence", "sasrec"}
 
 
 def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(study: Path, tmp_path: Path) -> None:

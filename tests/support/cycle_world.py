@@ -5,25 +5,25 @@ import torch
 
 from recsys.data.events import EventLog, build_log
 from recsys.model.config import GeneratorConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.generator import Generator
-from recsys.model.memory import Memory
 
 SHAPE = {"width": 16, "code_width": 4, "decoder_width": 32, "layers": 1, "heads": 2, "max_history": 6}
 
 
-def tiny_generator(num_items: int = 20, seed: int = 0, memory: Memory | None = None) -> Generator:
+def tiny_generator(num_items: int = 20, seed: int = 0, prior: CooccurrencePrior | None = None) -> Generator:
     torch.manual_seed(seed)
-    memory = memory or Memory(tables=())
+    prior = prior or CooccurrencePrior(tables=())
     config = GeneratorConfig(
         num_items=num_items,
         num_codebooks=2,
         codebook_size=5,
         num_categories=3,
         shape=SHAPE,
-        memory_pairs=[table.nnz for table in memory.tables],
+        prior_pairs=[table.nnz for table in prior.tables],
     )
     generator = Generator(config)
-    generator.remember(memory)
+    generator.set_prior(prior)
     codes_NM = np.stack([np.arange(num_items) % 5, np.arange(num_items) // 5 % 5], axis=1)
     generator.codes_NM.copy_(torch.from_numpy(codes_NM))
     return generator.eval()

@@ -28,7 +28,7 @@ class TinyConfig(PretrainedConfig):
         self.num_codebooks = num_codebooks
         self.codebook_size = codebook_size
         self.num_categories = num_categories
-        self.memory_pairs: list[int] = []
+        self.prior_pairs: list[int] = []
         super().__init__(**kwargs)
 
 
@@ -53,7 +53,7 @@ class TinyGenerator(PreTrainedModel):
         self.dropout = nn.Dropout(0.5)
         self.tokens = nn.Linear(width, books * codebook_size)
         self.category = nn.Linear(width, num_categories)
-        self.companion = None
+        self.member = None
 
     def encode(self, histories: Sequence[History]) -> Tensor:
         last = [int(history.items[-1]) if len(history.items) else 0 for history in histories]
@@ -65,5 +65,5 @@ class TinyGenerator(PreTrainedModel):
         mixed = torch.tanh(state_PD + self.codes(ids).sum(dim=1))
         return self.tokens(mixed).view(-1, books, size), self.category(mixed)
 
-    def beliefs(self, state_BD: Tensor, evidence_KBN: Tensor) -> Tensor:
-        return functional.log_softmax(state_BD @ self.items.weight.T + evidence_KBN.sum(0), dim=-1)
+    def beliefs(self, state_BD: Tensor, prior_JBN: Tensor) -> Tensor:
+        return functional.log_softmax(state_BD @ self.items.weight.T + prior_JBN.sum(0), dim=-1)

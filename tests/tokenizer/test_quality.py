@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 from recsys.core.errors import TokenizerError
-from recsys.tokenizer.quality import Beside, Quality, QualityConfig, check, expert_overlap, information, measure
+from recsys.tokenizer.quality import Quality, QualityConfig, ReferenceData, check, expert_overlap, information, measure
 
 
 def grid(left: int, right: int, times: int) -> np.ndarray:
@@ -85,8 +85,8 @@ def good(**changes) -> Quality:
     """Two independent codebooks of four codes, orthogonal experts, categories that the first codebook names."""
     codes_NM = grid(4, 4, 10) if "codes_NM" not in changes else changes.pop("codes_NM")
     vectors_NF = np.eye(4, dtype=np.float32)[codes_NM[:, 0]]
-    beside = Beside(experts_FC=np.eye(4), category_N=codes_NM[:, 0], seed=3)
-    quality = measure(codes_NM, vectors_NF, vectors_NF * changes.pop("shrink", 1), 4, beside=beside)
+    reference = ReferenceData(experts_FC=np.eye(4), category_N=codes_NM[:, 0], seed=3)
+    quality = measure(codes_NM, vectors_NF, vectors_NF * changes.pop("shrink", 1), 4, reference=reference)
     return Quality(**({name: getattr(quality, name) for name in quality.__dataclass_fields__} | changes))
 
 
@@ -158,7 +158,7 @@ def test_measure_when_given_nearest_reconstructions_then_says_what_resolving_cos
         vectors,
         np.array([[-1.0], [0.0]], np.float32),
         2,
-        beside=Beside(nearest_NF=vectors),
+        reference=ReferenceData(nearest_NF=vectors),
     ).to_json()
     assert quality["reconstruction_error"] == 0.5
     assert quality["reconstruction_error_before"] == 0.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys.model.memory import entries
+from recsys.model.cooccurrence_prior import entries
 
 CHUNK_ROWS = 128
 """Rows whose logits over the catalogue are held at once: 128 x 12,000 floats fit in the cache of two cores."""
@@ -21,16 +21,16 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, weight_K: Tensor, asked: "Asked") -> Tensor:
+    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, weight_J: Tensor, queries: "ItemQueries") -> Tensor:
         dtype = _product_dtype(queries_RD.device)
         items = items_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
-        grad_items, grad_weight = torch.zeros_like(items_ND), torch.zeros_like(weight_K)
+        grad_items, grad_weight = torch.zeros_like(items_ND), torch.zeros_like(weight_J)
         total = queries_RD.new_zeros(())
         for start in range(0, len(queries_RD), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            queries, part = queries_RD[rows].to(dtype), asked.take(rows)
-            logits, told = _item_logits(queries, items, weight_K, part)
+            chunk, part = queries_RD[rows].to(dtype), queries.take(rows)
+            logits, prior = _item_logits(chunk, items, weight_J, part)
             normaliser = logits.logsumexp(1, keepdim=True)
             total += normaliser.sum() - _answered(logits, part)
             error = logits.sub_(normaliser).exp_()
@@ -38,11 +38,11 @@ class _ChunkedSoftmax(torch.autograd.Function):
                 error.scatter_add_(1, part.targets_R[:, None], torch.full_like(normaliser, -1.0))
             else:
                 error -= part.belief_RN
-            for kernel, (place_X, value_X) in enumerate(told):
-                grad_weight[kernel] += error.view(-1)[place_X] @ value_X
+            for window, (place_X, value_X) in enumerate(prior):
+                grad_weight[window] += error.view(-1)[place_X] @ value_X
             error = error.to(dtype)
             grad_queries[rows] = (error @ items).float()
-            grad_items += (error.T @ queries).float()
+            grad_items += (error.T @ chunk).float()
         count = len(queries_RD)
         ctx.save_for_backward(grad_queries / count, grad_items / count, grad_weight / count)
         return total / count
@@ -54,54 +54,54 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the item softmax is asked about a batch of rows.
+class ItemQueries:
+    """What the item softmax needs to know of a batch of rows besides their query vectors.
 
     Shape:
         targets_R: (rows,) catalogue indices.
         seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
         absent_X: items that no row may be taught to avoid, because nobody had the chance to choose them.
-        evidence: for each kernel of the memory sparse (rows, items) evidence; empty without a memory.
+        prior_scores: for each window of the prior sparse (rows, items) scores; empty without a prior.
         belief_RN: (rows, items) what the answer is a draw from, 0 for what is out; None where the target is the answer.
     """
 
     targets_R: Tensor
     seen_RT: Tensor
     absent_X: Tensor
-    evidence: Sequence[Any] = ()
+    prior_scores: Sequence[Any] = ()
     belief_RN: Tensor | None = None
 
-    def take(self, rows: Any) -> "Asked":
-        """Return the same questions about some rows: a slice, or their numbers."""
-        return Asked(
+    def take(self, rows: Any) -> "ItemQueries":
+        """Return the same for some rows: a slice, or their numbers."""
+        return ItemQueries(
             targets_R=self.targets_R[rows],
             seen_RT=self.seen_RT[rows],
             absent_X=self.absent_X,
-            evidence=[part_RN[rows] for part_RN in self.evidence],
+            prior_scores=[prior_RN[rows] for prior_RN in self.prior_scores],
             belief_RN=None if self.belief_RN is None else self.belief_RN[rows],
         )
 
 
-def _answered(logits_RN: Tensor, asked: Asked) -> Tensor:
+def _answered(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
     """Return the sum of the answers' logits; where the answer is a draw, of their means."""
-    if asked.belief_RN is None:
-        return logits_RN.gather(1, asked.targets_R[:, None]).sum()
-    return (logits_RN.masked_fill(asked.belief_RN == 0, 0.0) * asked.belief_RN).sum()
+    if queries.belief_RN is None:
+        return logits_RN.gather(1, queries.targets_R[:, None]).sum()
+    return (logits_RN.masked_fill(queries.belief_RN == 0, 0.0) * queries.belief_RN).sum()
 
 
 def _item_logits(
-    queries_RD: Tensor, items_ND: Tensor, weight_K: Tensor, asked: Asked
+    queries_RD: Tensor, items_ND: Tensor, weight_J: Tensor, queries: ItemQueries
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the logits over the catalogue, minus infinity where an item is out, and each kernel's entries in them."""
+    """Return the logits over the catalogue, minus infinity where an item is out, and each window's entries in them."""
     logits_RN = (queries_RD @ items_ND.T).float()
-    told = [entries(part_RN, logits_RN.device) for part_RN in asked.evidence]
-    for weight, (place_X, value_X) in zip(weight_K.tolist(), told, strict=True):
+    prior = [entries(prior_RN, logits_RN.device) for prior_RN in queries.prior_scores]
+    for weight, (place_X, value_X) in zip(weight_J.tolist(), prior, strict=True):
         logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
-    targets_R1 = asked.targets_R[:, None]
+    targets_R1 = queries.targets_R[:, None]
     wanted_R1 = logits_RN.gather(1, targets_R1)
-    logits_RN.index_fill_(1, asked.absent_X, float("-inf"))
-    logits_RN.scatter_(1, asked.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
-    return logits_RN, told
+    logits_RN.index_fill_(1, queries.absent_X, float("-inf"))
+    logits_RN.scatter_(1, queries.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
+    return logits_RN, prior
 
 
 def _product_dtype(device: torch.device) -> torch.dtype:
@@ -110,16 +110,16 @@ def _product_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
+def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_J: Tensor, queries: ItemQueries) -> Tensor:
     """Return the mean cross-entropy over the catalogue, with what the user already has taken out of the softmax.
 
     Products run in bfloat16 where the processor has it (the softmax itself stays in float32).
 
     Shape:
         queries_RD: (rows, width), inner products with items are logits.
-        weight_K: (kernels,) how much each kernel's evidence adds to the logits.
+        weight_J: (windows,) how much each window's scores adds to the logits.
     """
-    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, weight_K, asked)  # type: ignore[no-untyped-call]
+    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, weight_J, queries)  # type: ignore[no-untyped-call]
 
 
 def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, free_RM: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 
 
 @torch.no_grad()
-def item_beliefs(queries_RD: Tensor, unit_items_ND: Tensor, weight_K: Tensor, asked: Asked) -> Tensor:
+def item_beliefs(queries_RD: Tensor, unit_items_ND: Tensor, weight_J: Tensor, queries: ItemQueries) -> Tensor:
     """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
     dtype = _product_dtype(queries_RD.device)
-    logits_RN, _ = _item_logits(queries_RD.to(dtype), unit_items_ND.to(dtype), weight_K, asked)
+    logits_RN, _ = _item_logits(queries_RD.to(dtype), unit_items_ND.to(dtype), weight_J, queries)
     return logits_RN.softmax(-1)
 
 

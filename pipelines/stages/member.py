@@ -1,4 +1,4 @@
-"""Stage companion: a Transformer over ids alone, which will have a say in the item head."""
+"""Stage member: a Transformer over ids alone, which will have a say in the item head."""
 
 import time
 from pathlib import Path
@@ -13,9 +13,9 @@ from recsys.data.splits import questions, training_log
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer
 
 
-def train_companion(job: Job) -> None:
+def train_member(job: Job) -> None:
     """Train it on the training part by itself, and save the best epoch; none at all where it has no epochs."""
-    config = job.recipe.companion.model_copy(update={"max_length": job.recipe.model.max_history})
+    config = job.recipe.member.model_copy(update={"max_length": job.recipe.model.max_history})
     if not config.epochs:
         return
     log = load_prepared(job.run / "data").log
@@ -24,15 +24,15 @@ def train_companion(job: Job) -> None:
         training_log(log),
         config,
         seed=derive_seed(job.recipe.seed, SASRec.name),
-        name=SASRec.name,  # the draws of the rival, which it is when it is judged alone
+        name=SASRec.name,  # the draws of the rival, which it is when it is evaluated alone
         device=pick_device(job.recipe.device),
         validation=questions(log, "validation"),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
     network.save(job.out, config)
-    write_timings(job.run, "companion", {SASRec.name: time.perf_counter() - began})
+    write_timings(job.run, "member", {SASRec.name: time.perf_counter() - began})
 
 
-def load_companion(folder: Path) -> tuple[IdTransformer, IdTransformerConfig] | None:
+def load_member(folder: Path) -> tuple[IdTransformer, IdTransformerConfig] | None:
     """Return what the stage trained and its settings, or None where it trained nothing."""
     return IdTransformer.load(folder, IdTransformerConfig) if (folder / "config.json").exists() else None

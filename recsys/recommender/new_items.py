@@ -33,8 +33,8 @@ _SHOWN = 5
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
-class NewcomersConfig(Config):
-    """How new items are placed and judged."""
+class NewItemsConfig(Config):
+    """How new items are placed and evaluated."""
 
     neighbours: int = Field(default=10, ge=1)
     """Nearest training items that vote on the category of an item that does not name a known one."""
@@ -43,7 +43,7 @@ class NewcomersConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Newcomers:
+class NewItems:
     """The grown catalogue, and what is known of the new items at its end.
 
     ``sharing`` are the new ids whose codes equal those of another item, because no path near was free; normally none.
@@ -65,8 +65,8 @@ def add_items(
     tokenizer: ItemTokenizer,
     catalogue: Catalogue,
     category_names: Sequence[str] = (),
-    config: NewcomersConfig | None = None,
-) -> Newcomers:
+    config: NewItemsConfig | None = None,
+) -> NewItems:
     """Return the catalogue with new items appended; all that it held stays as it was.
 
     Args:
@@ -76,13 +76,13 @@ def add_items(
         catalogue: the run's catalogue, maybe grown before; its first rows are the builder's training items.
         category_names: what ``item_categories`` returned at training. A new item with a category of that name gets
             it; any other gets the most frequent one among its nearest training items.
-        config: how items are placed and judged.
+        config: how items are placed and evaluated.
 
     Raises:
         DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
         ArtifactError: the builder, the names and the catalogue are of different runs.
     """
-    config = config or NewcomersConfig()
+    config = config or NewItemsConfig()
     trained = len(builder.features.vectors_NF)
     _require_same_run(trained, category_names, catalogue)
     items = _in_contract(items)
@@ -103,7 +103,7 @@ def add_items(
         codes_NM=np.concatenate([catalogue.codes_NM, codes_IM]),
         category_N=np.concatenate([catalogue.category_N, category_I]),
     )
-    return Newcomers(
+    return NewItems(
         catalogue=grown,
         vectors_IF=encoded.vectors_NF,
         sharing=_sharing(grown, len(ids)),

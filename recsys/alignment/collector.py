@@ -23,7 +23,7 @@ FLAT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rolled:
+class Rollouts:
     """Paths of whole groups, one group after another, with their rewards.
 
     Shape:
@@ -41,7 +41,7 @@ class Rolled:
     account: dict[str, float]
 
 
-class Roller:
+class RolloutCollector:
     """Samples paths for bound prompts and scores them once for all rewards; every draw has a seed of its own."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Roller:
     ) -> None:
         self.policy, self.prompts, self.rubric, self.config, self.seed = policy, prompts, rubric, config, seed
 
-    def roll(self, prompt_R: torch.Tensor, draw: int | str, *, demonstrate: bool = True) -> Rolled:
+    def collect(self, prompt_R: torch.Tensor, draw: int | str, *, demonstrate: bool = True) -> Rollouts:
         """Return one path per row, where each prompt fills a group of consecutive rows.
 
         The first places of a group demonstrate items of the window, as many as the recipe says and the window has.
@@ -67,7 +67,7 @@ class Roller:
             item_R=item_R,
         )
         self.policy.train(was_training)
-        rolled = time.perf_counter()
+        sampled = time.perf_counter()
         scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
         total_GR = scores.total_R.reshape(-1, self.config.group_size)
         hit_GR = ((scores.parts["path"] > 0) & ~shown_R.cpu().numpy()).reshape(total_GR.shape)
@@ -77,10 +77,10 @@ class Roller:
             "flat_groups": float(flat_G.mean()),
             "rollouts": float(len(prompt_R)),
             "demonstrations": float(shown_R.float().mean()),
-            "rollout_seconds": rolled - began,
-            "reward_seconds": time.perf_counter() - rolled,
+            "rollout_seconds": sampled - began,
+            "reward_seconds": time.perf_counter() - sampled,
         }
-        return Rolled(prompt_R=prompt_R, shown_R=shown_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
+        return Rollouts(prompt_R=prompt_R, shown_R=shown_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
 
     def _demonstrated(self, prompt_R: torch.Tensor) -> torch.Tensor:
         """Return the item that each row demonstrates, -1 where its path is sampled; what a user has stays barred."""

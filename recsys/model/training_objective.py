@@ -18,14 +18,14 @@ from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.config import FitConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit, dense
 from recsys.model.generator import Generator
-from recsys.model.memory import Fold, Memory, cross_fit, dense
-from recsys.model.objectives import Asked, category_loss, item_beliefs, item_loss, token_loss
+from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 
 
-class Lessons:
-    """A training log dealt out to folds, each told by the memory of the others, and the losses of its windows."""
+class TrainingObjective:
+    """A training log dealt out to folds, each with the prior of the others, and the losses of its windows."""
 
     def __init__(
         self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
@@ -37,9 +37,9 @@ class Lessons:
         self.index = ValidityIndex(self.codes_NM, generator.config.codebook_size)
         self.codes_MN = generator.codes_NM.T.contiguous()
         self.unused_X = torch.from_numpy(np.flatnonzero(log.counts_N == 0)).to(generator.device)
-        self.folds = [Fold(log=log, memory=Memory(tables=()))]
-        if generator.config.memory_pairs:
-            self.folds = cross_fit(log, config.memory_folds, rng_for(seed, "folds"), generator.memory().likeness)
+        self.folds = [Fold(log=log, prior=CooccurrencePrior(tables=()))]
+        if generator.config.prior_pairs:
+            self.folds = cross_fit(log, config.prior_folds, rng_for(seed, "folds"), generator.prior().likeness)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
@@ -86,10 +86,10 @@ class Lessons:
         seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
         unit_ND = functional.normalize(vectors_ND, dim=-1)
         prefixes = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
-        evidence = self.folds[batch.fold].memory.evidence(prefixes)
-        asked = Asked(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, evidence=evidence)
-        queries_RD, weight_K = generator.scaled(state_RD), generator.memory_weight_K
-        losses = {"item": item_loss(queries_RD, unit_ND, weight_K, asked)}
+        prior_scores = self.folds[batch.fold].prior.scores(prefixes)
+        queries = ItemQueries(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, prior_scores=prior_scores)
+        queries_RD, weight_J = generator.scaled(state_RD), generator.prior_weight_J
+        losses = {"item": item_loss(queries_RD, unit_ND, weight_J, queries)}
         if not paths:
             return losses
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
@@ -97,7 +97,7 @@ class Lessons:
         rows = torch.from_numpy(picked_R).to(state_RD.device)
         beliefs_RN = None
         if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_K, asked.take(picked_R))
+            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_J, queries.take(picked_R))
         return losses | self._path_losses(
             state_RD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
         )
@@ -106,8 +106,8 @@ class Lessons:
         """Return the weighted sum of a batch's losses."""
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def foresight(self, batch: Batch, judge: Generator, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return the three losses where whole histories end and a judge's belief stands for the answer.
+    def self_distillation(self, batch: Batch, teacher: Generator, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return the three losses where whole histories end and a teacher's belief stands for the answer.
 
         Nobody knows the answer there, so nobody has learned it by heart. The item head learns the belief itself (Hinton
         et al., arXiv 1503.02531, at temperature 1), the token heads what it implies along paths to items drawn from it.
@@ -115,13 +115,13 @@ class Lessons:
         generator, device = self.generator, self.generator.device
         rows = np.flatnonzero(batch.closed_B)
         prefixes = [batch.items_BT[row, : batch.lengths_B[row]] for row in rows]
-        evidence = self.folds[batch.fold].memory.evidence(prefixes)
+        prior_scores = self.folds[batch.fold].prior.scores(prefixes)
         items_BT, times_BT = (torch.from_numpy(part[rows]).to(device) for part in (batch.items_BT, batch.timestamps_BT))
         length_B = torch.from_numpy(batch.lengths_B[rows]).to(device)
         inside_BT = torch.arange(items_BT.shape[1], device=device) < length_B[:, None]
         end_B = (torch.arange(len(rows), device=device), length_B)
         belief_BN = self._belief(
-            judge, judge.encode_prefixes(items_BT, times_BT, judge.item_vectors())[end_B], evidence
+            teacher, teacher.encode_prefixes(items_BT, times_BT, teacher.item_vectors())[end_B], prior_scores
         )
         row_X, time_X = inside_BT.nonzero(as_tuple=True)
         belief_BN[row_X, items_BT[row_X, time_X]] = 0
@@ -131,19 +131,19 @@ class Lessons:
         vectors_ND = generator.item_vectors()
         state_BD = generator.encode_prefixes(items_BT, times_BT, vectors_ND)[end_B]
         unit_ND = functional.normalize(vectors_ND, dim=-1)
-        asked = Asked(
-            targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, evidence=evidence, belief_RN=belief_BN
+        queries = ItemQueries(
+            targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, prior_scores=prior_scores, belief_RN=belief_BN
         )
-        losses = {"item": item_loss(generator.scaled(state_BD), unit_ND, generator.memory_weight_K, asked)}
+        losses = {"item": item_loss(generator.scaled(state_BD), unit_ND, generator.prior_weight_J, queries)}
         reached_BN = belief_BN.cumsum(1).cpu().numpy()
         drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
         return losses | self._path_losses(state_BD, drawn_B, rng, belief_BN, distillation=1.0)
 
     @torch.no_grad()
-    def _belief(self, judge: Generator, state_BD: Tensor, evidence: Sequence[Any]) -> Tensor:
-        """Return a judge's probabilities of the items that somebody used, (batch, items)."""
-        told_KBN = torch.from_numpy(dense(evidence, len(state_BD), judge.config.num_items))
-        belief_BN = judge.beliefs(state_BD, told_KBN.to(state_BD.device)).exp()
+    def _belief(self, teacher: Generator, state_BD: Tensor, prior_scores: Sequence[Any]) -> Tensor:
+        """Return a teacher's probabilities of the items that somebody used, (batch, items)."""
+        prior_JBN = torch.from_numpy(dense(prior_scores, len(state_BD), teacher.config.num_items))
+        belief_BN = teacher.beliefs(state_BD, prior_JBN.to(state_BD.device)).exp()
         return belief_BN.index_fill_(1, self.unused_X, 0.0)
 
     def _path_losses(

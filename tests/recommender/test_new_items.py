@@ -17,7 +17,7 @@ from recsys.data.synthetic import SyntheticConfig, make_synthetic
 from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features
 from recsys.features.categories import item_categories, named_categories
 from recsys.recommender.drift import OVERALL, DriftConfig, measure_drift
-from recsys.recommender.newcomers import NewcomersConfig, _vote, add_items
+from recsys.recommender.new_items import NewItemsConfig, _vote, add_items
 
 TRAINED, NEW = 300, 80
 CODES = 16
@@ -242,7 +242,7 @@ def test_add_items_when_categories_are_named_then_as_at_training_and_others_by_n
     got = add(shop, new, category_names=names).catalogue.category_N[TRAINED:]
     assert (wanted >= 0).sum() > NEW / 2
     np.testing.assert_array_equal(got[wanted >= 0], wanted[wanted >= 0])
-    unnamed = add(shop, new, config=NewcomersConfig(neighbours=1)).catalogue.category_N[TRAINED:]
+    unnamed = add(shop, new, config=NewItemsConfig(neighbours=1)).catalogue.category_N[TRAINED:]
     as_new_NF, vectors_IF = builder.as_new().vectors_NF, builder.transform(new)
     nearest_I = ((vectors_IF[:, None] - as_new_NF) ** 2).sum(-1).min(axis=1)
     chosen_I = [

@@ -1,0 +1,69 @@
+"""The supervised side of alignment: the training objective and self-distillation beside the rewards."""
+
+from typing import Any
+
+from torch import Tensor
+
+from recsys.alignment.config import AlignmentConfig
+from recsys.core.seeds import rng_for
+from recsys.model.batches import Batch
+from recsys.model.generator import Generator
+from recsys.model.training_objective import TrainingObjective
+
+
+class SupervisedLoss:
+    """A supervised loss for every gradient step; each step takes the next batch of windows of the training log.
+
+    Positions answer with an item of their window, as rewards measure paths against it. ``teacher`` is what was served
+    before alignment, member included; it stays as it is.
+    """
+
+    def __init__(self, objective: TrainingObjective, teacher: Generator, config: AlignmentConfig) -> None:
+        self.objective, self.teacher, self.config = objective, teacher, config
+        self.passed, self.batches = 0, list(objective.batches(0))
+        self.steps_a_pass = len(self.batches)
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the weighted loss of a step, read with dropout."""
+        batch, objective = self._batch(step), self.objective
+        was_training = objective.generator.training
+        objective.generator.train()
+        config, rng = self.config, rng_for(objective.seed, "anchor", step)
+        known = objective.losses(
+            batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay, paths=False
+        )
+        loss = objective.total(known)
+        if config.supervised.self_distillation > 0 and batch.closed_B.any():
+            loss = loss + config.supervised.self_distillation * objective.total(
+                objective.self_distillation(batch, self.teacher, rng)
+            )
+        objective.generator.train(was_training)
+        return config.supervised.weight * loss
+
+    def _batch(self, step: int) -> Batch:
+        """Return a step's batch, whatever was asked before; every pass over the log has an order of its own."""
+        wanted, place = divmod(step, self.steps_a_pass)
+        if wanted != self.passed:
+            self.passed, self.batches = wanted, list(self.objective.batches(wanted))
+        return self.batches[place % len(self.batches)]
+
+
+class WithSupervisedLoss:
+    """Adds a supervised loss to that of one of trl's trainers, and logs it."""
+
+    supervised_loss: SupervisedLoss | None = None
+    supervised_value: float | None = None
+
+    def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+        """Return the trainer's loss, and the supervised loss on top of it."""
+        loss = super().compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
+        if self.supervised_loss is None:
+            return loss
+        supervised = self.supervised_loss(self.state.global_step)  # type: ignore[attr-defined]
+        self.supervised_value = float(supervised.detach())
+        return loss + supervised
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step with the supervised part of its loss."""
+        logged = {} if self.supervised_value is None else {"supervised": self.supervised_value}
+        super().log(logs | logged, start_time)  # type: ignore[misc]
