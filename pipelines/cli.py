@@ -133,12 +133,15 @@ def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> Non
 @app.command()
 def recommend(  # noqa: PLR0913 (its options are the call)
     run: Run,
-    history: Annotated[str | None, typer.Option(help="Item ids, oldest first, separated by commas.")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Item ids, oldest first, separated by commas; id@1700000000 says when (unix).")
+    ] = None,
     users: Annotated[
         Path | None, typer.Option(help="Parquet or CSV with a user_id column: batch mode, on Ray.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Batch mode: the Parquet file to write.")] = None,
     n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
+    at: Annotated[int | None, typer.Option(help="The unix second at which events without a time count; now.")] = None,
     explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -148,7 +151,7 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     if (history is None) == (users is None):
         raise CallError("recommend needs either --history ID,ID,... or --users FILE --to FILE, got both or neither")
     if history is not None:
-        _write(json_file, recommend_one(run, history, n=n, explain=explain))
+        _write(json_file, recommend_one(run, history, n=n, explain=explain, moment=at))
     elif users is not None and to is not None:
         typer.echo(recommend_batch(run, users, to, n=n))
     else:

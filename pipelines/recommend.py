@@ -1,6 +1,5 @@
 """Recommending from a run: for one history in this process, for many users on Ray."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +10,43 @@ import pyarrow.parquet as pq
 
 from pipelines.runtime import start_ray
 from pipelines.show import console, slate_json, slate_table
-from recsys.codes.catalogue import Catalogue
-from recsys.contracts import History, Request, empty_history, requests_for
+from recsys.contracts import Request, empty_history, requests_for
 from recsys.core.errors import CallError, DataError
+from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.table import write_parquet
+from recsys.data.vocabulary import UNKNOWN, some_ids
 from recsys.recommender.bundle import load_bundle
 
 BATCH_USERS = 256
 
 
-def history_of(ids: Sequence[str], catalogue: Catalogue) -> History:
-    """Turn external item ids into a history; equal times, in the order given."""
-    rows = {str(item): row for row, item in enumerate(catalogue.item_ids)}
-    unknown = [item for item in ids if item not in rows]
-    if unknown:
-        raise CallError(f"item ids must be in the run's catalogue, got unknown {unknown[:5]}; see data/items.parquet")
-    items = np.array([rows[item] for item in ids], dtype=np.int64)
-    return History(items=items, timestamps=np.zeros(len(items), np.int64))
+def recommend_one(run: Path, text: str, *, n: int, explain: bool, moment: int | None = None) -> dict[str, Any]:
+    """Print and return recommendations for a history like ``id,id@1700000000``.
 
+    Args:
+        run: the run folder.
+        text: ids separated by commas, oldest first, each with its unix seconds behind an ``@`` where they are known.
+        n: the wanted length of the slate.
+        explain: whether the result says the paths.
+        moment: the unix second at which events without a time count; None is now.
 
-def recommend_one(run: Path, ids: str, *, n: int, explain: bool) -> dict[str, Any]:
-    """Print and return recommendations for a comma-separated history."""
+    Raises:
+        CallError: the history names items and none of them is in the catalogue.
+    """
     bundle = load_bundle(run / "bundle")
-    history = history_of([part.strip() for part in ids.split(",") if part.strip()], bundle.catalogue)
-    slate = bundle.recommender.recommend([Request(history=history, n=n)])[0]
-    titles = item_titles(run)
-    console().print(slate_table(slate, bundle.catalogue, titles))
+    given = bundle.vocabulary.history(bundle.vocabulary.parse_history(text), moment=moment)
+    if given.unknown and not len(given.history.items):
+        raise CallError(
+            f"--history must name items of the catalogue, got none but unknown ones: {some_ids(given.unknown)}; "
+            f"see data/items.parquet of the run"
+        )
+    if given.unknown:
+        LOG.warning("--history: left out, for they are not in the catalogue: %s", some_ids(given.unknown))
+    slate = bundle.recommender.recommend([Request(history=given.history, n=n)])[0]
+    console().print(slate_table(slate, bundle.catalogue, item_titles(run)))
     items = slate_json(slate, bundle.catalogue, explain=explain)
-    return {"model_version": bundle.model_version, "items": items}
+    return {"model_version": bundle.model_version, "items": items, "unknown_items": list(given.unknown)}
 
 
 def item_titles(run: Path) -> list[str]:
@@ -59,14 +66,13 @@ class BatchRecommender:
         torch.set_num_threads(1)
         self.bundle = load_bundle(run / "bundle", trace=False)
         prepared = load_prepared(run / "data")
-        self.log, self.n = prepared.log, n
-        self.user_rows = {str(user): row for row, user in enumerate(prepared.user_ids)}
+        self.log, self.users, self.n = prepared.log, prepared.users, n
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Recommend for a batch with a ``user_id`` column; unknown users get an empty history's answer."""
         users = [str(user) for user in batch["user_id"]]
-        empty = empty_history()
-        histories = [self.log.history(self.user_rows[user]) if user in self.user_rows else empty for user in users]
+        rows = self.users.find(users).rows_V.tolist()
+        histories = [empty_history() if row == UNKNOWN else self.log.history(row) for row in rows]
         slates = self.bundle.recommender.recommend(requests_for(histories, n=self.n))
         lengths = [len(slate.items) for slate in slates]
         ids = self.bundle.catalogue.item_ids

@@ -17,7 +17,10 @@ from recsys.core.errors import CallError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """What one user did, oldest first; ``timestamps`` are unix seconds, one per item."""
+    """What one user did, oldest first; ``timestamps`` are unix seconds, one per item.
+
+    An event that came without a time has that of the serving moment: now, unless the caller says another.
+    """
 
     items: IntArray
     timestamps: IntArray

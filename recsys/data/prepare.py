@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data import schema
 from recsys.data.events import EventLog, build_log
 from recsys.data.table import Dataset, codes_of, read_parquet, write_parquet
+from recsys.data.vocabulary import Vocabulary
 
 EVENTS = "events.parquet"
 ITEMS = "items.parquet"
@@ -48,14 +50,18 @@ class Prepared:
     items: pa.Table
     report: Report
 
+    @cached_property
+    def users(self) -> Vocabulary:
+        """The vocabulary of users."""
+        return Vocabulary(self.user_ids)
+
 
 def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     """Filter events and number users (by first appearance) and items (by the items' order)."""
     rows = dataset.interactions
     rated_E = _rated_enough(rows, config.min_rating)
     user_E = codes_of(rows[schema.USER])
-    item_E = pc.index_in(rows[schema.ITEM], value_set=dataset.items[schema.ITEM].combine_chunks())
-    item_E = item_E.to_numpy().astype(np.int64)
+    item_E = Vocabulary(dataset.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
     core_E = core(user_E, item_E, rated_E, k=config.k_core)
     if not core_E.any():
         raise ConfigError(

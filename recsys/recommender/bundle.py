@@ -22,6 +22,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.arrays import IntArray
 from recsys.core.artifacts import hash_folder, hash_value, require, write_json
 from recsys.core.device import Device, pick_device
+from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
 from recsys.model.generator import Generator
 from recsys.recommender.reasoning import ReasoningRecommender
@@ -34,6 +35,11 @@ class Bundle:
     recommender: ReasoningRecommender
     catalogue: Catalogue
     model_version: str
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The ids of the catalogue's items."""
+        return Vocabulary(self.catalogue.item_ids)
 
     @cached_property
     def ranker(self) -> ReasoningRecommender:

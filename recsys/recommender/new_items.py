@@ -22,14 +22,15 @@ from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, DataError
 from recsys.core.telemetry import LOG
 from recsys.data import schema
-from recsys.data.columns import decode, id_column, item_columns
+from recsys.data.columns import decode, item_columns
+from recsys.data.ids import compact_ids, read_ids
+from recsys.data.vocabulary import UNKNOWN, Vocabulary, some_ids
 from recsys.features.assemble import FeatureBuilder
 from recsys.features.categories import named_categories
 from recsys.recommender.drift import Drift, DriftConfig, measure_drift
 from recsys.tokenizer.base import ItemTokenizer
 
 _WHERE = "new items"
-_SHOWN = 5
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
@@ -131,9 +132,11 @@ def _in_contract(items: pa.Table) -> pa.Table:
             f"the one meant"
         )
     columns = {name: decode(items[name]) for name in items.column_names}
-    columns[schema.ITEM] = id_column(columns[schema.ITEM], f"{_WHERE}: column {schema.ITEM!r}")
-    if nulls := columns[schema.ITEM].null_count:
-        raise DataError(f"{_WHERE}: every item must have an id, got {nulls} without; fill or drop those rows")
+    read = read_ids(columns[schema.ITEM], f"{_WHERE}: column {schema.ITEM!r}")
+    if read.faults:
+        causes = ", ".join(f"{count} {cause}" for cause, count in read.faults.items())
+        raise DataError(f"{_WHERE}: every item must have an id, got {causes}; fill or drop those rows")
+    columns[schema.ITEM] = compact_ids(read.texts)
     return pa.table(item_columns(columns, _WHERE))
 
 
@@ -142,13 +145,13 @@ def _new_ids(items: pa.Table, catalogue: Catalogue) -> list[int | str]:
     ids: list[int | str] = items[schema.ITEM].to_pylist()
     twice = [id_ for id_, count in Counter(map(str, ids)).items() if count > 1]
     if twice:
-        raise DataError(f"{_WHERE}: ids must differ, got {_some(twice)} more than once; keep one row of each")
-    known = set(map(str, catalogue.item_ids))
-    old = [str(id_) for id_ in ids if str(id_) in known]
+        raise DataError(f"{_WHERE}: ids must differ, got {some_ids(twice)} more than once; keep one row of each")
+    found = Vocabulary(catalogue.item_ids).find(ids)
+    old = [str(ids[place]) for place in np.flatnonzero(found.rows_V != UNKNOWN)]
     if old:
         raise DataError(
-            f"{_WHERE}: ids must not be in the catalogue yet, got {_some(old)}; leave these rows out if the items are "
-            f"unchanged, and if they changed train again, or give the changed item an id of its own"
+            f"{_WHERE}: ids must not be in the catalogue yet, got {some_ids(old)}; leave these rows out if the items "
+            f"are unchanged, and if they changed train again, or give the changed item an id of its own"
         )
     return _in_type_of(catalogue.item_ids, ids)
 
@@ -161,15 +164,10 @@ def _in_type_of(known: Sequence[int | str], ids: list[int | str]) -> list[int | 
     words = [str(id_) for id_ in ids if not _INTEGER.fullmatch(str(id_))]
     if words:
         raise DataError(
-            f"{_WHERE}: ids must be whole numbers as in the catalogue, got {_some(words)}; number these items, or "
+            f"{_WHERE}: ids must be whole numbers as in the catalogue, got {some_ids(words)}; number these items, or "
             f"train again with ids that are text"
         )
     return [int(id_) for id_ in ids]
-
-
-def _some(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    return ", ".join(repr(id_) for id_ in ids[:_SHOWN]) + more
 
 
 def _vote(vectors_NF: FloatArray, category_N: IntArray, asked_IF: FloatArray, neighbours: int) -> IntArray:
