@@ -110,7 +110,7 @@ def evaluate(
     result = read_study(run) if split == "test" else None
     result = result or evaluate_run(run, _recipe_of(run), split=split)  # type: ignore[arg-type]
     console().print(evaluation_table(result))
-    _write(json_file, result)
+    _write(json_file, result.to_json())
     if markdown is not None:
         rewrite_table(markdown, run.resolve().name, result)
 
@@ -125,9 +125,9 @@ def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> Non
         raise NotThereYet("replay of another log is not there yet; leave --log out to replay the run's own log")
     result = replay_run(run, _recipe_of(run))
     console().print(replay_table(result))
-    if note := result.get("note"):
-        typer.echo(note)
-    _write(json_file, result)
+    if result.note:
+        typer.echo(result.note)
+    _write(json_file, result.to_json())
 
 
 @app.command()
@@ -224,7 +224,7 @@ def bench(
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
     result = as_result(name, benches[name]())
     console().print(bench_table(result))
-    _write(json_file, result)
+    _write(json_file, result.to_json())
 
 
 def _required(run: Path | None) -> Path:

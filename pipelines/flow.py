@@ -9,7 +9,6 @@ nowhere else. A stage whose inputs and settings are as they were is not run agai
 """
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.job import Stage
 from pipelines.recipe import Recipe, save_recipe
@@ -27,6 +26,7 @@ from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
 from recsys.core.artifacts import Manifest, write_json
 from recsys.core.errors import CallError
+from recsys.evaluation.results import Evaluation
 
 STAGES = (
     # the log, filtered and indexed; who did what in time order
@@ -73,7 +73,7 @@ STAGES = (
 
 def train(
     source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, reuse_from: Path | None = None
-) -> dict[str, Any]:
+) -> Evaluation:
     """Run the flow from a data set to an evaluated bundle; stages of equal key are taken from ``reuse_from``."""
     claim_run(source, run)
     save_recipe(recipe, run / "recipe.toml")

@@ -6,32 +6,30 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.benches.measure import Bench
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Path, Slate
+from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.results import METRICS, Evaluation
 
-METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 
-
-def evaluation_table(result: dict[str, Any]) -> Table:
+def evaluation_table(result: Evaluation) -> Table:
     """Lay an evaluation out as a table of 80 columns: Recall and NDCG at 5 and 10, Recall@10's bootstrap interval."""
-    sizes = f"{result['users']:,} users, {result['items']:,} items"
-    title = f"{result['dataset']}: {result['split']}, {sizes}, full ranking"
+    title = f"{result.dataset}: {result.split}, {result.users:,} users, {result.items:,} items, full ranking"
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("recommender", max_width=16)
     table.add_column("seen", no_wrap=True)
     for heading in ("R@5", "N@5", "R@10", "N@10", "R@10 95 %", "trained"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in result["rows"]:
-        low, high = row["interval"]["recall@10"]
-        figures = [share(row[metric]) for metric in METRICS]
-        style = "bold" if row["recommender"] == "recsys" else None
+    for row in result.rows:
+        recall = row.accuracy["recall@10"]
         table.add_row(
-            row["recommender"],
-            row["seen"],
-            *figures,
-            f"{share(low, 3)}-{share(high, 3)}",
-            f"{row['train_seconds']:.0f} s",
-            style=style,
+            row.recommender,
+            row.seen,
+            *(share(row.accuracy[metric].value) for metric in METRICS),
+            f"{share(recall.low, 3)}-{share(recall.high, 3)}",
+            f"{row.cost.train_seconds:.0f} s" if row.cost else "",
+            style="bold" if row.recommender == "recsys" else None,
         )
     return table
 
@@ -42,30 +40,31 @@ def share(value: float, digits: int = 4) -> str:
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
-def replay_table(result: dict[str, Any]) -> Table:
+def replay_table(result: Replay) -> Table:
     """Lay a replay out as a table."""
-    table = Table(title=f"{result['log']}: replay in time order", box=SIMPLE)
-    names = sorted({key for row in result["rows"] for key, value in row.items() if isinstance(value, dict)})
+    table = Table(title=f"{result.log}: replay in time order", box=SIMPLE)
+    names = sorted({name for row in result.rows for name in row.figures})
     for heading in ("recommender", "slice", *names):
         table.add_column(heading)
-    for row in result["rows"]:
-        cells = [f"{row[m]['value']:.4f} ({row[m]['low']:.4f} to {row[m]['high']:.4f})" for m in names]
-        table.add_row(row["recommender"], row["slice"], *cells)
+    for row in result.rows:
+        figures = [row.figures[name] for name in names]
+        cells = [f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})" for figure in figures]
+        table.add_row(row.recommender, row.slice, *cells)
     return table
 
 
-def bench_table(result: dict[str, Any]) -> Table:
+def bench_table(result: Bench) -> Table:
     """Lay a bench out as a table; a ratio above one means that ours takes less."""
-    peers = " or ".join(dict.fromkeys(row["peer_name"] for row in result["rows"] if row["peer_name"]))
-    title = f"bench {result['name']} on {result['machine']['cores']} cores"
+    peers = " or ".join(dict.fromkeys(line.peer_name for line in result.rows if line.peer_name))
+    title = f"bench {result.name} on {result.machine.cores} cores"
     table = Table(title=title, caption=f"peer: {peers}" if peers else None, box=SIMPLE)
     table.add_column("what")
     for heading in ("ours", "peer", "unit", "peer / ours"):
         table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
-    for row in result["rows"]:
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
-        peer = "" if row["peer"] is None else f"{row['peer']:.2f}"
-        table.add_row(row["what"], f"{row['ours']:.2f}", peer, row["unit"], ratio)
+    for line in result.rows:
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f} ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
+        peer = "" if line.peer is None else f"{line.peer:.2f}"
+        table.add_row(line.what, f"{line.ours:.2f}", peer, line.unit, ratio)
     return table
 
 

@@ -7,8 +7,8 @@ Axes: U user, S seed.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.evaluation.intervals import bootstrap_interval, paired_difference
 from recsys.evaluation.leave_one_out import figures_of
+from recsys.evaluation.results import Comparison, Estimate, Evaluation, EvaluationRow, Seen, mean_row
 
 STUDY = Path("reports") / "study.json"
+EVALUATION = Path("reports") / "evaluation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def members(run: Path, recipe: Recipe) -> list[Member]:
     return found
 
 
-def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> dict[str, Any]:
+def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> Evaluation:
     """Train and evaluate every member, side by side on Ray, and write what they say together."""
     found = members(run, recipe)
     for member in found:
@@ -67,14 +69,14 @@ def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> dict
         for member in found:
             _train_one(source, member)
     result = summarise(found)
-    write_json(run / STUDY, result)
+    write_json(run / STUDY, result.to_json())
     return result
 
 
-def read_study(run: Path) -> dict[str, Any] | None:
+def read_study(run: Path) -> Evaluation | None:
     """Return what a study's runs say together, or None where the run is no study."""
     path = run / STUDY
-    return json.loads(path.read_text()) if path.exists() else None
+    return Evaluation.from_json(json.loads(path.read_text())) if path.exists() else None
 
 
 def _train_one(source: Path, member: Member, *_after: object) -> None:
@@ -103,36 +105,32 @@ def _train_on_ray(source: Path, found: Sequence[Member]) -> None:
 
 Figures = dict[str, NDArray[np.float64]]
 """A recommender's figure of every user, by metric."""
+Key = tuple[str, Seen]
+"""A row's recommender, and what happened to seen items."""
 
 
-def summarise(found: Sequence[Member]) -> dict[str, Any]:
+def summarise(found: Sequence[Member]) -> Evaluation:
     """Return means over seeds, their deviation, bootstrap intervals over users, and ours against each other row."""
-    evaluated = [json.loads((member.folder / "reports" / "evaluation.json").read_text()) for member in found]
-    ranks = [dict(np.load(member.folder / "reports" / "ranks.npz")) for member in found]
-    rows: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-    values: dict[tuple[str, str], dict[int, Figures]] = {}
+    evaluated = [Evaluation.from_json(json.loads((member.folder / EVALUATION).read_text())) for member in found]
+    ranks = [dict(np.load((member.folder / EVALUATION).with_name("ranks.npz"))) for member in found]
+    rows: dict[Key, dict[int, EvaluationRow]] = {}
+    values: dict[Key, dict[int, Figures]] = {}
     counterpart: dict[str, str] = {}
     for member, result, rank in zip(found, evaluated, ranks, strict=True):
-        for row in result["rows"]:
-            who, seen, seed = row["recommender"], row["seen"], member.recipe.seed
+        for row in result.rows:
+            who, seed = row.recommender, member.recipe.seed
             if member.variant != OURS and not who.startswith(OURS):
                 continue  # rivals are the same in every variant
             name = who.replace(OURS, member.variant, 1)  # "recsys: paths alone" of a variant is the variant's
             counterpart[name] = OURS if member.variant == OURS else who
-            rows.setdefault((name, seen), {})[seed] = row
-            values.setdefault((name, seen), {})[seed] = figures_of(rank[f"{who}.{seen}"])
-    first = evaluated[0]
-    return {
-        "dataset": first["dataset"],
-        "split": first["split"],
-        "users": first["users"],
-        "items": first["items"],
-        "seeds": sorted({member.recipe.seed for member in found}),
-        "rows": [
-            _summary(name, seen, list(same.values()), _mean(values[name, seen])) for (name, seen), same in rows.items()
-        ],
-        "against": _against(values, counterpart),
-    }
+            rows.setdefault((name, row.seen), {})[seed] = row
+            values.setdefault((name, row.seen), {})[seed] = figures_of(rank[f"{who}.{row.seen}"])
+    return replace(
+        evaluated[0],
+        seeds=tuple(sorted({member.recipe.seed for member in found})),
+        rows=tuple(_summary(key[0], list(same.values()), _mean(values[key])) for key, same in rows.items()),
+        against=tuple(_against(values, counterpart)),
+    )
 
 
 def _mean(by_seed: Mapping[int, Figures], seeds: Collection[int] | None = None) -> Figures:
@@ -141,38 +139,29 @@ def _mean(by_seed: Mapping[int, Figures], seeds: Collection[int] | None = None) 
     return {metric: np.mean([figures[metric] for figures in chosen], axis=0) for metric in chosen[0]}
 
 
-def _summary(name: str, seen: str, same: Sequence[dict[str, Any]], value_of: Figures) -> dict[str, Any]:
-    measures = [key for key, value in same[0].items() if isinstance(value, float)]
-    return {
-        "recommender": name,
-        "seen": seen,
-        "runs": len(same),
-        **{key: float(np.mean([row[key] for row in same])) for key in measures},
-        "std": {key: float(np.std([row[key] for row in same], ddof=1)) if len(same) > 1 else 0.0 for key in measures},
-        "interval": {
-            metric: list(bootstrap_interval(value_U, rng_for(0, "study", name, seen, metric)))
-            for metric, value_U in value_of.items()
-        },
-    }
+def _summary(name: str, same: Sequence[EvaluationRow], value_of: Figures) -> EvaluationRow:
+    """Return one row of means over seeds; intervals are over users."""
+    accuracy = {}
+    for metric, value_U in value_of.items():
+        low, high = bootstrap_interval(value_U, rng_for(0, "study", name, same[0].seen, metric))
+        mean = float(np.mean([row.accuracy[metric].value for row in same]))
+        accuracy[metric] = Estimate(value=mean, low=low, high=high)
+    return mean_row(same, name=name, accuracy=accuracy)
 
 
-def _against(
-    values: Mapping[tuple[str, str], Mapping[int, Figures]], counterpart: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return ours minus every other row on the seeds both have, user by user, with 95 % bootstrap intervals.
+def _against(values: Mapping[Key, Mapping[int, Figures]], counterpart: Mapping[str, str]) -> Iterator[Comparison]:
+    """Yield ours minus every other row on the seeds both have, user by user, with 95 % bootstrap intervals.
 
     Rivals and our own parts are compared with what is served; a variant's part with the same part of ours.
     """
-    lines = []
     for (name, seen), by_seed in values.items():
         if name == OURS:
             continue
         ours = values[counterpart[name], seen]
         shared = ours.keys() & by_seed.keys()
         mine, others = _mean(ours, shared), _mean(by_seed, shared)
-        line: dict[str, Any] = {"recommender": name, "seen": seen, "compared_with": counterpart[name]}
+        difference = {}
         for metric, value_U in others.items():
             mean, low, high = paired_difference(mine[metric], value_U, rng_for(0, "against", name, seen, metric))
-            line[metric] = {"value": mean, "low": low, "high": high}
-        lines.append(line)
-    return lines
+            difference[metric] = Estimate(value=mean, low=low, high=high)
+        yield Comparison(recommender=name, seen=seen, compared_with=counterpart[name], difference=difference)

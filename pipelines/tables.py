@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipelines.show import METRICS, share
+from pipelines.show import share
 from recsys.core.errors import CallError
+from recsys.evaluation.results import METRICS, Estimate, Evaluation, EvaluationRow
 
 HEADINGS = ("recommender", "seen", "R@5", "N@5", "R@10", "N@10", "R@10, 95 %", "ours - theirs, N@10")
 BEYOND = {
@@ -19,7 +19,7 @@ BEYOND = {
 }
 
 
-def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
+def rewrite_table(path: Path, name: str, result: Evaluation) -> None:
     """Put a run's table between ``<!-- table:NAME -->`` and ``<!-- end -->`` in a Markdown file.
 
     Raises:
@@ -34,27 +34,27 @@ def rewrite_table(path: Path, name: str, result: dict[str, Any]) -> None:
     path.write_text(f"{head}{begin}\n{markdown_table(result)}\n{end}{tail}")
 
 
-def markdown_table(result: dict[str, Any]) -> str:
+def markdown_table(result: Evaluation) -> str:
     """Return an evaluation or a study as two Markdown tables under a line that says how it was evaluated."""
-    seeds = result["seeds"]
+    seeds = result.seeds
     spread = f"mean over {len(seeds)} seeds, \u00b1 their standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
-    sizes = f"{result['users']:,} users, {result['items']:,} items"
-    against = {(line["recommender"], line["seen"]): line["ndcg@10"] for line in result.get("against", ())}
-    rows = sorted(result["rows"], key=lambda row: row["seen"], reverse=True)
-    accuracy = []
-    for row in rows:
-        low, high = row["interval"]["recall@10"]
-        cells = [_with_spread(row, metric) for metric in METRICS]
-        paired = against.get((row["recommender"], row["seen"]))
-        accuracy.append(
-            [_name(row, len(seeds)), row["seen"], *cells, f"{share(low)} to {share(high)}", _paired(paired)]
-        )
-    beyond = [
-        [_name(row, len(seeds)), *(_beyond(row, key) for key in BEYOND)] for row in rows if row["seen"] == "removed"
+    sizes = f"{result.users:,} users, {result.items:,} items"
+    against = {(line.recommender, line.seen): line.difference["ndcg@10"] for line in result.against}
+    rows = sorted(result.rows, key=lambda row: row.seen, reverse=True)
+    accuracy = [
+        [
+            _name(row, len(seeds)),
+            row.seen,
+            *(_with_spread(row, metric) for metric in METRICS),
+            _between(row.accuracy["recall@10"]),
+            _paired(against.get((row.recommender, row.seen))),
+        ]
+        for row in rows
     ]
+    beyond = [[_name(row, len(seeds)), *(_beyond(row, key) for key in BEYOND)] for row in rows if row.seen == "removed"]
     return "\n".join(
         [
-            f"{result['dataset']}: {sizes}, {result['split']}, full ranking, {spread}.",
+            f"{result.dataset}: {sizes}, {result.split}, full ranking, {spread}.",
             "",
             *_grid(HEADINGS, accuracy, texts=2),
             "",
@@ -71,26 +71,28 @@ def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int)
     return ["| " + " | ".join(headings) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
-def _name(row: dict[str, Any], seeds: int) -> str:
-    name = f"**{row['recommender']}**" if row["recommender"] == "recsys" else str(row["recommender"])
-    runs = row.get("runs", seeds)
-    return name if runs == seeds else f"{name} ({runs} of {seeds} seeds)"
+def _name(row: EvaluationRow, seeds: int) -> str:
+    name = f"**{row.recommender}**" if row.recommender == "recsys" else row.recommender
+    return name if row.runs == seeds else f"{name} ({row.runs} of {seeds} seeds)"
 
 
-def _beyond(row: dict[str, Any], key: str) -> str:
-    if key not in row:
+def _beyond(row: EvaluationRow, key: str) -> str:
+    value = row.measures.get(key)
+    if value is None:
         return ""
     if key == "milliseconds_a_user":
-        return f"{row[key]:.1f}"
-    return f"{row[key]:.0f}" if key in ("train_seconds", "peak_memory_mb") else share(row[key], 3)
+        return f"{value:.1f}"
+    return f"{value:.0f}" if key in ("train_seconds", "peak_memory_mb") else share(value, 3)
 
 
-def _with_spread(row: dict[str, Any], metric: str) -> str:
-    deviation = row["std"].get(metric, 0.0)
-    return share(row[metric]) + (f" \u00b1 {share(deviation)}" if deviation else "")
+def _with_spread(row: EvaluationRow, metric: str) -> str:
+    deviation = row.deviation.get(metric)
+    return share(row.accuracy[metric].value) + (f" \u00b1 {share(deviation)}" if deviation is not None else "")
 
 
-def _paired(paired: dict[str, float] | None) -> str:
-    if paired is None:
-        return ""
-    return f"{share(paired['value'])} ({share(paired['low'])} to {share(paired['high'])})"
+def _between(estimate: Estimate) -> str:
+    return f"{share(estimate.low)} to {share(estimate.high)}"
+
+
+def _paired(difference: Estimate | None) -> str:
+    return "" if difference is None else f"{share(difference.value)} ({_between(difference)})"

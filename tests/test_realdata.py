@@ -39,5 +39,5 @@ def test_popularity_when_judged_on_amazon_then_matches_the_known_figures(name, u
     log = load_log(name)
     assert (log.num_users, log.num_items) == (users, items)
     model = Popularity.fit(training_log(log))
-    row = evaluate_recommender(model, questions(log, "test"), num_items=items, keep_seen=False, seed=0).to_json()
-    assert [round(row[key], 4) for key in ("recall@5", "ndcg@5", "recall@10", "ndcg@10")] == wanted
+    row = evaluate_recommender(model, questions(log, "test"), num_items=items, keep_seen=False, seed=0).row
+    assert [round(row.accuracy[key].value, 4) for key in ("recall@5", "ndcg@5", "recall@10", "ndcg@10")] == wanted

@@ -52,9 +52,10 @@ def bench_curves(run: Path) -> list[Line]:
 
 def _judged(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions, *, num_items: int) -> dict[str, float]:
     variant = ours.variant(ours.name, config)
-    row = evaluate_recommender(variant, asked, num_items=num_items, keep_seen=False, seed=0).to_json()
+    row = evaluate_recommender(variant, asked, num_items=num_items, keep_seen=False, seed=0).row
     each = [_timed(variant, history) for history in asked.histories[:TIMED]]
-    return {key: float(row[key]) for key in ("recall@10", "ndcg@10")} | {"milliseconds": float(np.median(each))}
+    found = {key: row.accuracy[key].value for key in ("recall@10", "ndcg@10")}
+    return found | {"milliseconds": float(np.median(each))}
 
 
 def _timed(recommender: ReasoningRecommender, history: History) -> float:

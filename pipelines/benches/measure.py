@@ -31,6 +31,31 @@ class Line:
     unit: str = "s"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a bench ran."""
+
+    cores: int
+    processor: str
+    system: str
+    python: str
+    torch: str
+    recsys: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The lines of one bench and the machine that measured them."""
+
+    name: str
+    machine: Machine
+    rows: tuple[Line, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as ``recsys bench --json`` writes it."""
+        return asdict(self)
+
+
 def timed(work: Callable[[], Any]) -> float:
     """Return the seconds that one call takes."""
     began = time.perf_counter()
@@ -62,14 +87,14 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def as_result(name: str, lines: Sequence[Line]) -> dict[str, Any]:
-    """Return a bench with the keys that programs rely on."""
-    machine = {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "recsys": version("recsys"),
-    }
-    return {"name": name, "machine": machine, "rows": [asdict(line) for line in lines]}
+def as_result(name: str, lines: Sequence[Line]) -> Bench:
+    """Return a bench of these lines on this machine."""
+    machine = Machine(
+        cores=os.cpu_count() or 1,
+        processor=platform.machine(),
+        system=platform.system(),
+        python=platform.python_version(),
+        torch=version("torch"),
+        recsys=version("recsys"),
+    )
+    return Bench(name=name, machine=machine, rows=tuple(lines))

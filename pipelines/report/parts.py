@@ -16,6 +16,8 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import Manifest, require
 from recsys.core.errors import ArtifactError
 from recsys.core.seeds import rng_for
+from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.results import Evaluation
 from recsys.tokenizer.facets import SEPARATOR, coverage
 from recsys.tokenizer.quality import information
 
@@ -57,17 +59,14 @@ def headline(run: Path) -> Part:
 
 def evaluation(run: Path) -> Part:
     """Return the rows of the evaluation by how seen items were treated, with intervals drawn."""
-    result = read(run, "reports/evaluation.json", "recsys evaluate")
+    result = Evaluation.from_json(read(run, "reports/evaluation.json", "recsys evaluate"))
     groups = {
-        seen: [row for row in result["rows"] if row["seen"] == seen]
-        for seen in dict.fromkeys(row["seen"] for row in result["rows"])
+        seen: [row for row in result.rows if row.seen == seen]
+        for seen in dict.fromkeys(row.seen for row in result.rows)
     }
     drawn = [
         plots.intervals(
-            [
-                (row["recommender"], row["recall@10"], *row["interval"]["recall@10"], row["recommender"] == OURS)
-                for row in rows
-            ],
+            [(row.recommender, row.accuracy["recall@10"], row.recommender == OURS) for row in rows],
             f"Recall@10, seen items {seen}",
         )
         for seen, rows in groups.items()
@@ -77,13 +76,12 @@ def evaluation(run: Path) -> Part:
 
 def replay(run: Path) -> Part:
     """Return the replay's rows by slice and the names of their figures."""
-    result = read(run, "reports/replay.json", "recsys replay")
-    rows = result["rows"]
-    names = sorted({key for row in rows for key, value in row.items() if isinstance(value, dict)})
+    result = Replay.from_json(read(run, "reports/replay.json", "recsys replay"))
+    names = sorted({name for row in result.rows for name in row.figures})
     slices = {
-        part: [row for row in rows if row["slice"] == part] for part in dict.fromkeys(row["slice"] for row in rows)
+        part: [row for row in result.rows if row.slice == part] for part in dict.fromkeys(r.slice for r in result.rows)
     }
-    return {"metrics": names, "slices": slices, "note": result.get("note", "")}
+    return {"metrics": names, "slices": slices, "note": result.note}
 
 
 def training(run: Path) -> Part:

@@ -17,6 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from recsys.evaluation.results import Estimate
+
 # Stand-ins that are drawn with and then replaced by the page's custom properties; black appears nowhere else.
 INK, SOFT, LINE, MAIN, WARM = "#010a01", "#020a02", "#030a03", "#040a04", "#050a05"
 _VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", MAIN: "--main", WARM: "--warm"}
@@ -71,14 +73,14 @@ def marked(points: Sequence[tuple[str, float]], title: str, *, across: str) -> M
         return _svg(figure, f"{title} by {across}")
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float, bool]], title: str) -> Markup:
-    """Draw (name, value, low, high, whether ours) as dots with their 95 % intervals."""
+def intervals(rows: Sequence[tuple[str, Estimate, bool]], title: str) -> Markup:
+    """Draw (name, estimate, whether ours) as dots with their 95 % intervals."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"intervals {title}"}):
         figure, axes = _figure(4.6, 0.7 + 0.28 * len(rows))
-        for place, (_, value, low, high, ours) in enumerate(rows):
+        for place, (_, estimate, ours) in enumerate(rows):
             color = MAIN if ours else SOFT
-            axes.plot([low, high], [place, place], color=color, linewidth=1.4)
-            axes.plot([value], [place], color=color, marker="o", markersize=4.5)
+            axes.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=1.4)
+            axes.plot([estimate.value], [place], color=color, marker="o", markersize=4.5)
         axes.set_yticks(range(len(rows)), [row[0] for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(left=0)

@@ -1,6 +1,7 @@
 """Stage bundle: choose on validation between the models and how evidence is weighed, then pack for serving."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,27 @@ from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.reasoning import ReasoningRecommender
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One model with one weight of path evidence, and what validation says of both."""
+
+    model: str
+    path_weight: float
+    theta: float | None
+    recall: float
+    ndcg: float
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """Return the candidate as the bundle's manifest keeps it."""
+        return {
+            "model": self.model,
+            "path_weight": self.path_weight,
+            "theta": self.theta,
+            "recall@10": self.recall,
+            "ndcg@10": self.ndcg,
+        }
+
+
 def select_and_bundle(job: Job) -> None:
     """Bundle the model and the weights with the best NDCG@10 on validation, seen items removed."""
     prepared = load_prepared(job.run / "data")
@@ -26,56 +48,49 @@ def select_and_bundle(job: Job) -> None:
     asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
     folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
     models = {name: Generator.load(job.run / folder) for name, folder in folders.items()}
-    tried: list[dict[str, Any]] = []
+    tried: list[Candidate] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)
         for path_weight in job.recipe.selection.path_weights:
             config = job.recipe.decoder.model_copy(update={"path_weight": path_weight, "theta": theta})
-            tried.append(
-                {"model": name, "path_weight": path_weight, "theta": theta}
-                | _judge(generator, catalogue, config, asked)
-            )
+            recall, ndcg = _accuracy(generator, catalogue, config, asked)
+            tried.append(Candidate(model=name, path_weight=path_weight, theta=theta, recall=recall, ndcg=ndcg))
         alone = job.recipe.decoder.model_copy(update={"item_head": False, "finish_below": 1, "theta": theta})
-        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _judge(generator, catalogue, alone, asked)["ndcg@10"])
+        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(generator, catalogue, alone, asked)[1])
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
-    LOG.info(
-        "kept the %s model with path weight %s: ndcg@10 %.4f",
-        best["model"],
-        best["path_weight"],
-        best["ndcg@10"],
-    )
+    LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
         LOG.info("alignment moved validation ndcg@10 from %.4f to %.4f", *_best_of_each(tried))
     save_bundle(
         job.out,
-        generator=models[best["model"]],
+        generator=models[best.model],
         catalogue=catalogue,
-        decoder=job.recipe.decoder.model_copy(update={"path_weight": best["path_weight"], "theta": best["theta"]}),
+        decoder=job.recipe.decoder.model_copy(update={"path_weight": best.path_weight, "theta": best.theta}),
         items=prepared.items,
         counts_N=training_log(prepared.log).counts_N,
-        notes={"kept": best, "validation": tried},
+        notes={"kept": best.to_json(), "validation": [candidate.to_json() for candidate in tried]},
     )
 
 
-def choose(tried: list[dict[str, Any]], *, keep: str, margin: float) -> dict[str, Any]:
+def choose(tried: Sequence[Candidate], *, keep: str, margin: float) -> Candidate:
     """Return the better model's best choice, or that of the model to keep; the pre-trained one was tried first."""
-    allowed = [row for row in tried if keep in ("better", row["model"])] or tried  # steps = 0: no aligned model
-    of_each = ([row for row in allowed if row["model"] == name] for name in MODELS)
+    allowed = [row for row in tried if keep in ("better", row.model)] or tried  # steps = 0: no aligned model
+    of_each = ([row for row in allowed if row.model == name] for name in MODELS)
     return simplest_of_the_best([simplest_of_the_best(rows, margin=margin) for rows in of_each if rows], margin=0.0)
 
 
-def simplest_of_the_best(tried: list[dict[str, Any]], *, margin: float) -> dict[str, Any]:
+def simplest_of_the_best(tried: Sequence[Candidate], *, margin: float) -> Candidate:
     """Return the best choice; what was tried later must beat by the margin what came before it, which is simpler."""
     best = tried[0]
     for row in tried[1:]:
-        if row["ndcg@10"] > best["ndcg@10"] + margin:
+        if row.ndcg > best.ndcg + margin:
             best = row
     return best
 
 
-def _best_of_each(tried: list[dict[str, Any]]) -> tuple[float, float]:
+def _best_of_each(tried: Sequence[Candidate]) -> tuple[float, float]:
     """Return the best validation NDCG@10 of the pre-trained and of the aligned model."""
-    before, after = (max(row["ndcg@10"] for row in tried if row["model"] == name) for name in MODELS)
+    before, after = (max(row.ndcg for row in tried if row.model == name) for name in MODELS)
     return before, after
 
 
@@ -90,8 +105,10 @@ def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Question
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
-def _judge(generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions) -> dict[str, float]:
+def _accuracy(
+    generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
+) -> tuple[float, float]:
+    """Return Recall@10 and NDCG@10, seen items removed."""
     recommender = ReasoningRecommender(generator, catalogue, config, trace=False)
-    row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0)
-    values = row.to_json()
-    return {metric: values[metric] for metric in ("recall@10", "ndcg@10")}
+    row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
+    return row.accuracy["recall@10"].value, row.accuracy["ndcg@10"].value

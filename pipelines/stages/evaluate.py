@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from recsys.data.splits import Split, held_out_events, questions, training_log
 from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
+from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.results import Cost, Evaluation, EvaluationRow
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
@@ -36,23 +39,23 @@ def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Rec
     return [*load_baselines(run / "baselines"), *dissected(ours, wanted), ours]
 
 
-def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[str, Any]:
+def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluation:
     """Evaluate a run on a split, seen items kept and removed; with unchanged inputs the saved result is returned."""
     require(run / "data" / "events.parquet", remedy=f"run `recsys train DATA --to {run}` first")
     entries = Manifest(run).read()
     name = "evaluation" if split == "test" else f"evaluation-{split}"
-    evaluated = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
-    key = hash_value([evaluated, recipe.section(("evaluation",)), split])
+    parents = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
+    key = hash_value([parents, recipe.section(("evaluation",)), split])
     path = run / "reports" / f"{name}.json"
     if entries.get(name, {}).get("key") == key and path.exists():
-        return _read(path)
+        return Evaluation.from_json(_read(path))
     log = load_prepared(run / "data").log
     asked = questions(log, split)
     if top := recipe.evaluation.max_users:
         asked = asked.sample(top, seed=0)  # the same users for every seed of a study
     seconds = _train_seconds(run, entries)
     training = TrainingPart.of(training_log(log))
-    rows: list[dict[str, Any]] = []
+    rows: list[EvaluationRow] = []
     ranks: dict[str, Any] = {}
     for recommender in contestants(run, dissect=recipe.evaluation.dissect):
         for keep_seen in (seen == "kept" for seen in recipe.evaluation.seen):
@@ -60,7 +63,7 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
                 continue  # what a product never shows says nothing about a part
             began = time.perf_counter()
             LOG.info("evaluating %s, seen items %s", recommender.name, "kept" if keep_seen else "removed")
-            row = evaluate_recommender(
+            evaluated = evaluate_recommender(
                 recommender,
                 asked,
                 num_items=log.num_items,
@@ -69,42 +72,45 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> dict[st
                 training=training,
             )
             each = (time.perf_counter() - began) / len(asked.histories)
-            cost = {"train_seconds": seconds.get(recommender.name, 0.0), "milliseconds_a_user": round(each * 1000, 3)}
-            rows.append(row.to_json() | cost | (_machine_cost(entries) if recommender.name == OURS else {}))
-            ranks[f"{row.recommender}.{row.seen}"] = row.ranks_U.astype(np.int32)
-    result = {
-        "dataset": _source_name(run),
-        "split": split,
-        "users": len(asked.histories),
-        "items": log.num_items,
-        "seeds": [recipe.seed],
-        "rows": rows,
-    }
+            cost = Cost(
+                train_seconds=seconds.get(recommender.name, 0.0),
+                milliseconds_a_user=round(each * 1000, 3),
+                **(_machine_cost(entries) if recommender.name == OURS else {}),
+            )
+            rows.append(replace(evaluated.row, cost=cost))
+            ranks[f"{evaluated.row.recommender}.{evaluated.row.seen}"] = evaluated.ranks_U.astype(np.int32)
+    result = Evaluation(
+        dataset=_source_name(run),
+        split=split,
+        users=len(asked.histories),
+        items=log.num_items,
+        seeds=(recipe.seed,),
+        rows=tuple(rows),
+    )
     path.parent.mkdir(exist_ok=True)
     np.savez_compressed(path.with_name("ranks.npz" if split == "test" else f"ranks-{split}.npz"), **ranks)
-    write_json(path, result)
+    write_json(path, result.to_json())
     Manifest(run).record(name, {"key": key})
     return result
 
 
-def replay_run(run: Path, recipe: Recipe) -> dict[str, Any]:
+def replay_run(run: Path, recipe: Recipe) -> Replay:
     """Replay the run's own log in time order and write ``reports/replay.json``."""
     log = load_prepared(require(run / "data", remedy=f"run `recsys train DATA --to {run}` first")).log
-    result: dict[str, Any] = {"log": _source_name(run)} | replay(
-        contestants(run), log, seed=derive_seed(recipe.seed, "replay"), askable_E=held_out_events(log)
-    )
+    seed = derive_seed(recipe.seed, "replay")
+    result = replace(replay(contestants(run), log, seed=seed, askable_E=held_out_events(log)), log=_source_name(run))
     (run / "reports").mkdir(exist_ok=True)
-    write_json(run / "reports" / "replay.json", result)
+    write_json(run / "reports" / "replay.json", result.to_json())
     return result
 
 
-def _train_seconds(run: Path, entries: dict[str, Any]) -> dict[str, float]:
+def _train_seconds(run: Path, entries: Mapping[str, Any]) -> dict[str, float]:
     ours = sum(entries[stage]["seconds"] for stage in OUR_STAGES if stage in entries)
     timings = run / "timings" / "baselines.json"
     return {OURS: round(ours, 2)} | (_read(timings) if timings.exists() else {})
 
 
-def _machine_cost(entries: dict[str, Any]) -> dict[str, float]:
+def _machine_cost(entries: Mapping[str, Any]) -> dict[str, float]:
     """Return the most memory and the most processor time per second that any of our stages took."""
     ours = [entries[stage] for stage in OUR_STAGES if "peak_memory_mb" in entries.get(stage, {})]
     if not ours:

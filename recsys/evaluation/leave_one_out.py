@@ -1,7 +1,6 @@
 """Leave-one-out with full ranking: ask every evaluated user's next item and report the means with intervals."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,41 +13,22 @@ from recsys.data.splits import Questions
 from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import coverage, ndcg_at, ranks_of_targets, recall_at
+from recsys.evaluation.results import Beyond, Estimate, EvaluationRow
 
 CUTOFFS = (5, 10)
 DEEPEST = max(CUTOFFS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One recommender's figures; ``ranks_U`` stays aside for paired tests between rows.
+class Evaluated:
+    """One recommender's row, and what paired tests between rows need.
 
     Shape:
         ranks_U: (users,) pessimistic rank of each target, 0 for a miss.
     """
 
-    recommender: str
-    seen: Literal["kept", "removed"]
-    metrics: dict[str, float]
-    coverage: float
-    interval: dict[str, list[float]]
-    std: dict[str, float]
-    ranks_U: IntArray = field(repr=False)
-    train_seconds: float = 0.0
-    beyond: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row as ``recsys evaluate --json`` writes it."""
-        return {
-            "recommender": self.recommender,
-            "seen": self.seen,
-            **self.metrics,
-            "coverage": self.coverage,
-            **self.beyond,
-            "std": self.std,
-            "interval": self.interval,
-            "train_seconds": self.train_seconds,
-        }
+    row: EvaluationRow
+    ranks_U: IntArray
 
 
 def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
@@ -72,7 +52,7 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belo
     batch_size: int = 256,
     seed: int,
     training: TrainingPart | None = None,
-) -> Row:
+) -> Evaluated:
     """Evaluate a recommender on all questions, ranking the whole catalogue.
 
     Args:
@@ -97,24 +77,25 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belo
     figures = figures_of(ranks_U)
     values_UF = np.stack(list(figures.values()), axis=1)
     low_F, high_F = bootstrap_intervals(values_UF, np.arange(len(ranks_U)), rng_for(seed, "leave-one-out"))
-    return Row(
+    row = EvaluationRow(
         recommender=recommender.name,
         seen="kept" if keep_seen else "removed",
-        metrics={name: float(value_U.mean()) for name, value_U in figures.items()},
+        accuracy={
+            name: Estimate(value=float(value_U.mean()), low=float(low_F[f]), high=float(high_F[f]))
+            for f, (name, value_U) in enumerate(figures.items())
+        },
         coverage=coverage(slates, num_items=num_items, k=DEEPEST),
-        interval={name: [float(low_F[f]), float(high_F[f])] for f, name in enumerate(figures)},
-        std=dict.fromkeys([*figures, "coverage"], 0.0),
-        ranks_U=ranks_U,
-        beyond={} if training is None else _beyond(slates, questions, ranks_U, training),
+        beyond=None if training is None else _beyond(slates, questions, ranks_U, training),
     )
+    return Evaluated(row=row, ranks_U=ranks_U)
 
 
-def _beyond(slates: list[Slate], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> dict[str, float]:
+def _beyond(slates: list[Slate], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> Beyond:
     """Return popularity, diversity, and recall where the answer is an item that training never saw."""
     cold = cold_questions(questions.targets_U, training)
-    return {
-        "popularity": popularity(slates, training, k=DEEPEST),
-        "diversity": diversity(slates, training, k=DEEPEST),
-        "cold_users": float(len(cold)),
-        f"cold_recall@{DEEPEST}": float(recall_at(ranks_U[cold], DEEPEST).mean()) if len(cold) else 0.0,
-    }
+    return Beyond(
+        popularity=popularity(slates, training, k=DEEPEST),
+        diversity=diversity(slates, training, k=DEEPEST),
+        cold_users=float(len(cold)),
+        cold_recall=float(recall_at(ranks_U[cold], DEEPEST).mean()) if len(cold) else 0.0,
+    )

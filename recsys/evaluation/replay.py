@@ -6,7 +6,7 @@ Axes: U user, E event of the log, H held-out event, F figure.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from recsys.core.telemetry import track
 from recsys.data.events import EventLog
 from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import ndcg_at, ranks_of_targets, recall_at
+from recsys.evaluation.replay_results import Replay, ReplayRow
+from recsys.evaluation.results import Estimate
 
 BatchBy = Literal["timestamp", "day"]
 
@@ -95,7 +97,7 @@ def replay(  # noqa: PLR0913 (whom to ask, what, and how)
     max_events: int | None = 20_000,
     seed: int,
     askable_E: BoolArray | None = None,
-) -> dict[str, Any]:
+) -> Replay:
     """Ask every recommender the held-out events in time order.
 
     Args:
@@ -107,8 +109,6 @@ def replay(  # noqa: PLR0913 (whom to ask, what, and how)
         seed: root of the sample's and the bootstrap's randomness.
         askable_E: (events,) True where an event may be asked, e.g. because training never saw it; None allows all.
 
-    Returns:
-        The ``rows``, ``off_policy`` (empty: the log has no propensities), ``note`` and the events per slice.
     """
     held_out = hold_out(log, batch_by=batch_by, max_events=max_events, seed=seed, askable_E=askable_E)
     lengths_H = held_out.starts_H - log.offsets_U1[held_out.users_H]
@@ -117,19 +117,15 @@ def replay(  # noqa: PLR0913 (whom to ask, what, and how)
         "new users": held_out.new_H,
         "short history": lengths_H < SHORT_HISTORY,
     }
-    rows: list[dict[str, Any]] = []
+    rows: list[ReplayRow] = []
     for recommender in recommenders:
         ranks_H = _ask(recommender, log, held_out, n=n)
         for name, in_slice_H in slices.items():
             if in_slice_H.any():
                 figures = _figures(ranks_H[in_slice_H], held_out.users_H[in_slice_H], n=n, seed=seed)
-                rows.append({"recommender": recommender.name, "slice": name, **figures})
-    return {
-        "rows": rows,
-        "off_policy": [],
-        "note": NOTE,
-        "events": {name: int(in_slice_H.sum()) for name, in_slice_H in slices.items()},
-    }
+                rows.append(ReplayRow(recommender=recommender.name, slice=name, figures=figures))
+    events = {name: int(in_slice_H.sum()) for name, in_slice_H in slices.items()}
+    return Replay(rows=tuple(rows), note=NOTE, events=events)
 
 
 def _calls(held_out: HeldOut) -> Iterator[slice]:
@@ -153,11 +149,11 @@ def _ask(recommender: Recommender, log: EventLog, held_out: HeldOut, *, n: int) 
     return ranks_of_targets(slates, log.items_E[held_out.events_H])
 
 
-def _figures(ranks_H: IntArray, users_H: IntArray, *, n: int, seed: int) -> dict[str, dict[str, float]]:
+def _figures(ranks_H: IntArray, users_H: IntArray, *, n: int, seed: int) -> dict[str, Estimate]:
     figures: dict[str, NDArray[np.float64]] = {f"recall@{n}": recall_at(ranks_H, n), f"ndcg@{n}": ndcg_at(ranks_H, n)}
     values_HF = np.stack(list(figures.values()), axis=1)
     low_F, high_F = bootstrap_intervals(values_HF, users_H, rng_for(seed, "replay"))
     return {
-        name: {"value": float(values_HF[:, f].mean()), "low": float(low_F[f]), "high": float(high_F[f])}
+        name: Estimate(value=float(values_HF[:, f].mean()), low=float(low_F[f]), high=float(high_F[f]))
         for f, name in enumerate(figures)
     }

@@ -76,6 +76,6 @@ def test_beside_when_the_peer_takes_twice_as_long_then_the_ratio_is_two() -> Non
     line = beside("x", [1.0, 1.0, 1.0], [2.0, 2.0, 2.0], peer_name="p", unit="s")
     assert (line.ratio, line.ratio_low, line.ratio_high) == (2.0, 2.0, 2.0)
     result = as_result("x", [line])
-    assert set(result["rows"][0]) == {
+    assert set(result.to_json()["rows"][0]) == {
         "what", "ours", "peer", "peer_name", "ratio", "ratio_low", "ratio_high", "unit",
     }  # fmt: skip

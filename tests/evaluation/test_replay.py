@@ -62,26 +62,26 @@ def test_replay_when_asked_then_no_history_holds_an_event_of_its_batch(batch_by)
             asked += [(whole.items[before].tolist(), whole.timestamps[before].tolist())] * now
         expected.append(sorted(asked))
     assert [sorted(call) for call in recorder.calls] == expected
-    assert result["events"]["all"] == int((batches >= cut).sum())
+    assert result.events["all"] == int((batches >= cut).sum())
 
 
 def test_replay_when_world_is_hand_made_then_rows_have_the_hand_values():
     result = replay([Recorder(30)], hand_log(), max_events=None, seed=0)
-    rows = {row["slice"]: row for row in result["rows"]}
+    rows = {row.slice: row.figures for row in result.rows}
     # quantile 0.9 lies on day 9: four events.
     # User 0 (history 0..4) is answered 5, 6, ..: target 5 has rank 1, 6 rank 2.
     # User 1 (empty history) is answered 0, 1, ..: target 0 has rank 1, 7 rank 8.
-    assert rows["all"]["recall@10"]["value"] == 1.0
+    assert rows["all"]["recall@10"].value == 1.0
     wanted = (1 + 1 / np.log2(3) + 1 + 1 / np.log2(9)) / 4
-    assert rows["all"]["ndcg@10"]["value"] == pytest.approx(wanted)
-    assert rows["new users"]["ndcg@10"]["value"] == pytest.approx((1 + 1 / np.log2(9)) / 2)
-    assert rows["short history"] == rows["new users"] | {"slice": "short history"}  # user 0 has five events before
-    assert result["events"] == {"all": 4, "new users": 2, "short history": 2}
-    assert rows["all"]["ndcg@10"]["low"] <= wanted <= rows["all"]["ndcg@10"]["high"]
+    assert rows["all"]["ndcg@10"].value == pytest.approx(wanted)
+    assert rows["new users"]["ndcg@10"].value == pytest.approx((1 + 1 / np.log2(9)) / 2)
+    assert rows["short history"] == rows["new users"]  # user 0 has five events before
+    assert result.events == {"all": 4, "new users": 2, "short history": 2}
+    assert rows["all"]["ndcg@10"].low <= wanted <= rows["all"]["ndcg@10"].high
 
 
 def test_replay_when_written_as_json_then_has_the_frozen_keys():
-    result = json.loads(json.dumps(replay([Recorder(40)], random_log(), seed=0)))
+    result = json.loads(json.dumps(replay([Recorder(40)], random_log(), seed=0).to_json()))
     assert result["off_policy"] == []
     assert "may have seen what other users did after the cut" in result["note"]
     for row in result["rows"]:
@@ -91,7 +91,7 @@ def test_replay_when_written_as_json_then_has_the_frozen_keys():
 
 def test_replay_when_a_slice_is_empty_then_has_no_row():
     log = build_log(np.zeros(40, int), np.arange(40), np.arange(40) * DAY, np.arange(40), num_users=1, num_items=40)
-    slices = [row["slice"] for row in replay([Recorder(40)], log, seed=0)["rows"]]
+    slices = [row.slice for row in replay([Recorder(40)], log, seed=0).rows]
     assert slices == ["all"]  # one user, with 35 events before the cut
 
 

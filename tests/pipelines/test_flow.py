@@ -15,7 +15,7 @@ import torch
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
-from pipelines.stages.bundle import choose, simplest_of_the_best
+from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
 from pipelines.stages.evaluate import replay_run
 from recsys.baselines.sasrec import SASRec
 from recsys.contracts import requests_for
@@ -23,6 +23,7 @@ from recsys.core.artifacts import Manifest, hash_folder
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
+from recsys.evaluation.replay_results import Replay
 from recsys.recommender.bundle import load_bundle
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
@@ -58,6 +59,7 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
         "coverage",
         "std",
         "interval",
+        "train_seconds",
     }
     assert all(promised <= set(row) for row in result["rows"])
 
@@ -153,11 +155,12 @@ def test_recommend_one_when_explained_then_paths_lead_to_the_item(run: Path) -> 
 
 def test_replay_when_run_then_every_figure_has_an_interval(run: Path, recipe: Recipe) -> None:
     result = replay_run(run, recipe)
-    assert result["rows"]
-    for row in result["rows"]:
-        for value in row.values():
-            if isinstance(value, dict):
-                assert value["low"] <= value["value"] <= value["high"]
+    assert {row.slice for row in result.rows} == {name for name, count in result.events.items() if count}
+    assert all(set(row.figures) == {"recall@10", "ndcg@10"} for row in result.rows)
+    # an interval of no width would mean that users were not drawn anew
+    assert any(figure.low < figure.value < figure.high for row in result.rows for figure in row.figures.values())
+    assert json.loads((run / "reports" / "replay.json").read_text()) == result.to_json()
+    assert Replay.from_json(result.to_json()) == result
 
 
 @pytest.mark.ray
@@ -179,28 +182,27 @@ def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Pa
     assert {(row["user_id"], row["rank"]): row["item_id"] for row in rows} == wanted
 
 
+def candidate(model: str, weight: float, ndcg: float) -> Candidate:
+    return Candidate(model=model, path_weight=weight, theta=None, recall=0.0, ndcg=ndcg)
+
+
 def test_choose_when_the_aligned_model_is_a_little_better_then_keeps_it_but_not_a_little_more_path_evidence() -> None:
-    figures = {("pre-trained", 0.0): 0.0700, ("pre-trained", 0.1): 0.0704, ("aligned", 0.0): 0.0701}
-    figures[("aligned", 0.1)] = 0.0705
-    tried = [{"model": model, "path_weight": weight, "ndcg@10": v} for (model, weight), v in figures.items()]
+    before = [candidate("pre-trained", 0.0, 0.0700), candidate("pre-trained", 0.1, 0.0704)]
+    after = [candidate("aligned", 0.0, 0.0701), candidate("aligned", 0.1, 0.0705)]
 
     def chosen(keep: str) -> tuple[str, float]:
-        best = choose(tried, keep=keep, margin=0.001)
-        return best["model"], best["path_weight"]
+        best = choose(before + after, keep=keep, margin=0.001)
+        return best.model, best.path_weight
 
     assert chosen("better") == chosen("aligned") == ("aligned", 0.0)
     assert chosen("pre-trained") == ("pre-trained", 0.0)
-    tried[2]["ndcg@10"] = tried[3]["ndcg@10"] = 0.0700  # as good is not better
+    after = [candidate("aligned", 0.0, 0.0700), candidate("aligned", 0.1, 0.0700)]  # as good is not better
     assert chosen("better") == ("pre-trained", 0.0)
 
 
 def test_choice_when_a_later_one_is_better_by_less_than_the_margin_then_the_simpler_is_kept() -> None:
-    tried = [
-        {"name": "plain", "ndcg@10": 0.070},
-        {"name": "paths", "ndcg@10": 0.0706},
-        {"name": "more", "ndcg@10": 0.0712},
-    ]
-    assert simplest_of_the_best(tried, margin=0.001)["name"] == "more"  # .0712 beats .0700 by more than .001
-    assert simplest_of_the_best(tried, margin=0.002)["name"] == "plain"
-    assert simplest_of_the_best(tried[:2], margin=0.001)["name"] == "plain"
-    assert simplest_of_the_best(tried[:2], margin=0.0)["name"] == "paths"
+    tried = [candidate("plain", 0.0, 0.070), candidate("paths", 0.0, 0.0706), candidate("more", 0.0, 0.0712)]
+    assert simplest_of_the_best(tried, margin=0.001).model == "more"  # .0712 beats .0700 by more than .001
+    assert simplest_of_the_best(tried, margin=0.002).model == "plain"
+    assert simplest_of_the_best(tried[:2], margin=0.001).model == "plain"
+    assert simplest_of_the_best(tried[:2], margin=0.0).model == "paths"

@@ -19,6 +19,7 @@ from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
 from recsys.codes.catalogue import Catalogue
 from recsys.core.errors import ArtifactError
+from recsys.evaluation.results import Estimate
 
 PARTS = ("evaluation", "replay", "training", "alignment", "curves", "tokenizer", "facets", "users", "costs")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -240,7 +241,7 @@ def test_tokenizer_when_an_older_run_kept_no_information_then_it_is_measured(cop
 
 
 def test_plots_when_names_hold_markup_or_dollars_then_escaped_and_said_as_they_are() -> None:
-    drawn = str(plots.intervals([("a<b> $x_1$", 0.2, 0.1, 0.3, True)], "R<10>"))
+    drawn = str(plots.intervals([("a<b> $x_1$", Estimate(value=0.2, low=0.1, high=0.3), True)], "R<10>"))
     assert "a&lt;b&gt; $x_1$" in drawn
     assert 'aria-label="R&lt;10&gt; of each' in drawn
 

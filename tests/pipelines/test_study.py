@@ -11,6 +11,7 @@ from pipelines.study import members, read_study, run_study
 from pipelines.tables import markdown_table, rewrite_table
 from recsys.core.errors import CallError, ConfigError
 from recsys.evaluation.metrics import recall_at
+from recsys.evaluation.results import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def test_study_when_a_rival_is_fitted_once_then_it_is_compared_on_the_seed_that_
     plan = StudyConfig(seeds=(7, 8), once=("cooccurrence",))
     fitted = recipe.baselines.model_copy(update={"fitted": ("popularity", "cooccurrence")})
     result = run_study(world, tmp_path, recipe.model_copy(update={"study": plan, "baselines": fitted}), use_ray=False)
-    runs = {row["recommender"]: row["runs"] for row in result["rows"]}
+    runs = {row.recommender: row.runs for row in result.rows}
     assert runs == {"popularity": 2, "cooccurrence": 1, "recsys": 2}
     ranks = np.load(tmp_path / "reports" / "ranks.npz")  # of seed 7, the only one with the rival
     first = [recall_at(ranks[f"{who}.removed"], 10).mean() for who in ("recsys", "cooccurrence")]
-    line = next(x for x in result["against"] if x["recommender"] == "cooccurrence" and x["seen"] == "removed")
-    assert line["recall@10"]["value"] == pytest.approx(first[0] - first[1])
+    line = next(x for x in result.against if x.recommender == "cooccurrence" and x.seen == "removed")
+    assert line.difference["recall@10"].value == pytest.approx(first[0] - first[1])
     assert "cooccurrence (1 of 2 seeds)" in markdown_table(result)
 
 
@@ -67,7 +68,7 @@ def test_study_when_an_ablation_leaves_a_stage_alone_then_it_is_linked_from_the_
 def test_study_when_run_then_means_and_deviations_are_those_of_its_runs(study: Path) -> None:
     result = read_study(study)
     assert result is not None
-    assert result["seeds"] == [7, 8]
+    assert result.seeds == (7, 8)
     folders = [study, study / "study" / "recsys" / "seed-8"]
     rows = [
         next(
@@ -77,13 +78,13 @@ def test_study_when_run_then_means_and_deviations_are_those_of_its_runs(study: P
         )
         for folder in folders
     ]
-    ours = next(row for row in result["rows"] if row["recommender"] == "recsys" and row["seen"] == "removed")
+    ours = result.row("recsys")
     values = [row["recall@10"] for row in rows]
-    assert ours["recall@10"] == pytest.approx(sum(values) / 2)
+    assert ours.accuracy["recall@10"].value == pytest.approx(sum(values) / 2)
     # two values a and b deviate by |a - b| / sqrt(2)
-    assert ours["std"]["recall@10"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
-    low, high = ours["interval"]["recall@10"]
-    assert low <= ours["recall@10"] <= high
+    assert ours.deviation["recall@10"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+    assert ours.accuracy["recall@10"].low < ours.accuracy["recall@10"].value < ours.accuracy["recall@10"].high
+    assert Evaluation.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_study_when_compared_then_the_paired_difference_is_over_the_same_users(study: Path) -> None:
@@ -91,10 +92,11 @@ def test_study_when_compared_then_the_paired_difference_is_over_the_same_users(s
     assert result is not None
     ranks = [np.load(f / "reports" / "ranks.npz") for f in (study, study / "study" / "recsys" / "seed-8")]
     mean = [np.mean([recall_at(r[f"{who}.removed"], 10) for r in ranks], axis=0) for who in ("recsys", "popularity")]
-    line = next(x for x in result["against"] if x["recommender"] == "popularity" and x["seen"] == "removed")
-    assert line["recall@10"]["value"] == pytest.approx((mean[0] - mean[1]).mean())
-    assert line["recall@10"]["low"] <= line["recall@10"]["value"] <= line["recall@10"]["high"]
-    names = {row["recommender"] for row in result["rows"]}
+    line = next(x for x in result.against if x.recommender == "popularity" and x.seen == "removed")
+    assert line.difference["recall@10"].value == pytest.approx((mean[0] - mean[1]).mean())
+    low, high = line.difference["recall@10"].low, line.difference["recall@10"].high
+    assert low < line.difference["recall@10"].value < high
+    names = {row.recommender for row in result.rows}
     assert names == {"recsys", "no co-occurrence prior", "popularity", "cooccurrence", "sasrec"}
 
 
