@@ -43,14 +43,14 @@ def bench_curves(run: Path) -> list[Line]:
         theta = float(np.quantile(seen, quantile)) if quantile < 1 and len(seen) else None
         tried.append(("theta", quantile, base.model_copy(update={"theta": theta})))
     points = [
-        {"by": by, "at": at, "theta": config.theta} | _judged(ours, config, asked, num_items=log.num_items)
+        {"by": by, "at": at, "theta": config.theta} | _point(ours, config, asked, num_items=log.num_items)
         for by, at, config in track(tried, what="curves", total=len(tried))
     ]
     write_json(run / CURVES, {"users": len(asked.histories), "timed": TIMED, "points": points})
     return [_line(point, *shown) for point in points for shown in (("recall@10", "share"), ("milliseconds", "ms"))]
 
 
-def _judged(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions, *, num_items: int) -> dict[str, float]:
+def _point(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions, *, num_items: int) -> dict[str, float]:
     variant = ours.variant(ours.name, config)
     row = evaluate_recommender(variant, asked, num_items=num_items, keep_seen=False, seed=0).row
     each = [_timed(variant, history) for history in asked.histories[:TIMED]]
