@@ -5,9 +5,9 @@ Items travel as catalogue indices (0..N-1, the row order of ``items.parquet`` in
 ids appear only at the borders (importers, command line, HTTP).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -169,6 +169,10 @@ class StepScores:
 
     logits_PMK: FloatArray
     category_PQ: FloatArray
+
+
+ItemScores: TypeAlias = Callable[[Sequence[History]], FloatArray]
+"""Returns a log-probability, or another score, of every item after each history, (histories, items)."""
 
 
 class StepScorer(Protocol):

@@ -40,3 +40,20 @@ class DecoderConfig(Config):
     def head_decides(self) -> bool:
         """Whether the item head alone orders the slate, so that paths only explain it."""
         return self.item_head and self.ranked == "catalogue" and self.path_weight == 0
+
+
+class BeliefSearchConfig(Config):
+    """How paths are searched when a distribution over items decides every step, and which items are ranked."""
+
+    num_paths: PositiveInt = 64
+    """Number of paths per history, finished ones included."""
+    finish_below: PositiveInt = 32
+    """A path stops when at most this many items are left."""
+    min_steps: PositiveInt = 2
+    """Number of steps before a path may stop early, unless one item is left."""
+    corp: bool = False
+    """Whether paths whose category distribution jumps are taken back one step."""
+    theta: NonNegativeFloat | None = None
+    """Largest JS divergence (base 2) between neighbouring steps of a consistent path; None prunes nothing."""
+    ranked: Literal["reached", "catalogue"] = "reached"
+    """Which items are ranked: those that paths reach, or all."""

@@ -57,11 +57,12 @@ def epoch_batches(
         groups.append(order_W[first : first + rows])
         first += rows
     for group in rng.permutation(len(groups)):
-        batch = _pack(log, starts_W[groups[group]], lengths_W[groups[group]])
-        yield _shuffle_ties(batch, shuffle_ties, rng) if shuffle_ties > 0 else batch
+        batch = pack(log, starts_W[groups[group]], lengths_W[groups[group]])
+        yield reorder_ties(batch, shuffle_ties, rng) if shuffle_ties > 0 else batch
 
 
-def _pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
+def pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
+    """Return windows of a log as one batch, padded on the right with whatever comes next in the log."""
     steps_T = np.arange(lengths_B.max())
     index_BT = np.minimum(starts_B[:, None] + steps_T, len(log.items_E) - 1)
     return Batch(
@@ -72,7 +73,7 @@ def _pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:
     )
 
 
-def _shuffle_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+def reorder_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
     """Reorder events of equal time in a share of the rows; padding stays where it is."""
     rows, time = batch.items_BT.shape
     steps_T = np.arange(time)

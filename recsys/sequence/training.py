@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from recsys.core.arrays import IntArray
@@ -33,6 +34,10 @@ class TrainingConfig(Config):
     """AdamW's weight decay."""
     validate_every: int = 2
     """Epochs between validations."""
+    gradient_clip: float = Field(default=0.0, ge=0)
+    """Largest norm of a step's gradient; 0 does not clip."""
+    patience: int = Field(default=0, ge=0)
+    """Training ends after so many validations in a row without a new best; 0 never ends early."""
 
 
 def windows(log: EventLog, max_length: int) -> list[IntArray]:
@@ -94,7 +99,8 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     if checkpoint is not None and checkpoint.exists():
         course.restore(checkpoint)
         LOG.info("%s: going on from epoch %d of the checkpoint", name, course.epoch + 1)
-    left = range(course.epoch + 1, config.epochs + 1)
+    over = config.patience and course.stale >= config.patience
+    left = range(course.epoch + 1, course.epoch + 1 if over else config.epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
         for group in batches(lengths, config.batch_positions, rng):
@@ -107,6 +113,9 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
             course.keep_if_best(value)
             if checkpoint is not None:
                 course.save(checkpoint)
+            if config.patience and course.stale >= config.patience:
+                LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, course.stale, epoch)
+                break
     network.load_state_dict(course.kept or network.state_dict())
 
 
@@ -114,24 +123,29 @@ class _Course:
     """How far a training is: weights, optimizer, random streams, and the best weights so far."""
 
     def __init__(self, network: nn.Module, config: TrainingConfig, rng: np.random.Generator, *, steps: int) -> None:
-        self.network, self.rng = network, rng
+        self.network, self.rng, self.clip = network, rng, config.gradient_clip
         self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
         warm = max(1, round(config.warmup_share * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=steps, warm=warm))
         self.epoch = 0
         self.best = -1.0
+        self.stale = 0
         self.kept: dict[str, Tensor] = {}
 
     def step(self, loss: Tensor) -> None:
         """Learn from one batch's loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         self.optimizer.step()
         self.schedule.step()
 
     def keep_if_best(self, value: float) -> None:
         """Keep the weights if they are the best so far."""
+        self.stale += 1
         if value > self.best:
+            self.stale = 0
             self.best = value
             self.kept = {key: tensor.clone() for key, tensor in self.network.state_dict().items()}
 
@@ -141,6 +155,7 @@ class _Course:
         state = {
             "epoch": self.epoch,
             "best": self.best,
+            "stale": self.stale,
             "kept": self.kept,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -157,6 +172,7 @@ class _Course:
         """Go on from what :meth:`save` wrote."""
         state = torch.load(path, weights_only=True, map_location="cpu")
         self.epoch, self.best, self.kept = state["epoch"], state["best"], state["kept"]
+        self.stale = state["stale"]
         for part in ("network", "optimizer", "schedule"):
             getattr(self, part).load_state_dict(state[part])
         self.rng.bit_generator.state = json.loads(state["batches"])

@@ -1,0 +1,77 @@
+"""Settings of token models: their shape, how they learn, and what they learn from a teacher."""
+
+from pydantic import Field
+
+from recsys.core.config import Config
+from recsys.sequence.training import TrainingConfig
+
+
+class TokenModelConfig(Config):
+    """The shape of one token model."""
+
+    width: int = Field(default=128, ge=4)
+    """Width of code vectors, of the encoder and of queries."""
+    layers: int = Field(default=2, ge=1)
+    """Encoder layers."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads."""
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    """Dropout inside the encoder."""
+    input_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout on the encoder's inputs."""
+    max_history: int = Field(default=50, ge=1)
+    """How many of the latest events the encoder sees."""
+    calendar: int = Field(default=64, ge=1)
+    """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
+    scale: float = Field(default=14.0, gt=0)
+    """Length of a query before training; the length is learned."""
+
+
+class TokenFitConfig(TrainingConfig):
+    """How a token model learns from a log."""
+
+    epochs: int = 12
+    """Passes over the training log; the cosine of the learning rate ends with the last."""
+    patience: int = 2
+    """Training ends after so many validations in a row without a new best; 0 never ends early."""
+    batch_positions: int = 2048
+    """Padded positions per batch."""
+    learning_rate: float = 2e-3
+    """Peak of the learning rate, after warm-up and before the cosine decay."""
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient."""
+    validate_every: int = 1
+    """Epochs between validations."""
+    shuffle_ties: float = Field(default=0.5, ge=0, le=1)
+    """Share of windows in which events with equal timestamps are put in a random order."""
+    sampled_above: int = Field(default=50_000, ge=1)
+    """Catalogues larger than this are trained by a sampled softmax with logQ correction."""
+    sampled: int = Field(default=8192, ge=1)
+    """Items drawn for a batch of the sampled softmax, half of them evenly and half by their training events."""
+
+
+class DistillationConfig(TrainingConfig):
+    """How a token model learns from a teacher's beliefs (Hinton et al., arXiv 1503.02531, at temperature 1)."""
+
+    epochs: int = Field(default=7, ge=0)
+    """Passes over the teacher's beliefs; 0 leaves distillation out."""
+    patience: int = 0
+    """Training ends after so many validations in a row without a new best; 0 never ends early."""
+    batch_positions: int = 4096
+    """Padded positions of histories per batch."""
+    learning_rate: float = 1e-3
+    """Peak of the learning rate, after warm-up and before the cosine decay."""
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient."""
+    validate_every: int = 1
+    """Epochs between validations."""
+    extended: int = Field(default=1, ge=0)
+    """How often each history is also asked about with one item added that is drawn from the teacher's belief."""
+    kept: int = Field(default=1024, ge=1)
+    """A belief keeps its so many most probable items, renormalised."""
+    event_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of a history's events that the student does not see; the last event always stays."""
+    hard_weight: float = Field(default=0.3, ge=0)
+    """Weight of the cross-entropy of the training log's next items beside that of the beliefs."""
+    hard_positions: int = Field(default=1024, ge=1)
+    """Training positions a batch for the cross-entropy of next items."""

@@ -1,0 +1,170 @@
+"""How a token model learns from a teacher: the teacher's beliefs where training histories end, and one item further.
+
+Axes: B batch, R row (a history asked about), T time, N item, C item of a belief, W window.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recsys.contracts import History, ItemScores
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import track
+from recsys.data.events import EventLog
+from recsys.model.tokens.config import DistillationConfig, TokenFitConfig
+from recsys.model.tokens.fit import NextItemLoss
+from recsys.model.tokens.network import TokenModel
+from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy
+from recsys.sequence.training import train_best_epoch
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beliefs:
+    """What a teacher believes comes next after some histories.
+
+    Shape:
+        item_RC: (histories, kept) the most probable items; prob_RC: their probabilities, rows sum to one.
+    """
+
+    histories: tuple[History, ...]
+    item_RC: NDArray[np.int32]
+    prob_RC: NDArray[np.float16]
+
+    def __post_init__(self) -> None:
+        if not len(self.histories) == len(self.item_RC) == len(self.prob_RC):
+            raise ValueError(
+                f"beliefs must have one row a history, got {len(self.histories)} histories and {len(self.item_RC)} rows"
+            )
+
+
+def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, *, seed: int) -> Beliefs:
+    """Ask a teacher about every history of a log, and about each with one item added that is drawn from its belief.
+
+    An added item has the time of the history's last event.
+    """
+    rng = rng_for(seed, "beliefs")
+    ends = [log.history(int(user)) for user in np.flatnonzero(log.lengths_U > 0)]
+    histories: list[History] = []
+    parts: list[tuple[IntArray, FloatArray]] = []
+    starts = range(0, len(ends), BATCH_SIZE)
+    for start in track(starts, what="asking the teacher", total=len(starts)):
+        batch = ends[start : start + BATCH_SIZE]
+        belief_BN = _beliefs(teacher, batch, log)
+        parts.append(_most_probable(belief_BN, config.kept))
+        histories += batch
+        for _ in range(config.extended):
+            further = [_extended(*pair) for pair in zip(batch, _draw(belief_BN, rng), strict=True)]
+            parts.append(_most_probable(_beliefs(teacher, further, log), config.kept))
+            histories += further
+    return Beliefs(
+        histories=tuple(histories),
+        item_RC=np.concatenate([item for item, _ in parts]).astype(np.int32),
+        prob_RC=np.concatenate([prob for _, prob in parts]).astype(np.float16),
+    )
+
+
+def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> NDArray[np.float64]:
+    """Return the teacher's probabilities of the items that somebody used, (histories, items)."""
+    belief_BN = np.exp(teacher(histories).astype(np.float64))
+    belief_BN[:, log.counts_N == 0] = 0
+    return np.asarray(belief_BN / belief_BN.sum(axis=1, keepdims=True))
+
+
+def _most_probable(belief_BN: NDArray[np.float64], kept: int) -> tuple[IntArray, FloatArray]:
+    kept = min(kept, belief_BN.shape[1])
+    item_BC = np.argpartition(-belief_BN, kept - 1, axis=1)[:, :kept]
+    prob_BC = np.take_along_axis(belief_BN, item_BC, axis=1)
+    return item_BC, (prob_BC / prob_BC.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _draw(belief_BN: NDArray[np.float64], rng: np.random.Generator) -> IntArray:
+    reached_BN = belief_BN.cumsum(axis=1)
+    return np.asarray((reached_BN < rng.random((len(belief_BN), 1)) * reached_BN[:, -1:]).sum(axis=1))
+
+
+def _extended(history: History, item: int) -> History:
+    return History(
+        items=np.append(history.items, item), timestamps=np.append(history.timestamps, history.timestamps[-1])
+    )
+
+
+def drop_events(history: History, share: float, rng: np.random.Generator) -> History:
+    """Return a history without a random share of its events; the last one always stays."""
+    kept = rng.random(len(history.items)) >= share
+    kept[-1:] = True
+    return History(items=history.items[kept], timestamps=history.timestamps[kept])
+
+
+class DistillationLoss:
+    """Cross-entropy of a teacher's beliefs after histories, beside that of the log's next items."""
+
+    def __init__(
+        self, model: TokenModel, log: EventLog, beliefs: Beliefs, config: DistillationConfig, fit: TokenFitConfig
+    ) -> None:
+        self.model, self.beliefs, self.config = model, beliefs, config
+        self.hard = NextItemLoss(model, log, fit)
+
+    @property
+    def lengths_R(self) -> IntArray:
+        """How many positions each history takes, the start included, shape (histories,)."""
+        longest = self.model.config.max_history
+        return np.array([min(len(history.items), longest) + 1 for history in self.beliefs.histories])
+
+    def __call__(self, group: IntArray, rng: np.random.Generator) -> Tensor:
+        """Return the weighted sum of both losses for some histories and for windows drawn beside them."""
+        model, device = self.model, self.model.device
+        shown = [drop_events(self.beliefs.histories[row], self.config.event_dropout, rng) for row in group.tolist()]
+        prob_RC = torch.from_numpy(self.beliefs.prob_RC[group].astype(np.float32)).to(device)
+        answers = Answers(
+            item_RC=torch.from_numpy(self.beliefs.item_RC[group].astype(np.int64)).to(device),
+            prob_RC=prob_RC / prob_RC.sum(1, keepdim=True),
+            absent_X=self.hard.absent_X,
+        )
+        loss = catalogue_cross_entropy(model.queries(shown), model.item_keys(), answers)
+        if not self.config.hard_weight:
+            return loss
+        return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)
+
+    def _windows(self, rng: np.random.Generator) -> IntArray:
+        """Draw windows that have about as many positions as the next-item loss wants."""
+        lengths_W = self.hard.windows.lengths_W
+        drawn_W = rng.integers(0, len(lengths_W), self.config.hard_positions)
+        enough = int(np.searchsorted(lengths_W[drawn_W].cumsum(), self.config.hard_positions)) + 1
+        return np.asarray(drawn_W[:enough])
+
+
+def distil(  # noqa: PLR0913 (who learns what from whom, and what to choose by)
+    model: TokenModel,
+    log: EventLog,
+    beliefs: Beliefs,
+    config: DistillationConfig,
+    fit: TokenFitConfig,
+    *,
+    seed: int,
+    validate: Callable[[TokenModel], float] | None = None,
+    checkpoint: Path | None = None,
+) -> TokenModel:
+    """Train a token model further on a teacher's beliefs; with ``validate`` the epoch of the highest figure is kept."""
+    rng = rng_for(seed, "distillation-batches")
+    loss = DistillationLoss(model, log, beliefs, config, fit)
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if model.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "distillation"))
+        train_best_epoch(
+            model,
+            config,
+            rng,
+            lengths=loss.lengths_R,
+            loss=lambda group: loss(group, rng),
+            validate=None if validate is None else lambda: validate(model),
+            name="distilled token model",
+            checkpoint=checkpoint,
+        )
+    return model.eval()

@@ -1,0 +1,135 @@
+"""How a token model learns from a log: every position of a history at once, the best epoch kept.
+
+Axes: B batch, T time, R row (a training position), W window, N item, S drawn item, U user.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.codes.layout import CodeLayout
+from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.data.events import EventLog
+from recsys.model.batches import Batch, pack, reorder_ties
+from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
+from recsys.model.tokens.network import TokenModel
+from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
+from recsys.sequence.training import train_best_epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """A log cut into windows of ``max_history`` inputs and one more target; every event is a target once.
+
+    Shape:
+        starts_W, lengths_W: (windows,) the first event of each window, and how many it has.
+        opens_W: (windows,) whether the window begins with its user's first event, which then is a target too.
+    """
+
+    log: EventLog
+    starts_W: IntArray
+    lengths_W: IntArray
+    opens_W: BoolArray
+
+    @classmethod
+    def of(cls, log: EventLog, max_history: int) -> "Windows":
+        """Cut each history from its end."""
+        found = []
+        for start, stop in zip(log.offsets_U1[:-1].tolist(), log.offsets_U1[1:].tolist(), strict=True):
+            ends = range(stop, start + 1, -max_history) if stop - start > 1 else range(stop, start, -1)
+            found += [(max(start, end - max_history - 1), end, start) for end in ends]
+        begin_W, end_W, user_W = np.array(found, np.int64).reshape(-1, 3).T
+        return cls(log=log, starts_W=begin_W, lengths_W=end_W - begin_W, opens_W=begin_W == user_W)
+
+    def batch(self, group: IntArray, rng: np.random.Generator, shuffle_ties: float) -> tuple[Batch, BoolArray]:
+        """Return some windows, and which of their events are targets (batch, time)."""
+        batch = pack(self.log, self.starts_W[group], self.lengths_W[group])
+        steps_T = np.arange(batch.items_BT.shape[1])
+        target_BT = (steps_T < batch.lengths_B[:, None]) & ((steps_T > 0) | self.opens_W[group][:, None])
+        return reorder_ties(batch, shuffle_ties, rng) if shuffle_ties > 0 else batch, target_BT
+
+
+class NextItemLoss:
+    """The cross-entropy of the next item at every target of some windows, over all items or over drawn ones."""
+
+    def __init__(self, model: TokenModel, log: EventLog, config: TokenFitConfig) -> None:
+        self.model, self.config = model, config
+        self.windows = Windows.of(log, model.config.max_history)
+        self.counts_N = log.counts_N
+        self.absent_X = torch.from_numpy(np.flatnonzero(self.counts_N == 0)).to(model.device)
+        even_N = (self.counts_N > 0) / max(1, (self.counts_N > 0).sum())
+        self.draw_N = (even_N + self.counts_N / max(1, self.counts_N.sum())) / 2
+
+    def __call__(self, group: IntArray, rng: np.random.Generator, *, most: int | None = None) -> Tensor:
+        """Return the mean loss of some windows; ``most`` bounds how many of their targets count."""
+        model = self.model
+        batch, target_BT = self.windows.batch(group, rng, self.config.shuffle_ties)
+        row_R, time_R = np.nonzero(target_BT)
+        if most is not None and len(row_R) > most:
+            drawn = rng.permutation(len(row_R))[:most]
+            row_R, time_R = row_R[drawn], time_R[drawn]
+        items_BT = torch.from_numpy(batch.items_BT).to(model.device)
+        times_BT = torch.from_numpy(batch.timestamps_BT).to(model.device)
+        queries_BTD = model.prefix_queries(items_BT[:, :-1], times_BT[:, :-1], model.item_inputs())
+        query_RD = queries_BTD[torch.from_numpy(row_R), torch.from_numpy(time_R)]
+        item_R = torch.from_numpy(batch.items_BT[row_R, time_R]).to(model.device)
+        if model.num_items > self.config.sampled_above:
+            return self._sampled(query_RD, item_R, rng)
+        return catalogue_cross_entropy(query_RD, model.item_keys(), Answers.single(item_R, self.absent_X))
+
+    def _sampled(self, query_RD: Tensor, item_R: Tensor, rng: np.random.Generator) -> Tensor:
+        drawn_S = np.unique(rng.choice(len(self.draw_N), self.config.sampled, p=self.draw_N))
+        # an item is in at least once with probability 1 - (1 - q)^draws
+        log_expected_S = np.log(-np.expm1(self.config.sampled * np.log1p(-self.draw_N[drawn_S])))
+        items_S = torch.from_numpy(drawn_S).to(item_R.device)
+        return sampled_cross_entropy(
+            query_RD,
+            self.model.item_keys(item_R),
+            self.model.item_keys(items_S),
+            same_RS=item_R[:, None] == items_S,
+            log_expected_S=torch.from_numpy(log_expected_S.astype(np.float32)).to(item_R.device),
+        )
+
+
+def fit_token_model(  # noqa: PLR0913 (what to learn from, what it is, how, and what to choose by)
+    log: EventLog,
+    codes_NM: IntArray,
+    layout: CodeLayout,
+    config: TokenModelConfig,
+    fit: TokenFitConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    validate: Callable[[TokenModel], float] | None = None,
+    checkpoint: Path | None = None,
+) -> TokenModel:
+    """Train a token model on a log, ready for use; with ``validate`` the epoch of the highest figure is kept.
+
+    A killed training that is started again with the same checkpoint file goes on from its last validation.
+
+    Shape:
+        codes_NM: (items, codebooks).
+    """
+    rng = rng_for(seed, "token-batches")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, "token-model"))
+        model = TokenModel(config, layout, codes_NM)
+        model.set_calendar(log.timestamps_E)
+        model.to(device)
+        loss = NextItemLoss(model, log, fit)
+        train_best_epoch(
+            model,
+            fit,
+            rng,
+            lengths=loss.windows.lengths_W,
+            loss=lambda group: loss(group, rng),
+            validate=None if validate is None else lambda: validate(model),
+            name="token model",
+            checkpoint=checkpoint,
+        )
+    return model.eval()

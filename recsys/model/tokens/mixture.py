@@ -1,0 +1,172 @@
+"""Several token models with codebooks of their own as one: item logits are the weighted sum of the experts' logits.
+
+The sum is again a log-linear model, over the codebooks of all experts side by side: an item's logit is the sum of its
+codes' logits, and a softmax over the catalogue normalises it.
+
+Axes: B batch, M codebook (of all experts), K code, N item, D width (of all experts), X expert, U user.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys.codes.layout import CodeLayout
+from recsys.contracts import History, ItemScores
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.artifacts import require, write_json
+from recsys.core.config import Config
+from recsys.core.errors import ArtifactError
+from recsys.model.tokens.config import TokenModelConfig
+from recsys.model.tokens.network import TokenModel
+
+_CONFIG, _MODEL = "config.json", "model.safetensors"
+_REMEDY = "train the run again to make the token models"
+
+
+class ExpertConfig(Config):
+    """One expert of a saved mixture."""
+
+    name: str
+    """What the expert's codebooks are called in tables and logs."""
+    model: TokenModelConfig
+    """Its shape."""
+    layout: CodeLayout
+    """Its codebooks."""
+
+
+class TokenMixtureConfig(Config):
+    """A saved mixture: its experts, and how much each one's logits count."""
+
+    num_items: int = Field(ge=0)
+    """Size of the catalogue."""
+    experts: tuple[ExpertConfig, ...] = Field(min_length=1)
+    """The experts, in the order of their codebooks."""
+    weights: tuple[float, ...]
+    """What each expert's logits are multiplied with."""
+
+
+class TokenMixture(nn.Module):
+    """Token models whose codebooks stand side by side and whose item logits add up."""
+
+    weight_X: Tensor
+
+    def __init__(self, experts: dict[str, TokenModel], weights: Sequence[float]) -> None:
+        super().__init__()
+        models = list(experts.values())
+        if not models or len(models) != len(weights) or len({model.num_items for model in models}) > 1:
+            raise ValueError(
+                f"a mixture must have one weight for each expert and one catalogue, got {len(weights)} weights for "
+                f"experts of {[model.num_items for model in models]} items"
+            )
+        if len({model.layout.codebook_size for model in models}) > 1:
+            raise ValueError(
+                f"experts must have codebooks of one size, got {[model.layout.codebook_size for model in models]}; "
+                "set codebook_size alike for all"
+            )
+        self.experts = nn.ModuleDict(experts)
+        self.register_buffer("weight_X", torch.tensor(list(weights), dtype=torch.float32), persistent=False)
+
+    def models(self) -> list[TokenModel]:
+        """Return the experts in the order of their codebooks."""
+        return [model for model in self.experts.values() if isinstance(model, TokenModel)]
+
+    @property
+    def layout(self) -> CodeLayout:
+        """The codebooks of all experts, side by side."""
+        models = self.models()
+        return CodeLayout(
+            num_codebooks=sum(model.layout.num_codebooks for model in models),
+            codebook_size=models[0].layout.codebook_size,
+        )
+
+    @property
+    def num_items(self) -> int:
+        """Number of items of the catalogue."""
+        return self.models()[0].num_items
+
+    def codes_NM(self) -> IntArray:
+        """Return the items' codes in all experts' codebooks, (items, codebooks)."""
+        parts = [model.token_NM % model.layout.codebook_size for model in self.models()]
+        return torch.cat(parts, dim=1).cpu().numpy()
+
+    def set_items(self, codes_NM: IntArray) -> None:
+        """Take over a catalogue's codes in all experts' codebooks, (items, codebooks)."""
+        start = 0
+        for model in self.models():
+            model.set_items(np.ascontiguousarray(codes_NM[:, start : start + model.layout.num_codebooks]))
+            start += model.layout.num_codebooks
+
+    def queries(self, histories: Sequence[History]) -> Tensor:
+        """Return the experts' queries side by side, each times its weight, (histories, width)."""
+        pairs = zip(self.weight_X, self.models(), strict=True)
+        return torch.cat([weight * model.queries(histories) for weight, model in pairs], dim=1)
+
+    def item_keys(self) -> Tensor:
+        """Return what queries are multiplied with, (items, width)."""
+        return torch.cat([model.item_keys() for model in self.models()], dim=1)
+
+    def code_logits(self, histories: Sequence[History]) -> Tensor:
+        """Return every code's logit, (histories, codebooks, codes); an item's logit is the sum over its codes."""
+        pairs = zip(self.weight_X, self.models(), strict=True)
+        return torch.cat([weight * model.code_logits(model.queries(histories)) for weight, model in pairs], dim=1)
+
+    def save(self, folder: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = TokenMixtureConfig(
+            num_items=self.num_items,
+            experts=tuple(
+                ExpertConfig(name=name, model=model.config, layout=model.layout)
+                for name, model in zip(self.experts, self.models(), strict=True)
+            ),
+            weights=tuple(float(weight) for weight in self.weight_X),
+        )
+        weights = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, folder / _MODEL)
+        write_json(folder / _CONFIG, config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | None = None) -> "TokenMixture":
+        """Read what :meth:`save` wrote, ready for use.
+
+        Raises:
+            ArtifactError: a file is missing, or the weights are not those of the config.
+        """
+        values = json.loads(require(folder / _CONFIG, remedy=_REMEDY).read_text())
+        config = TokenMixtureConfig.model_validate(values)
+        weights = load_file(require(folder / _MODEL, remedy=_REMEDY))
+        experts = {}
+        for expert in config.experts:
+            blank_NM = np.zeros((config.num_items, expert.layout.num_codebooks), np.int64)
+            experts[expert.name] = TokenModel(expert.model, expert.layout, blank_NM)
+        mixture = cls(experts, config.weights)
+        try:
+            mixture.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{folder / _MODEL} must hold the weights of its config, got {error}; {_REMEDY}"
+            ) from error
+        for model in mixture.models():
+            model.set_items((model.token_NM % model.layout.codebook_size).numpy())
+        return mixture.to(device or torch.device("cpu")).eval()
+
+
+def token_log_probs(model: TokenModel | TokenMixture) -> ItemScores:
+    """Return a token model's log-probabilities as a function of histories; item vectors are summed once."""
+    with torch.inference_mode():
+        key_ND = model.eval().item_keys()
+
+    def log_probs(histories: Sequence[History]) -> FloatArray:
+        with torch.inference_mode():
+            log_prob_BN = functional.log_softmax(model.queries(histories) @ key_ND.T, dim=-1)
+            scores_BN: FloatArray = log_prob_BN.cpu().numpy()
+        return scores_BN
+
+    return log_probs

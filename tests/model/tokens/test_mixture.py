@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.core.errors import ArtifactError
+from recsys.model.tokens.mixture import TokenMixture, token_log_probs
+from tests.support.tiny_tokens import histories, tiny_mixture, tiny_model
+
+
+def test_mixture_when_asked_then_item_logits_are_the_sum_of_its_codes_logits_in_all_codebooks() -> None:
+    mixture = tiny_mixture()
+    codes_NM = mixture.codes_NM()
+    assert codes_NM.shape == (20, 5)
+    with torch.inference_mode():
+        logits_BN = mixture.queries(histories()) @ mixture.item_keys().T
+        codes_BMK = mixture.code_logits(histories())
+    for item, codes_M in enumerate(codes_NM.tolist()):
+        wanted_B = sum(codes_BMK[:, book, code] for book, code in enumerate(codes_M))
+        torch.testing.assert_close(logits_BN[:, item], wanted_B)
+
+
+def test_mixture_when_saved_and_loaded_then_it_says_the_same(tmp_path: Path) -> None:
+    mixture = tiny_mixture()
+    mixture.save(tmp_path)
+    loaded = TokenMixture.load(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    np.testing.assert_array_equal(token_log_probs(loaded)(histories()), token_log_probs(mixture)(histories()))
+    np.testing.assert_array_equal(loaded.codes_NM(), mixture.codes_NM())
+
+
+def test_mixture_when_a_file_is_missing_then_the_error_names_it(tmp_path: Path) -> None:
+    tiny_mixture().save(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"model\.safetensors must exist"):
+        TokenMixture.load(tmp_path)
+
+
+def test_mixture_when_the_weights_are_of_another_shape_then_the_error_says_so(tmp_path: Path) -> None:
+    tiny_mixture().save(tmp_path)
+    TokenMixture({"first": tiny_model()}, [1.0]).save(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "model.safetensors")
+    with pytest.raises(ArtifactError, match="must hold the weights of its config"):
+        TokenMixture.load(tmp_path)
+
+
+def test_mixture_when_items_are_added_then_each_expert_takes_its_codebooks() -> None:
+    mixture = tiny_mixture()
+    mixture.set_items(np.concatenate([mixture.codes_NM(), mixture.codes_NM()[:1]]))
+    assert mixture.num_items == 21
+    log_prob_BN = token_log_probs(mixture)(histories())
+    np.testing.assert_allclose(log_prob_BN[:, 20], log_prob_BN[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0, 1.0]])
+def test_mixture_when_weights_do_not_match_the_experts_then_it_is_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="one weight for each expert"):
+        TokenMixture({"first": tiny_model(), "second": tiny_model(seed=1)}, weights)

@@ -1,0 +1,98 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from recsys.codes.validity import ValidityIndex
+from recsys.contracts import Request
+from recsys.core.arrays import FloatArray
+from recsys.decoding.belief_search import Categories
+from recsys.decoding.config import BeliefSearchConfig, DecoderConfig
+from recsys.decoding.decoder import decode
+from recsys.model.tokens.mixture import token_log_probs
+from recsys.recommender.evidence import Evidence
+from recsys.recommender.token_recommender import TokenRecommender
+from recsys.recommender.token_scorer import TokenScorer
+from tests.support.tiny_tokens import histories, tiny_mixture
+
+CATEGORIES = Categories(category_N=np.arange(20) % 3, count=3)
+
+
+def _scorer() -> TokenScorer:
+    mixture = tiny_mixture()
+    return TokenScorer(token_log_probs(mixture), ValidityIndex(mixture.codes_NM(), 5), CATEGORIES)
+
+
+def _normalised(values: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(values) / np.exp(values).sum())
+
+
+def test_step_scores_when_codes_are_chosen_then_they_are_brute_force_conditionals() -> None:
+    scorer = _scorer()
+    context = scorer.encode(histories())
+    codes_NM, prob_BN = scorer.index.codes_MN.T, np.exp(context)
+    np.testing.assert_allclose(prob_BN.sum(axis=1), 1.0, rtol=1e-5)
+    free_M = np.full(5, -1)
+    paths = [free_M.copy(), free_M.copy(), free_M.copy()]
+    paths[1][3] = codes_NM[7, 3]
+    paths[2][[0, 4]] = codes_NM[13, [0, 4]]
+    scores = scorer.score_steps(context, np.array([0, 1, 2]), np.stack(paths))
+    for row, codes_M in enumerate(paths):
+        valid_N = np.array([all(c in (-1, own) for c, own in zip(codes_M, item, strict=True)) for item in codes_NM])
+        prob_N = np.where(valid_N, prob_BN[row], 0) / prob_BN[row][valid_N].sum()
+        for book in range(5):
+            wanted_K = np.bincount(codes_NM[:, book], weights=prob_N, minlength=5)
+            np.testing.assert_allclose(_normalised(scores.logits_PMK[row, book]), wanted_K, atol=1e-6)
+        wanted_Q = np.bincount(CATEGORIES.category_N, weights=prob_N, minlength=3)
+        np.testing.assert_allclose(scores.category_PQ[row], wanted_Q, atol=1e-6)
+
+
+def test_step_scores_when_an_item_is_reached_in_any_order_then_the_product_is_its_probability() -> None:
+    scorer = _scorer()
+    context, codes_NM = scorer.encode(histories()), scorer.index.codes_MN.T
+    for item, order in itertools.product((0, 11, 19), itertools.permutations(range(5), 5)):
+        chosen_PM, log_prob = np.full((1, 5), -1), 0.0
+        for book in order:
+            logits_K = scorer.score_steps(context, np.array([1]), chosen_PM).logits_PMK[0, book]
+            log_prob += float(np.log(_normalised(logits_K)[codes_NM[item, book]]))
+            chosen_PM[0, book] = codes_NM[item, book]
+        assert log_prob == pytest.approx(float(context[1, item]), abs=1e-4)
+
+
+def test_the_generic_decoder_when_it_asks_the_token_scorer_then_it_finds_the_best_items_too() -> None:
+    scorer = _scorer()
+    config = DecoderConfig(num_paths=20, finish_below=1, guidance=0.0, corp=False, item_head=False, codes_per_path=5)
+    slates = decode(scorer, scorer.index, histories(), n=3, config=config)
+    for slate, log_prob_N in zip(slates, scorer.encode(histories()), strict=True):
+        np.testing.assert_array_equal(slate.items, np.argsort(-log_prob_N)[:3])
+        np.testing.assert_allclose(slate.scores, log_prob_N[slate.items], atol=1e-4)
+
+
+def _recommender(config: BeliefSearchConfig, *, other_weight: float = 0.0) -> TokenRecommender:
+    mixture = tiny_mixture()
+    own = token_log_probs(mixture)
+    sources = {"tokens": own, "other": lambda asked: -own(asked)}
+    evidence = Evidence(sources, belief={"tokens": 1.0}, rank={"tokens": 1.0, "other": other_weight})
+    return TokenRecommender("ours", evidence, ValidityIndex(mixture.codes_NM(), 5), CATEGORIES, config)
+
+
+@pytest.mark.parametrize("ranked", ["reached", "catalogue"])
+def test_recommendations_when_seen_items_are_removed_then_slates_hold_unseen_items_in_order(ranked: str) -> None:
+    config = BeliefSearchConfig.model_validate({"ranked": ranked, "corp": True, "theta": 0.2})
+    requests = [Request(history=history, n=n) for history, n in zip(histories(), (4, 2, 20), strict=True)]
+    slates = _recommender(config).recommend(requests)
+    assert [len(slate.items) for slate in slates] == [4, 2, 11]
+    for request, slate in zip(requests, slates, strict=True):
+        assert not set(slate.items.tolist()) & set(request.history.items.tolist())
+        assert (np.diff(slate.scores) <= 0).all()
+    assert _recommender(config).recommend([]) == []
+
+
+def test_recommendations_when_other_evidence_weighs_more_then_it_decides_the_order() -> None:
+    # tokens weigh 1, their opposite 2: together the opposite of the tokens
+    requests = [Request(history=history, n=20, keep_seen=True) for history in histories()]
+    config = BeliefSearchConfig(ranked="catalogue")
+    plain = _recommender(config).untraced().recommend(requests)
+    turned = _recommender(config, other_weight=2.0).untraced().recommend(requests)
+    for one, other in zip(plain, turned, strict=True):
+        np.testing.assert_array_equal(one.items, other.items[::-1])
