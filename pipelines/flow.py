@@ -65,7 +65,7 @@ STAGES = (
     Stage(
         name="bundle",
         work=select_and_bundle,
-        parents=("data", "catalog", "calibrated", "aligned"),
+        parents=("data", "features", "tokenizer", "catalog", "calibrated", "aligned"),
         sections=("decoder", "selection"),
     ),
 )

@@ -13,10 +13,12 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.decoding.config import DecoderConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
-from recsys.recommender.bundle import save_bundle
+from recsys.recommender.bundle import BundleParts, save_bundle
 from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.tokenizer.kinds import load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +63,17 @@ def select_and_bundle(job: Job) -> None:
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
         LOG.info("alignment moved validation ndcg@10 from %.4f to %.4f", *_best_of_each(tried))
-    save_bundle(
-        job.out,
+    parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
         decoder=job.recipe.decoder.model_copy(update={"path_weight": best.path_weight, "theta": best.theta}),
         items=prepared.items,
         counts_N=training_log(prepared.log).counts_N,
-        notes={"kept": best.to_json(), "validation": [candidate.to_json() for candidate in tried]},
+        tokenizer=load_tokenizer(job.run / "tokenizer"),
+        features=FeatureBuilder.load(job.run / "features"),
+        probed=asked.histories,
     )
+    save_bundle(job.out, parts, kept=best.to_json(), validation=[candidate.to_json() for candidate in tried])
 
 
 def choose(tried: Sequence[Candidate], *, keep: str, margin: float) -> Candidate:

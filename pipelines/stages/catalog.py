@@ -25,5 +25,6 @@ def build_catalog(job: Job) -> None:
         category_N=category_N,
         num_categories=len(names),
         layout=layout,
+        category_names=tuple(names),
         facets=facets(codes_NM, items, layout.codebook_size),
     ).save(job.out)

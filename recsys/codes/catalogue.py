@@ -36,6 +36,8 @@ class Catalogue:
     num_categories: int
     layout: CodeLayout
     facets: dict[tuple[int, int], str]
+    category_names: tuple[str, ...] = ()
+    """One name a category, in the order of their numbers; none where they were never named."""
 
     def __post_init__(self) -> None:
         wanted = (len(self.item_ids), self.layout.num_codebooks)
@@ -43,6 +45,10 @@ class Catalogue:
             raise ValueError(
                 f"codes must be {wanted} and categories {wanted[:1]}, got {self.codes_NM.shape} and "
                 f"{self.category_N.shape}; give one row for every item id"
+            )
+        if self.category_names and len(self.category_names) != self.num_categories:
+            raise ValueError(
+                f"category names must be {self.num_categories} or none, got {len(self.category_names)}; name them all"
             )
         if self.codes_NM.size and not 0 <= self.codes_NM.min() <= self.codes_NM.max() < self.layout.codebook_size:
             raise ValueError(
@@ -70,13 +76,14 @@ class Catalogue:
             "words": pa.array([self.facets[key] for key in keys], pa.string()),
         }
         pq.write_table(pa.table(facets), folder / _FACETS)
-        write_json(folder / _LAYOUT, {**self.layout.model_dump(), "num_categories": self.num_categories})
+        settings = {"num_categories": self.num_categories, "category_names": self.category_names}
+        write_json(folder / _LAYOUT, {**self.layout.model_dump(), **settings})
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
         """Read a catalogue that :meth:`save` wrote."""
         settings = json.loads(require(folder / _LAYOUT, remedy=_REMEDY).read_text())
-        num_categories = int(settings.pop("num_categories"))
+        num_categories, category_names = int(settings.pop("num_categories")), settings.pop("category_names", ())
         layout = CodeLayout(**settings)
         codes = pq.read_table(require(folder / _CODES, remedy=_REMEDY))
         names = [f"code_{book}" for book in range(layout.num_codebooks)]
@@ -94,4 +101,5 @@ class Catalogue:
             num_categories=num_categories,
             layout=layout,
             facets=dict(zip(keys, facets["words"], strict=True)),
+            category_names=tuple(category_names),
         )

@@ -1,40 +1,73 @@
-"""The bundle: everything serving loads and nothing more.
+"""The bundle: everything serving loads and nothing more; a new item can be encoded from it alone.
 
-bundle/manifest.json      model version, which model was kept, its validation figures
+bundle/manifest.json      version, which model was kept, its validation figures, the hash of every other file
 bundle/decoder.json       how paths are decoded and weighed, as chosen on validation
 bundle/model/             the generator (Hugging Face layout)
-bundle/catalog/           codes and facets
-bundle/items.parquet      ids and titles, in the order of the catalogue
+bundle/catalog/           codes, facets and category names
+bundle/tokenizer/         from item vectors to codes
+bundle/features/          from items to vectors, and the training items' vectors
+bundle/items.parquet      items in the data contract, in the order of the catalogue
 bundle/popularity.json    counts for the fallback
+bundle/probes.json        some histories and the slates expected for them
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.codes.catalogue import Catalogue
+from recsys.contracts import History
 from recsys.core.arrays import IntArray
-from recsys.core.artifacts import hash_folder, hash_value, require, write_json
+from recsys.core.artifacts import require, write_json
 from recsys.core.device import Device, pick_device
 from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
+from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
+from recsys.recommender.manifest import BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
+from recsys.recommender.new_items import NewItems, NewItemsConfig, add_items
+from recsys.recommender.probes import agreement, load_probes, make_probes, save_probes
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.tokenizer.base import ItemTokenizer
+from recsys.tokenizer.kinds import load_tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleParts:
+    """What a bundle is made of.
+
+    Shape:
+        counts_N: (items,) events of each item in the training log.
+    """
+
+    generator: Generator
+    catalogue: Catalogue
+    decoder: DecoderConfig
+    items: pa.Table
+    counts_N: IntArray
+    tokenizer: ItemTokenizer
+    features: FeatureBuilder
+    probed: Sequence[History]
+    """Histories to take the probe set from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle."""
+    """A loaded bundle; what only new items need is read from its folder on first use."""
 
+    folder: Path
     recommender: ReasoningRecommender
     catalogue: Catalogue
-    model_version: str
+    manifest: BundleManifest
+
+    @property
+    def model_version(self) -> str:
+        """The version that the manifest names."""
+        return self.manifest.model_version
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -46,40 +79,64 @@ class Bundle:
         """The same model and the same slates without paths, for those who do not ask why."""
         return self.recommender.untraced()
 
+    @cached_property
+    def features(self) -> FeatureBuilder:
+        """The fitted transform from items to vectors."""
+        return FeatureBuilder.load(self.folder / "features")
 
-def save_bundle(  # noqa: PLR0913 (one argument a part)
-    folder: Path,
-    *,
-    generator: Generator,
-    catalogue: Catalogue,
-    decoder: DecoderConfig,
-    items: pa.Table,
-    counts_N: IntArray,
-    notes: Mapping[str, Any],
-) -> str:
-    """Write a bundle into an empty folder and return its model version: a hash of all that it holds."""
-    generator.save(folder / "model")
-    (folder / "catalog").mkdir()
-    catalogue.save(folder / "catalog")
-    write_json(folder / "decoder.json", decoder.model_dump())
-    pq.write_table(items, folder / "items.parquet")
-    write_json(folder / "popularity.json", {"counts": [int(count) for count in counts_N]})
-    version = hash_value(hash_folder(folder))[:12]
-    write_json(folder / "manifest.json", {"model_version": version, **notes})
-    return version
+    @cached_property
+    def tokenizer(self) -> ItemTokenizer:
+        """The fitted tokenizer."""
+        return load_tokenizer(self.folder / "tokenizer")
+
+    def add_items(self, items: pa.Table, config: NewItemsConfig | None = None) -> NewItems:
+        """Return the catalogue with new items behind its own, encoded by the bundle's features and tokenizer.
+
+        Raises:
+            DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
+        """
+        return add_items(
+            items, builder=self.features, tokenizer=self.tokenizer, catalogue=self.catalogue, config=config
+        )
+
+    def probe(self) -> float:
+        """Return the share of the expected items that the model recommends to the probe histories here and now."""
+        return agreement(self.ranker, self.vocabulary, load_probes(self.folder))
 
 
-def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True) -> Bundle:
+def save_bundle(folder: Path, parts: BundleParts, *, kept: Choice, validation: Sequence[Choice]) -> BundleManifest:
+    """Write a bundle into an empty folder and return its manifest."""
+    parts.generator.save(folder / "model")
+    for name in ("catalog", "tokenizer", "features"):
+        (folder / name).mkdir()
+    parts.catalogue.save(folder / "catalog")
+    parts.tokenizer.save(folder / "tokenizer")
+    parts.features.save(folder / "features")
+    write_json(folder / "decoder.json", parts.decoder.model_dump())
+    pq.write_table(parts.items, folder / "items.parquet")
+    write_json(folder / "popularity.json", {"counts": [int(count) for count in parts.counts_N]})
+    recommender = ReasoningRecommender(parts.generator, parts.catalogue, parts.decoder, trace=False)
+    save_probes(make_probes(recommender, Vocabulary(parts.catalogue.item_ids), parts.probed), folder)
+    return write_manifest(folder, kept=kept, validation=validation)
+
+
+def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True, verify: bool = True) -> Bundle:
     """Load a bundle for recommending.
 
+    Args:
+        folder: the bundle.
+        device: where the model runs.
+        trace: whether slates come with paths.
+        verify: whether every file is compared with its hash first; leave it out only where that was just done.
+
     Raises:
-        ArtifactError: a part is missing; names it and the command that makes it.
+        ArtifactError: a part is missing or was changed; names it.
     """
+    manifest = verify_bundle(folder) if verify else read_manifest(folder)
     remedy = f"run `recsys train DATA --to {folder.parent}` to make it"
-    manifest = json.loads(require(folder / "manifest.json", remedy=remedy).read_text())
     require(folder / "model" / "model.safetensors", remedy=remedy)
     generator = Generator.load(folder / "model", pick_device(device))
     catalogue = Catalogue.load(folder / "catalog")
     decoder = DecoderConfig.model_validate_json((folder / "decoder.json").read_text())
     recommender = ReasoningRecommender(generator, catalogue, decoder, trace=trace)
-    return Bundle(recommender=recommender, catalogue=catalogue, model_version=manifest["model_version"])
+    return Bundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)

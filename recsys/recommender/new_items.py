@@ -65,7 +65,6 @@ def add_items(
     builder: FeatureBuilder,
     tokenizer: ItemTokenizer,
     catalogue: Catalogue,
-    category_names: Sequence[str] = (),
     config: NewItemsConfig | None = None,
 ) -> NewItems:
     """Return the catalogue with new items appended; all that it held stays as it was.
@@ -74,25 +73,25 @@ def add_items(
         items: new items in the data contract; title, text, vectors and categories may be missing.
         builder: the run's feature builder.
         tokenizer: the run's tokenizer.
-        catalogue: the run's catalogue, maybe grown before; its first rows are the builder's training items.
-        category_names: what ``item_categories`` returned at training. A new item with a category of that name gets
-            it; any other gets the most frequent one among its nearest training items.
+        catalogue: the run's catalogue, maybe grown before; its first rows are the builder's training items. A new item
+            that names one of its categories gets that; any other gets the most frequent one among its nearest training
+            items.
         config: how items are placed and evaluated.
 
     Raises:
         DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
-        ArtifactError: the builder, the names and the catalogue are of different runs.
+        ArtifactError: the builder and the catalogue are of different runs.
     """
     config = config or NewItemsConfig()
     trained = len(builder.features.vectors_NF)
-    _require_same_run(trained, category_names, catalogue)
+    _require_same_run(trained, catalogue)
     items = _in_contract(items)
     ids = _new_ids(items, catalogue)
     encoded = builder.encode(items)
     codes_IM = np.zeros((0, catalogue.layout.num_codebooks), np.int64)
     if ids:
         codes_IM = tokenizer.encode(encoded.vectors_NF, taken_NM=catalogue.codes_NM, resolve=True)
-    category_I = named_categories(items, category_names)
+    category_I = named_categories(items, catalogue.category_names)
     unplaced_I = np.flatnonzero(category_I < 0)
     as_new = builder.as_new()
     category_I[unplaced_I] = _vote(
@@ -112,16 +111,11 @@ def add_items(
     )
 
 
-def _require_same_run(trained: int, category_names: Sequence[str], catalogue: Catalogue) -> None:
+def _require_same_run(trained: int, catalogue: Catalogue) -> None:
     if trained > len(catalogue.codes_NM):
         raise ArtifactError(
             f"the catalogue must begin with the {trained} items the features were fitted on, got "
             f"{len(catalogue.codes_NM)} items; load both from the same run"
-        )
-    if category_names and len(category_names) != catalogue.num_categories:
-        raise ArtifactError(
-            f"category names must be the catalogue's {catalogue.num_categories}, got {len(category_names)}; name the "
-            f"categories of the same run, or none"
         )
 
 

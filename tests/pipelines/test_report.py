@@ -20,6 +20,7 @@ from pipelines.report.page import example_users, write_report
 from recsys.codes.catalogue import Catalogue
 from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
+from recsys.recommender.manifest import read_manifest, write_manifest
 
 PARTS = ("evaluation", "replay", "training", "alignment", "curves", "tokenizer", "facets", "users", "costs")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -136,7 +137,7 @@ def test_part_when_its_file_is_missing_then_the_error_names_it_and_the_remedy(
     copy: Path, tmp_path: Path, gone: str, builders: list
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(copy, run, ignore=shutil.ignore_patterns("baselines", "features"))
+    shutil.copytree(copy, run, ignore=lambda at, _: {"baselines", "features"} if Path(at) == copy else set())
     (run / gone).unlink()
     for build in builders:
         with pytest.raises(ArtifactError, match=re.escape(gone.split("/")[-1]) + ".*; .*"):
@@ -189,6 +190,8 @@ def test_page_when_titles_and_names_hold_markup_then_escaped(copy: Path, tmp_pat
         items = pq.read_table(run / folder / "items.parquet")
         column = items.column_names.index("title")
         pq.write_table(items.set_column(column, "title", pa.array([evil] * len(items))), run / folder / "items.parquet")
+    manifest = read_manifest(run / "bundle")
+    write_manifest(run / "bundle", kept=manifest.kept, validation=manifest.validation)
     (run / "source.json").write_text(json.dumps({"name": "<b>bold</b>"}))
     page = write_report(run).read_text()
     assert "<script" not in page

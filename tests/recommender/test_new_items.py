@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,7 @@ def shop():
         codes_NM=codes_NM,
         category_N=category_N,
         num_categories=len(names),
+        category_names=tuple(names),
         layout=CodeLayout(num_codebooks=2, codebook_size=CODES),
         facets={(0, 1): "garden", (1, 3): "red"},
     )
@@ -85,8 +87,8 @@ def add(shop, items, **more):
 
 
 def test_add_items_when_of_the_same_kind_then_similar_and_the_old_catalogue_is_byte_equal(shop):
-    _, _, old, new, names = shop
-    got = add(shop, new, category_names=names)
+    _, _, old, new, _ = shop
+    got = add(shop, new)
     grown = got.catalogue
     assert grown.codes_NM[:TRAINED].tobytes() == old.codes_NM.tobytes()
     assert grown.category_N[:TRAINED].tobytes() == old.category_N.tobytes()
@@ -136,8 +138,8 @@ def test_add_items_when_shifted_then_drifting_and_the_sentence_says_what(shop):
 
 
 def test_add_items_when_there_are_none_then_the_catalogue_is_unchanged_and_similar(shop):
-    _, _, old, new, names = shop
-    got = add(shop, new.slice(0, 0), category_names=names)
+    _, _, old, new, _ = shop
+    got = add(shop, new.slice(0, 0))
     assert got.catalogue.codes_NM.tobytes() == old.codes_NM.tobytes()
     assert got.catalogue.category_N.tobytes() == old.category_N.tobytes()
     assert got.vectors_IF.shape == (0, 24)
@@ -221,7 +223,7 @@ def test_add_items_when_ids_are_numbers_written_as_text_then_they_become_numbers
 
 
 def test_add_items_when_artifacts_are_of_different_runs_then_artifact_error(shop):
-    builder, tokenizer, old, new, names = shop
+    builder, tokenizer, old, new, _ = shop
     short = Catalogue(
         item_ids=old.item_ids[:5],
         codes_NM=old.codes_NM[:5],
@@ -232,17 +234,16 @@ def test_add_items_when_artifacts_are_of_different_runs_then_artifact_error(shop
     )
     with pytest.raises(ArtifactError, match="must begin with the 300 items"):
         add_items(new, builder=builder, tokenizer=tokenizer, catalogue=short)
-    with pytest.raises(ArtifactError, match="category names must be the catalogue's"):
-        add(shop, new, category_names=[*names, "more"])
 
 
 def test_add_items_when_categories_are_named_then_as_at_training_and_others_by_neighbours(shop):
-    builder, _, old, new, names = shop
+    builder, tokenizer, old, new, names = shop
     wanted = named_categories(new, names)
-    got = add(shop, new, category_names=names).catalogue.category_N[TRAINED:]
+    got = add(shop, new).catalogue.category_N[TRAINED:]
     assert (wanted >= 0).sum() > NEW / 2
     np.testing.assert_array_equal(got[wanted >= 0], wanted[wanted >= 0])
-    unnamed = add(shop, new, config=NewItemsConfig(neighbours=1)).catalogue.category_N[TRAINED:]
+    nameless = (builder, tokenizer, replace(old, category_names=()), new, ())
+    unnamed = add(nameless, new, config=NewItemsConfig(neighbours=1)).catalogue.category_N[TRAINED:]
     as_new_NF, vectors_IF = builder.as_new().vectors_NF, builder.transform(new)
     nearest_I = ((vectors_IF[:, None] - as_new_NF) ** 2).sum(-1).min(axis=1)
     chosen_I = [
