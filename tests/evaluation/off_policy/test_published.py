@@ -66,8 +66,8 @@ def test_slate_estimators_on_the_published_world_then_give_the_published_figures
 ) -> None:
     published = dict(PUBLISHED[policy])
     truth = published.pop("truth")
-    # the notebook standardises the chances of each third of the requests by themselves when it sums up the truth
-    assert true_value(log, np.exp(SIGN[policy] * log.chance_BN)) == pytest.approx(truth, abs=2e-3)
+    # summed up there in half precision
+    assert true_value(log, np.exp(SIGN[policy] * log.chance_BN)) == pytest.approx(truth, abs=5e-4)
     found = _estimates(log, policy)
     for name, value in published.items():
         # it publishes means of bootstrap resamples, which differ from the estimate itself in the fourth digit
