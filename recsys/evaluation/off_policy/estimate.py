@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class PolicyValue:
     """The estimated mean reward per request of a target policy.
 
     ``low`` and ``high`` bound the sampling error at 95 %. Where ``biased`` is true the estimator has a bias that the
@@ -81,13 +81,13 @@ def mean_estimate(
     groups_B: IntArray | None,
     clipped_share: float = 0.0,
     biased: bool = False,
-) -> Estimate:
+) -> PolicyValue:
     """Return the mean of one term per request as an estimate."""
     if not len(terms_B):
         raise ValueError("an estimate needs at least one logged request, got none; give a log with impressions")
     value = float(terms_B.mean())
     half = half_width(terms_B - value, groups_B)
-    return Estimate(
+    return PolicyValue(
         estimator=name,
         value=value,
         low=value - half,
@@ -99,14 +99,14 @@ def mean_estimate(
     )
 
 
-def ratio_estimate(name: str, numerator_B: Array, weights_B: Array, *, groups_B: IntArray | None) -> Estimate:
+def ratio_estimate(name: str, numerator_B: Array, weights_B: Array, *, groups_B: IntArray | None) -> PolicyValue:
     """Return sum(numerator) / sum(weights) as an estimate; its interval linearises the ratio."""
     if not len(weights_B):
         raise ValueError("an estimate needs at least one logged request, got none; give a log with impressions")
     mean = float(weights_B.mean())
     value = float(numerator_B.mean()) / mean if mean else 0.0
     half = half_width((numerator_B - value * weights_B) / mean, groups_B) if mean else float("inf")
-    return Estimate(
+    return PolicyValue(
         estimator=name,
         value=value,
         low=value - half,

@@ -6,7 +6,7 @@ Axes: B logged request, N item, M codebook.
 import numpy as np
 
 from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, Estimate, mean_estimate
+from recsys.evaluation.off_policy.estimate import Array, PolicyValue, mean_estimate
 
 
 def code_weights(target_BN: Array, logging_BN: Array, *, items_B: IntArray, codes_NM: IntArray) -> Array:
@@ -36,7 +36,7 @@ def code_weights(target_BN: Array, logging_BN: Array, *, items_B: IntArray, code
     return np.asarray((target_BN * same_BN).sum(axis=1) / logging_B)
 
 
-def mips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def mips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with the weights of :func:`code_weights`.
 
     Unbiased only if the reward depends on the item through its codes alone.

@@ -6,7 +6,7 @@ Axes: B logged request, N item.
 import numpy as np
 
 from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, Estimate, mean_estimate, ratio_estimate
+from recsys.evaluation.off_policy.estimate import Array, PolicyValue, mean_estimate, ratio_estimate
 
 
 def importance_weights(target_B: Array, logging_B: Array) -> Array:
@@ -30,7 +30,7 @@ def importance_weights(target_B: Array, logging_B: Array) -> Array:
     return target_B / logging_B
 
 
-def replay_matching(rewards_B: Array, matched_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def replay_matching(rewards_B: Array, matched_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the mean reward where a deterministic target agrees with the log (Li et al. 2011).
 
     Unbiased only for a log whose propensities are equal for all items: it uses none.
@@ -43,7 +43,7 @@ def replay_matching(rewards_B: Array, matched_B: Array, *, groups_B: IntArray | 
     )
 
 
-def ips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def ips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the inverse propensity score estimate: the mean of weight times reward.
 
     Rewards 1, 0 and weights 3, .5 give 1.5.
@@ -51,12 +51,12 @@ def ips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None)
     return mean_estimate("ips", weights_B * rewards_B, weights_B=weights_B, groups_B=groups_B)
 
 
-def snips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def snips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the self-normalised estimate: the weighted mean of rewards; consistent, its bias is of order 1 / n."""
     return ratio_estimate("snips", weights_B * rewards_B, weights_B, groups_B=groups_B)
 
 
-def clipped_ips(rewards_B: Array, weights_B: Array, *, clip: float, groups_B: IntArray | None = None) -> Estimate:
+def clipped_ips(rewards_B: Array, weights_B: Array, *, clip: float, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with no weight above ``clip``; biased as soon as a weight was clipped."""
     share = _clipped_share(weights_B, clip)
     clipped_B = np.minimum(weights_B, clip)
@@ -70,7 +70,7 @@ def clipped_ips(rewards_B: Array, weights_B: Array, *, clip: float, groups_B: In
     )
 
 
-def direct_method(expected_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def direct_method(expected_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the mean of the rewards that a reward model expects under the target; as biased as the model is.
 
     Shape:
@@ -82,7 +82,7 @@ def direct_method(expected_B: Array, *, groups_B: IntArray | None = None) -> Est
 
 def doubly_robust(
     rewards_B: Array, weights_B: Array, *, predicted_B: Array, expected_B: Array, groups_B: IntArray | None = None
-) -> Estimate:
+) -> PolicyValue:
     """Return the direct method corrected by the weighted errors of its model (Dudik et al. 2011).
 
     Unbiased if the propensities are right, whatever the model; the model must not have been fitted on the request.
@@ -97,7 +97,7 @@ def doubly_robust(
 
 def self_normalised_doubly_robust(
     rewards_B: Array, weights_B: Array, *, predicted_B: Array, expected_B: Array, groups_B: IntArray | None = None
-) -> Estimate:
+) -> PolicyValue:
     """Return the doubly robust estimate whose correction is a weighted mean instead of a mean of weighted errors."""
     mean = float(weights_B.mean()) if len(weights_B) else 0.0
     errors_B = rewards_B - predicted_B
@@ -116,7 +116,7 @@ def switch_doubly_robust(
     expected_B: Array,
     threshold: float,
     groups_B: IntArray | None = None,
-) -> Estimate:
+) -> PolicyValue:
     """Return the doubly robust estimate that trusts the model alone where a weight exceeds the threshold."""
     kept_B = weights_B * (weights_B <= threshold)
     share = _clipped_share(weights_B, threshold)

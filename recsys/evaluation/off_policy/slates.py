@@ -9,10 +9,10 @@ Axes: B logged request, S place in the slate, N item.
 import numpy as np
 
 from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, Estimate, effective_sample_size, half_width, mean_estimate
+from recsys.evaluation.off_policy.estimate import Array, PolicyValue, effective_sample_size, half_width, mean_estimate
 
 
-def standard_ips(rewards_BS: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def standard_ips(rewards_BS: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with one weight per slate; no assumption on rewards, the largest variance.
 
     Shape:
@@ -22,7 +22,7 @@ def standard_ips(rewards_BS: Array, weights_B: Array, *, groups_B: IntArray | No
     return mean_estimate("standard ips", terms_B, weights_B=weights_B, groups_B=groups_B)
 
 
-def independent_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def independent_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with each place weighted by its own item's probability there (Li et al. 2018).
 
     Unbiased only if a place's reward depends on its own item alone.
@@ -33,7 +33,7 @@ def independent_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray 
     return _by_place("independent ips", rewards_BS, weights_BS, groups_B)
 
 
-def reward_interaction_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def reward_interaction_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with each place weighted by the items down to it (McInerney et al. 2020).
 
     Unbiased only if a place's reward does not depend on the items below it.
@@ -51,7 +51,7 @@ def cascade_doubly_robust(
     predicted_BS: Array,
     expected_BS: Array,
     groups_B: IntArray | None = None,
-) -> Estimate:
+) -> PolicyValue:
     """Return the doubly robust estimate under the cascade assumption (Kiyohara et al. 2022).
 
     Shape:
@@ -64,7 +64,9 @@ def cascade_doubly_robust(
     return mean_estimate("cascade doubly robust", terms_BS.sum(axis=1), weights_B=weights_BS[:, -1], groups_B=groups_B)
 
 
-def self_normalised(name: str, rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> Estimate:
+def self_normalised(
+    name: str, rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None
+) -> PolicyValue:
     """Return a slate estimate whose weights are divided, place by place, by their mean.
 
     Shape:
@@ -78,7 +80,7 @@ def self_normalised(name: str, rewards_BS: Array, weights_BS: Array, *, groups_B
     )
     value = float(value_S.sum())
     half = half_width(deviations_BS.sum(axis=1), groups_B) if (mean_S > 0).all() else float("inf")
-    return Estimate(
+    return PolicyValue(
         estimator=f"self-normalised {name}",
         value=value,
         low=value - half,
@@ -88,7 +90,7 @@ def self_normalised(name: str, rewards_BS: Array, weights_BS: Array, *, groups_B
     )
 
 
-def _by_place(name: str, rewards_BS: Array, weights_BS: Array, groups_B: IntArray | None) -> Estimate:
+def _by_place(name: str, rewards_BS: Array, weights_BS: Array, groups_B: IntArray | None) -> PolicyValue:
     terms_B = (rewards_BS * weights_BS).sum(axis=1)
     return mean_estimate(name, terms_B, weights_B=_worst_place(weights_BS), groups_B=groups_B)
 

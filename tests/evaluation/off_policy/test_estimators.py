@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.off_policy import marginal, single, slates
-from recsys.evaluation.off_policy.estimate import Array, Estimate, effective_sample_size, half_width
+from recsys.evaluation.off_policy.estimate import Array, PolicyValue, effective_sample_size, half_width
 from recsys.evaluation.off_policy.overlap import check_overlap
 from recsys.evaluation.off_policy.plackett_luce import next_propensities, place_propensities, weights_of
 from recsys.evaluation.off_policy.reward_model import cross_fitted_rewards
@@ -55,7 +55,7 @@ def test_weights_when_a_propensity_is_impossible_then_refused() -> None:
         single.ips(np.array([]), np.array([]))
 
 
-def _single(known: dict[str, Any]) -> dict[str, Estimate]:
+def _single(known: dict[str, Any]) -> dict[str, PolicyValue]:
     rows = np.arange(len(known["rewards"]))
     items, rewards, limit = np.array(known["items"]), np.array(known["rewards"]), known["limit"]
     target, logging, predicted = (np.array(known[name]) for name in ("target", "logging", "predicted"))
@@ -76,7 +76,7 @@ def _single(known: dict[str, Any]) -> dict[str, Estimate]:
     return {estimate.estimator: estimate for estimate in found}
 
 
-def _slates(known: dict[str, Any]) -> dict[str, Estimate]:
+def _slates(known: dict[str, Any]) -> dict[str, PolicyValue]:
     rewards = np.array(known["rewards"])
     slate, place, prefix = (np.array(known["weights"][name]) for name in ("slate", "place", "prefix"))
     found = [
@@ -95,7 +95,7 @@ def _slates(known: dict[str, Any]) -> dict[str, Estimate]:
 
 @pytest.mark.parametrize(("part", "ours"), [("single", _single), ("slates", _slates)])
 def test_estimators_when_asked_as_obp_was_then_agree_to_a_millionth(
-    part: str, ours: Callable[[dict[str, Any]], dict[str, Estimate]]
+    part: str, ours: Callable[[dict[str, Any]], dict[str, PolicyValue]]
 ) -> None:
     found = ours(REFERENCE[part])
     assert set(found) == set(REFERENCE[part]["values"])
@@ -137,7 +137,7 @@ def test_estimators_when_asked_on_the_open_bandit_sample_then_agree_with_obp_and
     assert len(rows) == known["requests"]
 
 
-def _estimates(world: BanditWorld, requests: int, rng: np.random.Generator) -> list[Estimate]:
+def _estimates(world: BanditWorld, requests: int, rng: np.random.Generator) -> list[PolicyValue]:
     contexts, items, rewards = world.log(requests, rng)
     target, logging = world.target_XN[contexts], world.logging_XN[contexts]
     rows = np.arange(requests)
@@ -176,7 +176,7 @@ def test_intervals_when_the_truth_is_known_then_cover_it_in_93_to_97_of_100_runs
     assert names == ["direct method", "clipped ips"]
 
 
-def _slate_estimates(world: SlateWorld, rng: np.random.Generator) -> list[Estimate]:
+def _slate_estimates(world: SlateWorld, rng: np.random.Generator) -> list[PolicyValue]:
     log = world.log(2000, rng)
     prefix = log.target_BS / log.logging_BS
     # a crude reward model that knows only the mean reward of a place; doubly robust may not depend on its quality
@@ -191,7 +191,7 @@ def _slate_estimates(world: SlateWorld, rng: np.random.Generator) -> list[Estima
     ]
 
 
-def _coverage(truth: float, runs: list[list[Estimate]]) -> dict[str, float]:
+def _coverage(truth: float, runs: list[list[PolicyValue]]) -> dict[str, float]:
     return {
         estimates[0].estimator: float(np.mean([one.low <= truth <= one.high for one in estimates]))
         for estimates in zip(*runs, strict=True)

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from recsys.evaluation.off_policy import single, slates
-from recsys.evaluation.off_policy.estimate import Estimate
+from recsys.evaluation.off_policy.estimate import PolicyValue
 from recsys.evaluation.off_policy.plackett_luce import next_propensities, place_propensities
 from tests.evaluation.reference.synthetic_slates import ACTIONS, PLACES, SyntheticSlates, synthetic_slates, true_value
 
@@ -43,7 +43,7 @@ def log() -> SyntheticSlates:
     return synthetic_slates(10_000)
 
 
-def _estimates(log: SyntheticSlates, policy: str) -> dict[str, Estimate]:
+def _estimates(log: SyntheticSlates, policy: str) -> dict[str, PolicyValue]:
     weights_BN = np.exp(SIGN[policy] * log.chance_BN)
     uniform_S = 1 / np.arange(ACTIONS, ACTIONS - PLACES, -1)
     rng = np.random.default_rng(0)
