@@ -1,5 +1,6 @@
 """The command line: short verbs, frozen by a test; knobs live in the recipe. Imports are lazy so help is instant."""
 
+import io
 import json
 import os
 import sys
@@ -20,7 +21,18 @@ app = typer.Typer(
 )
 
 Run = Annotated[Path, typer.Argument(help="A run folder, made by `recsys train`.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the results here, machine-readable.")]
+
+
+def _checked_file(path: Path | None) -> Path | None:
+    from recsys.core.places import require_writable_file
+
+    return None if path is None else require_writable_file(path)
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the results here, machine-readable.", callback=_checked_file),
+]
 NoRay = Annotated[bool, typer.Option("--no-ray", help="Run every stage in this process.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: section.key=value. Repeatable.")]
 
@@ -40,27 +52,39 @@ def demo(
 @app.command()
 def fetch(name: str, to: Annotated[Path, typer.Option(help="Folder to write.")]) -> None:
     """Fetch a data set we know where to get: ml-100k, synthetic."""
+    from recsys.core.places import require_writable_folder
     from recsys.data.fetch import fetch as fetch_dataset
 
+    require_writable_folder(to)
     typer.echo(fetch_dataset(name, to))
 
 
 @app.command("import")
-def import_(
-    format: Annotated[str, typer.Argument(help="movielens, amazon-reviews, csv or parquet.")],
+def import_(  # noqa: PLR0913 (its options are the call)
+    format: Annotated[
+        str, typer.Argument(help="auto, csv, parquet, jsonl, movielens, amazon-reviews, kuairand, open-bandit or coat.")
+    ],
     source: Path,
-    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="Name a column: item_id=sku, or item_id=2 without a header.")
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="Read times as s, ms, us, ns, days, excel, yyyymmdd or iso; else recognised.")
+    ] = None,
+    allow_unmatched: Annotated[
+        bool, typer.Option(help="Go on when more than half of the log's items have no metadata.")
+    ] = False,
+    check: Annotated[bool, typer.Option(help="Read and say what is understood; write nothing.")] = False,
 ) -> None:
-    """Bring a data set into the data contract; bad rows are counted by cause."""
-    from recsys.data.importers import import_dataset
-    from recsys.data.table import require_target, write_dataset
+    """Bring a data set into the data contract; what is understood is shown, bad rows are counted by cause."""
+    from pipelines.importing import required_target, run_import
+    from recsys.data.importers.headers import parse_map
+    from recsys.data.options import ImportOptions
 
-    require_target(to, source=source)
-    dataset = import_dataset(format, source)
-    write_dataset(dataset, to)
-    typer.echo(f"{dataset.interactions.num_rows:,} interactions, {dataset.items.num_rows:,} items written to {to}")
-    for cause, count in dataset.bad_rows.counts.items():
-        typer.echo(f"left out {count:,} rows: {cause}")
+    options = ImportOptions(columns=parse_map(columns or []), time_unit=time_unit, allow_unmatched=allow_unmatched)
+    for line in run_import(format, source, required_target(to, check=check), options):
+        typer.echo(line)
 
 
 @app.command()
@@ -247,9 +271,15 @@ def _write(path: Path | None, result: Any) -> None:
 
 def main() -> None:
     """Run the command line; errors raised on purpose end as one line on standard error and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? for what it lacks
     configure_logging()
     try:
         app()
     except RecsysError as error:
         LOG.error("recsys: %s", error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        LOG.error("recsys: a file or folder cannot be used: %s", error)
+        sys.exit(1)

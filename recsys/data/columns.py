@@ -1,4 +1,4 @@
-"""Owns bringing one raw column into the type the data contract wants; values that cannot be become null."""
+"""Owns bringing the columns of an items table into the types that the data contract wants."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,8 @@ import pyarrow.compute as pc
 
 from recsys.core.errors import DataError
 from recsys.data import schema
-
-_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\s*$"
-_CANONICAL_INTEGER = r"^(0|-?[1-9]\d{0,17})$"
-_LARGEST = float(2**62)
+from recsys.data.category_lists import category_lists
+from recsys.data.ids import compact_ids, read_ids
 
 
 def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -23,48 +21,8 @@ def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def id_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Return ids as int64 or string; whole-numbered floats count as integers."""
-    kind = column.type
-    if pa.types.is_null(kind) or _is_text(kind):
-        return column.cast(pa.string())
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        try:
-            return column.cast(pa.int64())
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{where} must hold whole 64-bit numbers, got {error}; store it as text") from error
-    raise DataError(f"{where} must hold integers or text, got {kind}; store it as one of these")
-
-
-def ids_from_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return text ids as int64 where every one of them is written as a plain integer, else unchanged."""
-    plain = pc.all(pc.match_substring_regex(column, _CANONICAL_INTEGER)).as_py()
-    return column.cast(pa.int64()) if plain else column
-
-
-def number_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Return numbers as float64; text that is no number, and NaN or infinite values, become null."""
-    kind = column.type
-    if _is_text(kind):
-        column = pc.if_else(pc.match_substring_regex(column, _NUMBER), pc.utf8_trim_whitespace(column), None)
-        column = pc.replace_substring_regex(column, r"^\+", "")
-    elif not (_is_number(kind) or pa.types.is_null(kind) or pa.types.is_boolean(kind)):
-        raise DataError(f"{where} must hold numbers, got {kind}; convert it")
-    numbers = column.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
-
-
-def integer_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Return whole numbers as int64 (fractions cut, dates as unix seconds), what is no number as null."""
-    kind = column.type
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
-    if pa.types.is_integer(kind) and kind != pa.uint64():
-        return column.cast(pa.int64())
-    if pa.types.is_boolean(kind):
-        raise DataError(f"{where} must hold numbers, got {kind}; convert it")
-    numbers = number_column(column, where)
-    small = pc.less(pc.abs(numbers), _LARGEST)
-    return pc.if_else(small, pc.trunc(numbers), pa.scalar(None, pa.float64())).cast(pa.int64(), safe=False)
+    """Return ids as int64 or string (:mod:`recsys.data.ids`), null where a value is no id."""
+    return compact_ids(read_ids(column, where).texts)
 
 
 def item_columns(columns: Mapping[str, pa.ChunkedArray], where: str) -> dict[str, pa.ChunkedArray]:
@@ -78,9 +36,9 @@ def _item_column(name: str, column: pa.ChunkedArray, where: str) -> pa.ChunkedAr
             raise DataError(f"{where} must hold text, got {column.type}; join the parts")
         return _cast(column, pa.string(), where)
     if name == schema.CATEGORIES:
-        if _is_text(column.type):
-            return pc.split_pattern(column, "|")
-        return _cast(column, pa.list_(pa.string()), where)
+        if not (_is_text(column.type) or _is_list(column.type) or pa.types.is_null(column.type)):
+            raise DataError(f"{where} must hold text or lists of text, got {column.type}; convert it")
+        return category_lists(column)
     if name.startswith(schema.VECTOR_PREFIX):
         return _vector(column, where)
     return column
@@ -104,10 +62,6 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedA
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from recsys.core.errors import CallError, DataError
 from recsys.data import schema
 from recsys.data.importers.movielens import import_movielens
+from recsys.data.options import ImportOptions
 from recsys.data.synthetic import SyntheticConfig, make_synthetic
 from recsys.data.table import Dataset, write_dataset
 
@@ -116,7 +117,7 @@ def _import_members(archive: bytes, members: tuple[str, ...]) -> Dataset:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(archive)) as files:
         for member in members:
             (Path(folder) / Path(member).name).write_bytes(files.read(member))
-        return import_movielens(Path(folder))
+        return import_movielens(Path(folder), ImportOptions())
 
 
 FETCHERS: dict[str, Callable[[Path], str]] = {"ml-100k": _fetch_ml_100k, "synthetic": _fetch_synthetic}

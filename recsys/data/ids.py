@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import DataError, IdError
 
 NULL_WORDS: Final = frozenset(
@@ -59,10 +59,19 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
 
 @dataclass(frozen=True, kw_only=True)
 class IdColumn:
-    """Ids of a column as text, null where a value is no id, and how many values are none by cause of :data:`FAULTS`."""
+    """Ids of a column as text, null where a value is no id; ``masks`` says by cause of :data:`FAULTS` which are none.
+
+    Shape:
+        masks: (rows,) bool for each cause that happened; a row has one cause at most.
+    """
 
     texts: pa.ChunkedArray
-    faults: Mapping[str, int]
+    masks: Mapping[str, BoolArray]
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many values are no id, by cause."""
+        return {cause: int(mask_E.sum()) for cause, mask_E in self.masks.items()}
 
 
 def id_text(value: object) -> str | None:
@@ -139,7 +148,7 @@ def read_ids(column: pa.ChunkedArray, where: str) -> IdColumn:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return _from_bytes(column)
     if pa.types.is_integer(kind):
-        return IdColumn(texts=column.cast(pa.string()), faults={NULL: column.null_count} if column.null_count else {})
+        return _without_faults(column.cast(pa.string()), {NULL: pc.is_null(column)})
     if pa.types.is_floating(kind):
         return _from_floats(column)
     if pa.types.is_decimal(kind):
@@ -227,10 +236,12 @@ def _from_bytes(column: pa.ChunkedArray) -> IdColumn:
         return _from_text(column.cast(pa.string()))
     except pa.ArrowInvalid:
         values = [_decoded(value) for value in column.to_pylist()]
+    bad_E = np.fromiter((value is None for value in values), np.bool_, len(values))
+    bad_E &= np.asarray(pc.is_valid(column).to_numpy(), dtype=np.bool_)
     read = _from_text(pa.chunked_array([pa.array(values, pa.string())]))
-    bad = sum(value is None for value in values) - column.null_count
-    faults = {**read.faults, NULL: read.faults.get(NULL, 0) - bad, UNREADABLE: read.faults.get(UNREADABLE, 0) + bad}
-    return IdColumn(texts=read.texts, faults={cause: n for cause, n in faults.items() if n})
+    masks = {cause: mask_E & ~bad_E for cause, mask_E in read.masks.items()}
+    masks[UNREADABLE] = masks.get(UNREADABLE, np.zeros_like(bad_E)) | bad_E
+    return IdColumn(texts=read.texts, masks={cause: mask_E for cause, mask_E in masks.items() if mask_E.any()})
 
 
 def _decoded(value: bytes | None) -> str | None:
@@ -263,14 +274,14 @@ def _from_decimals(column: pa.ChunkedArray) -> IdColumn:
 
 def _without_faults(texts: pa.ChunkedArray, faults: Mapping[str, pa.ChunkedArray]) -> IdColumn:
     """Make values with a fault null; a value counts for the first of its faults."""
-    counts: dict[str, int] = {}
-    open_ = pa.chunked_array([pa.array(np.ones(len(texts), np.bool_))])
+    masks: dict[str, BoolArray] = {}
+    open_E = np.ones(len(texts), dtype=np.bool_)
     for cause, mask in faults.items():
-        bad = pc.and_(pc.fill_null(mask, False), open_)
-        if number := int(pc.sum(bad).as_py() or 0):
-            counts[cause] = number
-            open_ = pc.and_(open_, pc.invert(bad))
-    return IdColumn(texts=texts if not counts else pc.if_else(open_, texts, None), faults=counts)
+        bad_E = np.asarray(pc.fill_null(mask, False).to_numpy(), dtype=np.bool_) & open_E
+        if bad_E.any():
+            masks[cause] = bad_E
+            open_E = open_E & ~bad_E
+    return IdColumn(texts=pc.if_else(pa.array(open_E), texts, None) if masks else texts, masks=masks)
 
 
 def _is_odd_text(kind: pa.DataType) -> bool:

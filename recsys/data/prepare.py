@@ -16,8 +16,10 @@ from recsys.core.artifacts import write_json
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data import schema
+from recsys.data.clean import codes_of
 from recsys.data.events import EventLog, build_log
-from recsys.data.table import Dataset, codes_of, read_parquet, write_parquet
+from recsys.data.preferences import counts_by_type, event_weights
+from recsys.data.table import Dataset, read_parquet, write_parquet
 from recsys.data.vocabulary import Vocabulary
 
 EVENTS = "events.parquet"
@@ -25,7 +27,7 @@ ITEMS = "items.parquet"
 USERS = "users.parquet"
 REPORT = "report.json"
 
-Report: TypeAlias = dict[str, int | dict[str, int]]
+Report: TypeAlias = dict[str, int | dict[str, int] | list[str]]
 
 
 class PrepareConfig(Config):
@@ -36,6 +38,13 @@ class PrepareConfig(Config):
 
     min_rating: float | None = None
     """Keep only events rated at least this; None keeps everything."""
+
+    event_weights: dict[str, float] = Field(default_factory=dict)
+    """What an event of each type counts, e.g. ``purchase = 1.0, view = 0.3, dislike = -1.0``; types not named are left
+    out. Empty: every type counts 1, except those that say no or nothing (``recsys.data.preferences.NO_LIKES``)."""
+
+    min_weight: float = Field(default=0.0, ge=0)
+    """Keep only events that count more than this, their type's weight times their own: the others are no likes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +69,13 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     """Filter events and number users (by first appearance) and items (by the items' order)."""
     rows = dataset.interactions
     rated_E = _rated_enough(rows, config.min_rating)
+    liked_E = event_weights(rows, config.event_weights) > config.min_weight
+    start_E = rated_E & liked_E
     user_E = codes_of(rows[schema.USER])
     item_E = Vocabulary(dataset.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
-    core_E = core(user_E, item_E, rated_E, k=config.k_core)
+    core_E = core(user_E, item_E, start_E, k=config.k_core)
     if not core_E.any():
-        raise ConfigError(
-            f"k_core and min_rating must leave at least one event, got k_core={config.k_core}, "
-            f"min_rating={config.min_rating} and none of {len(core_E)} left; lower them"
-        )
+        raise ConfigError(_nothing_left(rows, config, rated_E, liked_E))
     kept_items = np.unique(item_E[core_E]) if config.k_core > 0 else np.arange(dataset.items.num_rows)
     kept_users = _by_first_appearance(user_E[core_E])
     log = build_log(
@@ -82,12 +90,14 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "bad_rows": dict(dataset.bad_rows.counts),
         "rows_read": rows.num_rows,
         "rows_below_min_rating": int((~rated_E).sum()),
-        "rows_outside_core": int((rated_E & ~core_E).sum()),
+        "rows_no_likes": counts_by_type(rows, rated_E & ~liked_E),
+        "rows_outside_core": int((start_E & ~core_E).sum()),
         "items_outside_core": dataset.items.num_rows - len(kept_items),
         "items_without_events": int((log.counts_N == 0).sum()),
         "users": log.num_users,
         "items": log.num_items,
         "events": len(log.items_E),
+        "notes": list(dataset.notes),
     }
     user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
     return Prepared(log=log, user_ids=user_ids, items=dataset.items.take(pa.array(kept_items)), report=report)
@@ -153,6 +163,15 @@ def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
         raise ConfigError(f"min_rating must be unset for a log without a 'rating' column, got {least}; remove it")
     rated: BoolArray = pc.fill_null(pc.greater_equal(rows[schema.RATING], least), False).to_numpy()
     return rated
+
+
+def _nothing_left(rows: pa.Table, config: PrepareConfig, rated_E: BoolArray, liked_E: BoolArray) -> str:
+    return (
+        f"data.k_core, data.min_rating and data.min_weight must leave at least one event, got none left of "
+        f"{rows.num_rows:,}: {int((~rated_E).sum()):,} are below min_rating={config.min_rating}, "
+        f"{int((rated_E & ~liked_E).sum()):,} of the rest count no more than min_weight={config.min_weight}, and what "
+        f"is left has no core of k_core={config.k_core}; lower them, or name event types in data.event_weights"
+    )
 
 
 def _numbers(table: pa.Table, name: str) -> IntArray:

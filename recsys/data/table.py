@@ -3,21 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.artifacts import atomic_file
 from recsys.core.errors import DataError
 from recsys.data import schema
-from recsys.data.columns import decode, id_column, integer_column, item_columns, number_column
+from recsys.data.clean import clean_interactions, clean_items
+from recsys.data.impressions import clean_impressions
+from recsys.data.joins import join_items
+from recsys.data.options import ImportOptions
 
 _BAD_ROWS_KEY = b"recsys.bad_rows"
+_NOTES_KEY = b"recsys.notes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,34 @@ class Dataset:
     interactions: pa.Table
     items: pa.Table
     bad_rows: BadRows
+    notes: tuple[str, ...] = ()
+    """What a person should know of how the tables were read, one sentence each."""
+    impressions: pa.Table | None = None
+    """What was shown and what came of it, where the source says so."""
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """Read ``interactions.parquet`` and, where present, ``items.parquet`` of a folder."""
-    interactions = read_parquet(folder / schema.INTERACTIONS)
+    """Read the files of a folder in the contract: ``interactions.parquet`` and, where there, items and impressions."""
+    return build_folder(folder, ImportOptions(allow_unmatched=True))
+
+
+def build_folder(folder: Path, options: ImportOptions) -> Dataset:
+    """Read a folder in the contract; times of files that :func:`write_dataset` wrote are believed."""
+    path = folder / schema.INTERACTIONS
+    interactions = read_parquet(path)
     items = read_parquet(folder / schema.ITEMS) if (folder / schema.ITEMS).exists() else None
-    known = _stored_bad_rows(interactions, folder / schema.INTERACTIONS)
-    return build_dataset(interactions, items, bad_rows=known, where=str(folder))
+    impressions = folder / schema.IMPRESSIONS
+    ours = _BAD_ROWS_KEY in (interactions.schema.metadata or {})
+    if ours:
+        options = replace(options, time_unit="s")
+    dataset = build_dataset(
+        interactions, items, bad_rows=_stored_bad_rows(interactions, path), where=str(folder), options=options
+    )
+    return replace(
+        dataset,
+        notes=_stored_notes(interactions, path) if ours else dataset.notes,
+        impressions=clean_impressions(read_parquet(impressions), str(impressions)) if impressions.exists() else None,
+    )
 
 
 def require_target(folder: Path, *, source: Path | None = None) -> None:
@@ -67,18 +89,18 @@ def require_target(folder: Path, *, source: Path | None = None) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"the target must be a folder, got the file {folder}; choose another name")
-    names = (schema.INTERACTIONS, schema.ITEMS)
+    names = (schema.INTERACTIONS, schema.ITEMS, schema.IMPRESSIONS)
     if source is not None and source.resolve() in (folder.resolve(), *((folder / name).resolve() for name in names)):
         raise DataError(f"the target must not be the source, got {folder} for both; choose another folder")
     for path in (folder / name for name in names):
-        if path.exists() and not _ours(path):
+        if path.exists() and not is_ours(path):
             raise DataError(
                 f"{folder} must be a new folder or hold a data set that recsys wrote, got {path.name} of another "
                 f"program; choose another folder, or move the file away"
             )
 
 
-def _ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Tell whether a file is Parquet with the mark of :func:`write_dataset`."""
     try:
         metadata = pq.read_schema(path).metadata or {}
@@ -95,9 +117,17 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     """
     require_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    note = json.dumps(dict(dataset.bad_rows.counts)).encode()
-    write_parquet(dataset.items.replace_schema_metadata({_BAD_ROWS_KEY: b"{}"}), folder / schema.ITEMS)
-    write_parquet(dataset.interactions.replace_schema_metadata({_BAD_ROWS_KEY: note}), folder / schema.INTERACTIONS)
+    mark = {_BAD_ROWS_KEY: b"{}"}
+    write_parquet(dataset.items.replace_schema_metadata(mark), folder / schema.ITEMS)
+    if dataset.impressions is not None:
+        write_parquet(dataset.impressions.replace_schema_metadata(mark), folder / schema.IMPRESSIONS)
+    else:
+        (folder / schema.IMPRESSIONS).unlink(missing_ok=True)
+    notes = {
+        _BAD_ROWS_KEY: json.dumps(dict(dataset.bad_rows.counts)).encode(),
+        _NOTES_KEY: json.dumps(dataset.notes).encode(),
+    }
+    write_parquet(dataset.interactions.replace_schema_metadata(notes), folder / schema.INTERACTIONS)
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -119,115 +149,55 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def build_dataset(
-    interactions: pa.Table, items: pa.Table | None, *, bad_rows: BadRows | None = None, where: str
+    interactions: pa.Table,
+    items: pa.Table | None,
+    *,
+    where: str,
+    bad_rows: BadRows | None = None,
+    notes: tuple[str, ...] = (),
+    options: ImportOptions | None = None,
 ) -> Dataset:
     """Bring raw tables into the contract: check columns and types, count and leave out bad rows.
 
     Args:
-        interactions: raw rows; a missing ``position`` becomes the row order.
+        interactions: raw rows; a missing ``position`` becomes the order in time, then of the rows.
         items: raw items, or None when only ids are known.
-        bad_rows: rows already left out by whoever read the raw tables.
         where: what to call the input in error messages.
+        bad_rows: rows already left out by whoever read the raw tables.
+        notes: what whoever read the raw tables wants to be known.
+        options: how the tables are read.
+
+    Raises:
+        DataError: a table cannot be used, or the items are mostly of other ids than the log and that is not allowed.
     """
-    bad = bad_rows or BadRows()
-    _check_columns(interactions, schema.REQUIRED_INTERACTION_COLUMNS, f"{where} (interactions)")
-    rows, counts = _clean_interactions(interactions, f"{where} (interactions)")
-    bad = bad.plus(counts)
-    if rows.num_rows == 0:
+    options = options or ImportOptions(allow_unmatched=True)
+    rows = clean_interactions(interactions, f"{where} (interactions)", options)
+    bad, notes = (bad_rows or BadRows()).plus(rows.counts), notes + rows.notes
+    if rows.table.num_rows == 0:
         raise DataError(
             f"{where} (interactions) must have at least one usable row, got none "
             f"(left out: {dict(bad.counts)}); mend the columns named there"
         )
     if items is None:
-        items = pa.table({schema.ITEM: rows[schema.ITEM].unique()})
-    _check_columns(items, schema.REQUIRED_ITEM_COLUMNS, f"{where} (items)")
-    items, counts = _clean_items(items, f"{where} (items)")
-    rows, items = _same_id_type(rows, items)
-    return Dataset(interactions=rows, items=_with_missing_items(items, rows), bad_rows=bad.plus(counts))
+        known = pa.table({schema.ITEM: rows.table[schema.ITEM].unique()})
+        return Dataset(interactions=rows.table, items=known, bad_rows=bad, notes=notes)
+    cleaned = clean_items(items, f"{where} (items)")
+    events, known = _same_id_type(rows.table, cleaned.table)
+    join = join_items(_unique_texts(events), _unique_texts(known))
+    if join.mostly_apart and not options.allow_unmatched:
+        raise DataError(
+            f"{where}: the items of the log must be those of the items file, got: {join}; mend the ids, or go on "
+            "without their metadata by --allow-unmatched"
+        )
+    if join.without_metadata or join.never_used:
+        notes = (*notes, str(join))
+    return Dataset(
+        interactions=events, items=_with_missing_items(known, events), bad_rows=bad.plus(cleaned.counts), notes=notes
+    )
 
 
-def _check_columns(table: pa.Table, required: tuple[str, ...], where: str) -> None:
-    names = table.column_names
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        raise DataError(f"{where}: column names must differ, got {twice[0]!r} more than once; rename one")
-    for name in required:
-        if name not in names:
-            raise DataError(
-                f"{where}: column {name!r} must be there, got columns {names[:20]}; add it or rename the one meant"
-            )
-
-
-def _clean_interactions(table: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
-    columns = {name: decode(table[name]) for name in table.column_names}
-    for name in (schema.USER, schema.ITEM):
-        columns[name] = id_column(columns[name], f"{where}: column {name!r}")
-    columns[schema.TIMESTAMP] = integer_column(columns[schema.TIMESTAMP], f"{where}: column 'timestamp'")
-    has_position = schema.POSITION in columns
-    if has_position:
-        columns[schema.POSITION] = integer_column(columns[schema.POSITION], f"{where}: column 'position'")
-    else:
-        columns[schema.POSITION] = pa.array(np.arange(table.num_rows, dtype=np.int64))
-    for name in (schema.RATING, schema.WEIGHT):
-        if name in columns:
-            columns[name] = number_column(columns[name], f"{where}: column {name!r}")
-    clean = pa.table(columns)
-    key = [schema.USER, schema.ITEM, schema.TIMESTAMP]
-    key += [name for name in (schema.POSITION,) if has_position]
-    key += [name for name in (schema.EVENT_TYPE,) if name in columns]
-    causes = {
-        "null user_id": schema.USER,
-        "null item_id": schema.ITEM,
-        "timestamp not a number": schema.TIMESTAMP,
-        "position not a number": schema.POSITION,
-    }
-    clean, counts = _drop_nulls(clean, causes)
-    repeated_E = _repeated(clean, key)
-    counts["duplicate"] = int(repeated_E.sum())
-    return clean.filter(pa.array(~repeated_E)), counts
-
-
-def _clean_items(table: pa.Table, where: str) -> tuple[pa.Table, dict[str, int]]:
-    columns = {name: decode(table[name]) for name in table.column_names}
-    columns[schema.ITEM] = id_column(columns[schema.ITEM], f"{where}: column 'item_id'")
-    clean, counts = _drop_nulls(pa.table(item_columns(columns, where)), {"null item_id in items": schema.ITEM})
-    repeated_N = _repeated(clean, [schema.ITEM])
-    counts["duplicate item_id in items"] = int(repeated_N.sum())
-    return clean.filter(pa.array(~repeated_N)), counts
-
-
-def _drop_nulls(table: pa.Table, causes: Mapping[str, str]) -> tuple[pa.Table, dict[str, int]]:
-    """Leave out rows with a null in a needed column; a row counts for its first cause."""
-    counts: dict[str, int] = {}
-    for cause, name in causes.items():
-        valid = pc.is_valid(table[name])
-        counts[cause] = table.num_rows - int(pc.sum(valid).as_py() or 0)
-        if counts[cause]:
-            table = table.filter(valid)
-    return table, counts
-
-
-def _repeated(table: pa.Table, key: list[str]) -> BoolArray:
-    """Return which rows repeat an earlier row in all columns of the key."""
-    keys = [codes_of(table[name]) for name in key]
-    by = np.lexsort(keys)
-    same = np.ones(max(len(by) - 1, 0), dtype=np.bool_)
-    for codes in keys:
-        same &= codes[by][1:] == codes[by][:-1]
-    repeated = np.zeros(len(by), dtype=np.bool_)
-    repeated[by[1:]] = same
-    return repeated
-
-
-def codes_of(column: pa.ChunkedArray) -> IntArray:
-    """Return for each value its number in the order of first appearance; nulls share one number.
-
-    Shape: (rows,) int64.
-    """
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    array = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    codes: IntArray = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+def _unique_texts(table: pa.Table) -> pa.Array:
+    return table[schema.ITEM].unique().cast(pa.string())
 
 
 def _same_id_type(rows: pa.Table, items: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -262,3 +232,12 @@ def _stored_bad_rows(table: pa.Table, path: Path) -> BadRows:
         return BadRows().plus({str(cause): int(n) for cause, n in json.loads(note).items()})
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: the note of bad rows must be JSON counts, got {note!r}; import anew") from error
+
+
+def _stored_notes(table: pa.Table, path: Path) -> tuple[str, ...]:
+    """Return the notes that :func:`write_dataset` left in the file, if any."""
+    raw = (table.schema.metadata or {}).get(_NOTES_KEY, b"[]")
+    try:
+        return tuple(str(note) for note in json.loads(raw))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: the notes must be a JSON list, got {raw[:80]!r}; import anew") from error

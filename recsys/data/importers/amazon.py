@@ -1,29 +1,26 @@
 """Owns importing Amazon reviews of 2014, 2018 and 2023: JSON lines of reviews and, if there, of metadata."""
 
-import ast
-import gzip
-import json
 import math
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from recsys.core.errors import DataError
+from recsys.core.errors import DataError, IdError
 from recsys.data import schema
 from recsys.data.columns import text_of
+from recsys.data.ids import id_text
+from recsys.data.importers.json_lines import objects_of
+from recsys.data.options import ImportOptions
 from recsys.data.table import BadRows, Dataset, build_dataset
 
-NOT_JSON = "line not a JSON object"
-_GZIP_MAGIC = b"\x1f\x8b"
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
-def import_amazon(source: Path) -> Dataset:
+def import_amazon(source: Path, options: ImportOptions) -> Dataset:
     """Import a reviews file, or a folder with one; metadata is the file ``meta_*`` beside it."""
     reviews, metadata = _files(source)
     rows, bad = _reviews(reviews)
@@ -31,7 +28,8 @@ def import_amazon(source: Path) -> Dataset:
     if metadata is not None:
         items, item_bad = _metadata(metadata, wanted=set(rows[schema.ITEM].to_pylist()))
         bad.update(item_bad)
-    return build_dataset(rows, items, bad_rows=BadRows().plus(bad), where=str(reviews))
+    options = replace(options, time_unit="s")
+    return build_dataset(rows, items, bad_rows=BadRows().plus(bad), where=str(reviews), options=options)
 
 
 def _files(source: Path) -> tuple[Path, Path | None]:
@@ -53,46 +51,6 @@ def _files(source: Path) -> tuple[Path, Path | None]:
     return reviews[0], metadata[0] if metadata else None
 
 
-def _objects(path: Path, bad: Counter[str], *, loose: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file, one a line, counting lines that are none."""
-    number = 0
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == _GZIP_MAGIC
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            for line in file:
-                number += 1
-                if not line.strip():
-                    continue
-                value = _parse(line, loose=loose)
-                if value is None:
-                    bad[NOT_JSON] += 1
-                else:
-                    yield value
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path}, line {number + 1}: must be readable text or gzip, got {error}; download the file again"
-        ) from error
-
-
-def _parse(line: bytes, *, loose: bool) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        if not loose:
-            return None
-        value = _python_literal(line)
-    return value if isinstance(value, dict) else None
-
-
-def _python_literal(line: bytes) -> object:
-    """Read a line of the 2014 metadata, which is written as Python dicts."""
-    try:
-        return ast.literal_eval(line.decode("utf-8").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-
-
 def _reviews(path: Path) -> tuple[pa.Table, Counter[str]]:
     bad: Counter[str] = Counter()
     users: list[str | None] = []
@@ -100,7 +58,7 @@ def _reviews(path: Path) -> tuple[pa.Table, Counter[str]]:
     times: list[float | int | None] = []
     ratings: list[float | None] = []
     known = False
-    for row in _objects(path, bad):
+    for row in objects_of(path, bad):
         new = "user_id" in row
         known = known or new or "reviewerID" in row
         users.append(_id(row.get("user_id" if new else "reviewerID")))
@@ -129,7 +87,7 @@ def _metadata(path: Path, *, wanted: set[str | None]) -> tuple[pa.Table, Counter
     rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        for row in _objects(path, bad, loose=True):
+        for row in objects_of(path, bad, loose=True):
             item = _id(row.get("parent_asin") or row.get("asin"))
             if item is None:
                 bad["null item_id in items"] += 1
@@ -183,11 +141,11 @@ def _text(value: object) -> str | None:
 
 
 def _id(value: object) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return str(value)
-    if not isinstance(value, str) or not value or not value.isprintable():
+    """Return an id; None, which is counted as null, where the value is none."""
+    try:
+        return id_text(value)
+    except IdError:
         return None
-    return value
 
 
 def _number(value: object) -> float | int | None:

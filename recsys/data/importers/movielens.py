@@ -7,8 +7,10 @@ import pyarrow as pa
 
 from recsys.core.errors import DataError
 from recsys.data import schema
-from recsys.data.columns import ids_from_text, text_of
-from recsys.data.importers.delimited import WRONG_FIELDS, read_delimited
+from recsys.data.columns import text_of
+from recsys.data.importers.delimited import WRONG_FIELDS, Form, read_delimited
+from recsys.data.importers.raw import RawTable
+from recsys.data.options import ImportOptions
 from recsys.data.table import BadRows, Dataset, build_dataset
 
 _GENRES = (
@@ -20,17 +22,18 @@ _FIRST_GENRE = 5
 _INTERACTION_COLUMNS = (schema.USER, schema.ITEM, schema.RATING, schema.TIMESTAMP)
 
 
-def import_movielens(source: Path) -> Dataset:
+def import_movielens(source: Path, options: ImportOptions) -> Dataset:
     """Import a MovieLens folder (or its ratings file), whichever of the three layouts it has."""
     folder = source.parent if source.is_file() else source
     if (folder / "u.data").exists():
-        rows, counts = read_delimited(folder / "u.data", delimiter="\t", quoted=False, names=_INTERACTION_COLUMNS)
+        form = Form(delimiter="\t", quoted=False, names=_INTERACTION_COLUMNS)
+        rows, counts = _parts(read_delimited(folder / "u.data", form))
         items, item_counts = _grouplens_items(folder)
     elif inter := sorted(folder.glob("*.inter")):
         rows, counts = _recbole_table(inter[0], _INTERACTION_COLUMNS)
         items, item_counts = _recbole_items(inter[0].with_suffix(".item"))
     elif (folder / "ratings.csv").exists():
-        rows, counts = read_delimited(folder / "ratings.csv")
+        rows, counts = _parts(read_delimited(folder / "ratings.csv", Form(delimiter=",")))
         rows = _renamed(rows, {"userId": schema.USER, "movieId": schema.ITEM}, folder / "ratings.csv")
         items, item_counts = _latest_items(folder / "movies.csv")
     else:
@@ -39,7 +42,11 @@ def import_movielens(source: Path) -> Dataset:
             "unpack the archive and name the folder inside"
         )
     bad = BadRows().plus(counts).plus({f"{cause} in items": n for cause, n in item_counts.items()})
-    return build_dataset(_with_ids(rows, schema.USER, schema.ITEM), items, bad_rows=bad, where=str(source))
+    return build_dataset(rows, items, bad_rows=bad, where=str(source), options=options)
+
+
+def _parts(raw: RawTable) -> tuple[pa.Table, dict[str, int]]:
+    return raw.table, dict(raw.counts)
 
 
 def _grouplens_items(folder: Path) -> tuple[pa.Table | None, dict[str, int]]:
@@ -73,7 +80,7 @@ def _recbole_items(path: Path) -> tuple[pa.Table | None, dict[str, int]]:
 
 def _recbole_table(path: Path, required: tuple[str, ...]) -> tuple[pa.Table, dict[str, int]]:
     """Read a RecBole atomic file: tabs, and a header whose names end in a type."""
-    table, counts = read_delimited(path, delimiter="\t", quoted=False)
+    table, counts = _parts(read_delimited(path, Form(delimiter="\t", quoted=False)))
     table = table.rename_columns([name.split(":")[0] for name in table.column_names])
     return _renamed(table, {name: name for name in required}, path), counts
 
@@ -81,7 +88,7 @@ def _recbole_table(path: Path, required: tuple[str, ...]) -> tuple[pa.Table, dic
 def _latest_items(path: Path) -> tuple[pa.Table | None, dict[str, int]]:
     if not path.exists():
         return None, {}
-    table, counts = read_delimited(path)
+    table, counts = _parts(read_delimited(path, Form(delimiter=",")))
     table = _renamed(table, {"movieId": schema.ITEM, "title": schema.TITLE, "genres": "genres"}, path)
     genres = [
         [] if text in (None, "", "(no genres listed)") else text.split("|") for text in table["genres"].to_pylist()
@@ -91,7 +98,7 @@ def _latest_items(path: Path) -> tuple[pa.Table | None, dict[str, int]]:
 
 def _items(ids: list[str | None], titles: list[str | None], genres: list[list[str]]) -> pa.Table:
     texts = [text_of(title=t, brand=None, categories=g) for t, g in zip(titles, genres, strict=True)]
-    table = pa.table(
+    return pa.table(
         {
             schema.ITEM: pa.array(ids, pa.string()),
             schema.TITLE: pa.array(titles, pa.string()),
@@ -99,20 +106,12 @@ def _items(ids: list[str | None], titles: list[str | None], genres: list[list[st
             schema.TEXT: pa.array(texts, pa.string()),
         }
     )
-    return _with_ids(table, schema.ITEM)
 
 
 def _with_year(title: str | None, year: str | None) -> str | None:
     if not title or not re.fullmatch(r"\d{4}", year or "") or re.search(r"\(\d{4}\)$", title):
         return title
     return f"{title} ({year})"
-
-
-def _with_ids(table: pa.Table, *names: str) -> pa.Table:
-    for name in names:
-        at = table.column_names.index(name)
-        table = table.set_column(at, name, ids_from_text(table[name]))
-    return table
 
 
 def _renamed(table: pa.Table, names: dict[str, str], path: Path) -> pa.Table:

@@ -1,64 +1,157 @@
-"""Owns importing CSV and Parquet files that already use the contract's column names."""
+"""Owns importing tables of any make (CSV and its kin, Parquet, JSON lines): files are found, columns understood."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys.core.errors import DataError
 from recsys.data import schema
-from recsys.data.columns import ids_from_text, number_column
-from recsys.data.importers.delimited import read_delimited
-from recsys.data.table import BadRows, Dataset, build_dataset, read_dataset, read_parquet
+from recsys.data.importers.delimited import Form, read_delimited
+from recsys.data.importers.headers import Kind, kind_of, understood
+from recsys.data.importers.json_lines import read_json_lines
+from recsys.data.importers.raw import RawTable, joined
+from recsys.data.numbers import floats
+from recsys.data.options import ImportOptions
+from recsys.data.table import BadRows, Dataset, build_dataset, build_folder, is_ours, read_parquet
+
+_PACKED = ("", ".gz", ".zst", ".bz2", ".xz", ".zip")
+_DELIMITED = tuple(end + packed for end in (".csv", ".tsv", ".txt", ".inter", ".item") for packed in _PACKED)
+_JSON = tuple(end + packed for end in (".jsonl", ".json", ".ndjson") for packed in _PACKED)
+_PARQUET = (".parquet", ".pq", ".parq")
+_TEXT = {schema.TITLE, schema.BRAND, schema.TEXT, schema.CATEGORIES, schema.EVENT_TYPE}
+_AS_THEY_ARE = {schema.USER, schema.ITEM, schema.TIMESTAMP, schema.POSITION, schema.RATING, schema.WEIGHT}
 
 
-def import_csv(source: Path) -> Dataset:
-    """Import ``interactions.csv`` (and ``items.csv``) of a folder, or one file of interactions.
+def import_csv(source: Path, options: ImportOptions) -> Dataset:
+    """Import delimited text, a file of interactions or a folder; separator, quotes and packing are recognised."""
+    numbered = bool(options.columns) and all(name.isdigit() for name in options.columns.values())
+    return _import(source, options, _DELIMITED, lambda path: _read_text_table(path, numbered=numbered))
 
-    ``categories`` are written as ``general|specific``; ids become integers where all are written as such.
-    """
-    rows_file, items_file = _files(source, ".csv")
-    rows, counts = read_delimited(rows_file)
-    bad = BadRows().plus(counts)
-    items = None
-    if items_file is not None:
-        items, counts = read_delimited(items_file)
-        bad = bad.plus({f"{cause} in items": n for cause, n in counts.items()})
-        items = _infer(items, (schema.ITEM,), str(items_file))
-    return build_dataset(
-        _infer(rows, (schema.USER, schema.ITEM), str(rows_file)), items, bad_rows=bad, where=str(source)
+
+def import_json(source: Path, options: ImportOptions) -> Dataset:
+    """Import JSON lines (or lists of objects): a file of interactions, or a folder of files."""
+    return _import(source, options, _JSON, read_json_lines)
+
+
+def import_parquet(source: Path, options: ImportOptions) -> Dataset:
+    """Import Parquet: a file of interactions, a folder in the contract, or a folder of parts."""
+    if is_ours(source / schema.INTERACTIONS):
+        return build_folder(source, options)
+    return _import(source, options, _PARQUET, lambda path: RawTable(table=read_parquet(path), path=path))
+
+
+def import_any(source: Path, options: ImportOptions) -> Dataset:
+    """Import whichever of the three a file or a folder is."""
+    files = [source] if source.is_file() else _files(source, (*_DELIMITED, *_JSON, *_PARQUET))
+    for suffixes, work in ((_PARQUET, import_parquet), (_DELIMITED, import_csv), (_JSON, import_json)):
+        if any(path.name.lower().endswith(suffixes) for path in files):
+            return work(source, options)
+    raise DataError(
+        f"{source} must be or hold a file that ends in .csv, .tsv, .txt, .inter, .jsonl, .json or .parquet, "
+        f"got {[path.name for path in files[:5]]}; name the format instead of auto"
     )
 
 
-def import_parquet(source: Path) -> Dataset:
-    """Import a folder in the contract, or one Parquet file of interactions."""
-    if source.is_dir():
-        return read_dataset(source)
-    return build_dataset(read_parquet(source), None, where=str(source))
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    interactions: list[RawTable]
+    items: list[RawTable]
+    others: list[Path]
 
 
-def _files(source: Path, suffix: str) -> tuple[Path, Path | None]:
+def _import(
+    source: Path, options: ImportOptions, suffixes: tuple[str, ...], read: Callable[[Path], RawTable]
+) -> Dataset:
+    found = _found(source, options, suffixes, read)
+    raw = joined(found.interactions, source)
+    rows, notes = understood(raw.table, "interactions", options.columns, f"{raw.path} (interactions)")
+    bad, notes = BadRows().plus(raw.counts), (*raw.notes, *notes)
+    items = None
+    if found.items:
+        raw = joined(found.items, source)
+        items, more = understood(raw.table, "items", options.columns, f"{raw.path} (items)")
+        notes = (*notes, *raw.notes, *more)
+        bad = bad.plus({f"{cause} in items": n for cause, n in raw.counts.items()})
+    if found.others:
+        notes = (*notes, f"files that nothing uses: {', '.join(path.name for path in found.others[:10])}")
+    notes = tuple(dict.fromkeys(notes))
+    items = None if items is None else _typed(items)
+    return build_dataset(rows, items, bad_rows=bad, notes=notes, where=str(source), options=options)
+
+
+def _found(source: Path, options: ImportOptions, suffixes: tuple[str, ...], read: Callable[[Path], RawTable]) -> _Found:
+    """Read the files of a source: by their names, else by their columns."""
     if not source.exists():
         raise DataError(f"{source} must be a file or a folder, got nothing there; check the path")
     if source.is_file():
-        return source, None
-    rows_file, items_file = source / f"interactions{suffix}", source / f"items{suffix}"
-    if not rows_file.exists():
-        raise DataError(f"{source} must hold interactions{suffix}, got a folder without it; name the file itself")
-    return rows_file, items_file if items_file.exists() else None
+        return _Found(interactions=[read(source)], items=[], others=[])
+    files = _files(source, suffixes)
+    named: dict[Kind | None, list[Path]] = {"interactions": [], "items": [], None: []}
+    for path in files:
+        named[_named(path.relative_to(source))].append(path)
+    if named["interactions"]:
+        tables: dict[Kind, list[RawTable]] = {
+            "interactions": [read(path) for path in named["interactions"]],
+            "items": [read(path) for path in named["items"]],
+        }
+        return _Found(interactions=tables["interactions"], items=tables["items"], others=named[None])
+    tables = {"interactions": [], "items": []}
+    others = []
+    for path in files:
+        raw = read(path)
+        kind = kind_of(raw.table.column_names, options.columns)
+        if kind is None:
+            others.append(path)
+        else:
+            tables[kind].append(raw)
+    if not tables["interactions"]:
+        raise DataError(
+            f"{source} must hold interactions{suffixes[0]} or a file with columns user_id, item_id and timestamp, got "
+            f"{[path.name for path in files[:10]] or 'no file that ends in ' + suffixes[0]}; name the file itself, "
+            "or its columns by --map"
+        )
+    return _Found(interactions=tables["interactions"], items=tables["items"], others=others)
 
 
-_TEXT = {schema.TITLE, schema.BRAND, schema.TEXT, schema.CATEGORIES, schema.EVENT_TYPE}
+def _files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return the data files of a folder and its folders, in the order of their names; hidden ones are left out."""
+    try:
+        paths = sorted(path for path in source.rglob("*") if path.is_file())
+    except OSError as error:
+        raise DataError(f"{source} must be a readable folder, got {error}; check its rights") from error
+    return [
+        path
+        for path in paths
+        if path.name.lower().endswith(suffixes)
+        and not any(part.startswith((".", "_")) for part in path.relative_to(source).parts)
+    ]
 
 
-def _infer(table: pa.Table, ids: tuple[str, ...], where: str) -> pa.Table:
-    """Make ids integers where all are, and other columns numbers where all are."""
+def _named(path: Path) -> Kind | None:
+    """Tell what a file is called: ``interactions...``, ``items...``, RecBole's endings, or in a folder named so."""
+    first = path.parts[0].lower()
+    if first.startswith("interactions") or path.name.lower().endswith(".inter"):
+        return "interactions"
+    return "items" if first.startswith("items") or path.name.lower().endswith(".item") else None
+
+
+def _read_text_table(path: Path, *, numbered: bool) -> RawTable:
+    if path.suffix in (".inter", ".item"):
+        return read_delimited(path, Form(delimiter="\t", quoted=False))
+    return read_delimited(path, Form(numbered=numbered))
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """Make columns of text numbers where all their values are; the contract's own columns are read later."""
     columns = {}
     for name in table.column_names:
         column = table[name]
-        if name in ids:
-            column = ids_from_text(column)
-        elif name not in _TEXT and name not in (schema.TIMESTAMP, schema.POSITION):
-            numbers = number_column(column, f"{where}: column {name!r}")
-            column = numbers if numbers.null_count == column.null_count else column
+        if name not in _TEXT and name not in _AS_THEY_ARE and pa.types.is_string(column.type):
+            numbers = floats(column, name)
+            plain = not pc.any(pc.match_substring_regex(column, r"^0[0-9]")).as_py()
+            column = numbers if numbers.null_count == column.null_count and plain else column
         columns[name] = column
     return pa.table(columns)

@@ -1,0 +1,47 @@
+"""Owns whether a log can be learned from at all; asked by the first stage, before anything trains."""
+
+from typing import Final
+
+import numpy as np
+
+from recsys.core.errors import DataError
+from recsys.data.events import EventLog
+from recsys.data.splits import MIN_EVENTS, training_log
+
+LONGEST_SLATE: Final = 10
+"""Evaluation ranks so many items."""
+
+FEW_USERS: Final = 100
+"""With fewer evaluated users a figure moves by a percent and more when one user changes."""
+
+_REMEDY = "import more events, or lower data.k_core, data.min_rating and data.min_weight"
+
+
+def check_trainable(log: EventLog) -> tuple[str, ...]:
+    """Refuse a log that nothing can be learned from; return what a person should know of one that is small.
+
+    Raises:
+        DataError: names the numbers that are too small and the remedy.
+    """
+    size = f"{len(log.items_E):,} events of {log.num_users:,} users on {log.num_items:,} items"
+    if log.num_items <= LONGEST_SLATE:
+        raise DataError(
+            f"the catalogue must hold more than {LONGEST_SLATE} items, because lists of {LONGEST_SLATE} are evaluated, "
+            f"got {log.num_items} ({size}); {_REMEDY}"
+        )
+    evaluated = int((log.lengths_U >= MIN_EVENTS).sum())
+    longest = int(log.lengths_U.max(initial=0))
+    if not evaluated:
+        raise DataError(
+            f"at least one user must have {MIN_EVENTS} events, of which the last two are held out, got none: "
+            f"the longest history has {longest} ({size}); {_REMEDY}"
+        )
+    pairs = int(np.maximum(training_log(log).lengths_U - 1, 0).sum())
+    if not pairs:
+        raise DataError(
+            "at least one user must have two events in a row left when the last two are held out, got none: "
+            f"the longest history has {longest} ({size}); {_REMEDY}"
+        )
+    if evaluated < FEW_USERS:
+        return (f"only {evaluated} users are evaluated: figures of so few say little ({size})",)
+    return ()

@@ -1,0 +1,161 @@
+"""Tables of any make: files are found, columns understood, the same world is the same data set."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.core.errors import CallError, DataError
+from recsys.data.importers import import_dataset
+from recsys.data.importers.headers import kind_of, parse_map
+from recsys.data.options import ImportOptions
+from recsys.data.table import Dataset
+
+_T = 1_700_000_000
+_ROWS = [("007", "a", _T), ("7", "b", _T + 1), ("7", "a", _T + 2)]
+
+
+def _rows(dataset: Dataset) -> list[tuple]:
+    return [(row["user_id"], row["item_id"], row["timestamp"]) for row in dataset.interactions.to_pylist()]
+
+
+def _csv(header: str, rows: list[tuple] | None = None, separator: str = ",") -> str:
+    lines = [header, *(",".join(map(str, row)) for row in (rows or _ROWS))]
+    return "\n".join(lines).replace(",", separator) + "\n"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "user_id,item_id,timestamp",
+        "userId,movieId,timestamp",
+        "user,item,ts",
+        "uid,asin,Time",
+        "Customer ID,product-id,event_time",
+        "user_id:token,item_id:token,timestamp:float",
+        '"user_id","item_id","timestamp"',
+    ],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_when_columns_have_other_names_then_they_are_understood(
+    tmp_path: Path, header: str, separator: str
+) -> None:
+    (tmp_path / "log.csv").write_text(_csv(header, separator=separator))
+    assert _rows(import_dataset("auto", tmp_path)) == _ROWS
+
+
+def test_import_when_every_door_is_given_one_world_then_the_data_sets_are_equal(tmp_path: Path) -> None:
+    table = pa.table(dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*_ROWS, strict=True)), strict=True)))
+    objects = "\n".join(json.dumps(row) for row in table.to_pylist())
+    for name, content in {
+        "csv/interactions.csv": _csv("user_id,item_id,timestamp").encode(),
+        "gz/log.csv.gz": gzip.compress(_csv("user_id,item_id,timestamp").encode()),
+        "jsonl/log.jsonl": objects.encode(),
+        "list/log.json": json.dumps(table.to_pylist()).encode(),
+        "recbole/x.inter": _csv("user_id:token,item_id:token,timestamp:float", separator="\t").encode(),
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    for place in range(3):
+        part = tmp_path / "parts" / f"day={place}" / f"part-{place}.parquet"
+        part.parent.mkdir(parents=True)
+        pq.write_table(table[place : place + 1], part)
+    for folder in ("csv", "gz", "jsonl", "list", "recbole", "parts"):
+        assert _rows(import_dataset("auto", tmp_path / folder)) == _ROWS, folder
+
+
+def test_csv_when_ids_of_19_digits_have_another_name_then_no_digit_is_lost(tmp_path: Path) -> None:
+    big = 9_148_955_329_465_708_001
+    (tmp_path / "log.csv").write_text(_csv("uid,sku,ts", [(big, big + 1, _T)]))
+    assert _rows(import_dataset("csv", tmp_path / "log.csv")) == [(big, big + 1, _T)]
+
+
+def test_csv_when_several_columns_may_be_meant_then_is_refused_until_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(_csv("uid,customer,item,ts", [("u", "c", "i", _T)]))
+    with pytest.raises(DataError, match=r"one column must be user_id, got \['uid', 'customer'\].*--map user_id=uid"):
+        import_dataset("csv", tmp_path / "log.csv")
+    dataset = import_dataset("csv", tmp_path / "log.csv", ImportOptions(columns={"user_id": "customer"}))
+    assert _rows(dataset) == [("c", "i", _T)]
+    assert "columns of the interactions that nothing uses: 'uid'" in dataset.notes
+
+
+def test_csv_when_mapped_over_a_column_of_the_contract_then_the_word_of_the_caller_counts(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(_csv("user_id,item_id,sku,timestamp", [("u", "wrong", "right", _T)]))
+    dataset = import_dataset("csv", tmp_path, ImportOptions(columns={"item_id": "sku"}))
+    assert _rows(dataset) == [("u", "right", _T)]
+
+
+def test_csv_when_there_is_no_header_then_columns_are_named_by_number(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f"{_T},x,1\n{_T + 1},y,2\n")
+    with pytest.raises(DataError, match="--map user_id=1"):
+        import_dataset("csv", tmp_path / "log.csv")
+    numbered = ImportOptions(columns={"user_id": "3", "item_id": "2", "timestamp": "1"})
+    assert _rows(import_dataset("csv", tmp_path / "log.csv", numbered)) == [(1, "x", _T), (2, "y", _T + 1)]
+
+
+def test_csv_when_a_named_column_is_not_there_then_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(_csv("user_id,item_id,timestamp"))
+    with pytest.raises(DataError, match=r"column 'sku' \(--map item_id=sku\) must be there"):
+        import_dataset("csv", tmp_path / "log.csv", ImportOptions(columns={"item_id": "sku"}))
+
+
+@pytest.mark.parametrize("pair", ["item_id", "item=sku", "item_id="])
+def test_parse_map_when_not_a_pair_then_call_error(pair: str) -> None:
+    with pytest.raises(CallError, match="--map must be NAME=ITS_NAME"):
+        parse_map([pair])
+
+
+def test_folder_when_files_have_other_names_then_columns_tell_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(_csv("userId,movieId,timestamp"))
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\na,Heat,Crime | Drama\nb,Alien,\n")
+    (tmp_path / "users.csv").write_text("userId,age\n7,30\n")
+    dataset = import_dataset("csv", tmp_path)
+    assert _rows(dataset) == _ROWS
+    assert dataset.items["categories"].to_pylist() == [["Crime", "Drama"], None]
+    assert "files that nothing uses: users.csv" in dataset.notes
+    assert kind_of(["userId", "age"], {}) is None
+
+
+def test_parquet_parts_when_types_differ_then_ids_are_still_the_same(tmp_path: Path) -> None:
+    first = pa.table({"user_id": pa.array([7], pa.int32()), "item_id": [1.0], "timestamp": [_T]})
+    second = pa.table({"user_id": ["7"], "item_id": pa.array([2], pa.int64()), "timestamp": [_T + 1]})
+    pq.write_table(first, tmp_path / "part-0.parquet")
+    pq.write_table(second, tmp_path / "part-1.parquet")
+    assert _rows(import_dataset("parquet", tmp_path)) == [(7, 1, _T), (7, 2, _T + 1)]
+
+
+def test_import_when_events_are_less_than_a_second_apart_then_order_stays_and_none_is_a_duplicate(
+    tmp_path: Path,
+) -> None:
+    rows = [("u", "a", f"{_T}.9"), ("u", "a", f"{_T}.2"), ("u", "b", f"{_T}.5"), ("u", "a", f"{_T}.2")]
+    (tmp_path / "log.csv").write_text(_csv("user_id,item_id,timestamp", rows))
+    dataset = import_dataset("csv", tmp_path)
+    assert dataset.bad_rows.counts == {"duplicate": 1}
+    table = dataset.interactions.sort_by([("timestamp", "ascending"), ("position", "ascending")])
+    assert table["item_id"].to_pylist() == ["a", "b", "a"]
+
+
+def test_import_when_values_do_not_fit_then_they_are_noted_with_an_example(tmp_path: Path) -> None:
+    rows = [("u", "a", _T, "5", "x"), ("u", "b", _T + 1, "N/A", "x"), ("u", "c", _T + 2, "good", "x")]
+    (tmp_path / "log.csv").write_text(_csv("user_id,item_id,timestamp,rating,shop", rows))
+    dataset = import_dataset("csv", tmp_path)
+    assert dataset.interactions["rating"].to_pylist() == [5.0, None, None]
+    assert "1 values of rating are no numbers, e.g. 'good'; the events stay without one" in dataset.notes
+    assert "columns of the interactions that nothing uses: 'shop'" in dataset.notes
+
+
+def test_import_when_json_lines_are_mixed_then_bad_ones_are_counted(tmp_path: Path) -> None:
+    lines = [{"user_id": 1, "item_id": "a", "ts": _T}, {"user_id": "2", "item_id": 7.0, "ts": _T}, [1], "x"]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{broken\n")
+    dataset = import_dataset("jsonl", tmp_path / "log.jsonl")
+    assert _rows(dataset) == [(1, "a", _T), (2, "7", _T)]
+    assert dataset.bad_rows.counts == {"line not a JSON object": 3}
+
+
+def test_auto_when_nothing_is_a_table_then_says_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "notes.docx").write_text("x")
+    with pytest.raises(DataError, match=r"ends in \.csv"):
+        import_dataset("auto", tmp_path)
