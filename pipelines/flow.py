@@ -1,8 +1,9 @@
 """The whole run, top to bottom. Read this first.
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
-              └───────────────────────────────► member ─────────────────┤                                     │
-                                                                           └──► baselines ───────────────────────┘
+              │                                    │                      │ │                                 │ │
+              │                                    └──► experts ──────────┼─┴──► tokens ──────────────────────┘ │
+              └────────────────────────────────────────► member ──────────┴──► baselines ───────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -19,11 +20,13 @@ from pipelines.stages.bundle import select_and_bundle
 from pipelines.stages.calibrate import calibrate_head
 from pipelines.stages.catalog import build_catalog
 from pipelines.stages.evaluate import evaluate_run
+from pipelines.stages.experts import train_experts
 from pipelines.stages.features import build_features
 from pipelines.stages.member import train_member
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
+from pipelines.stages.tokens import rank_by_tokens
 from recsys.core.artifacts import Manifest, write_json
 from recsys.core.errors import CallError
 from recsys.evaluation.results import Evaluation
@@ -47,6 +50,20 @@ STAGES = (
     ),
     # both score items together, in the shares that rank best on validation
     Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "member"), sections=("device",)),
+    # token models whose item logits are sums of code logits, each with codebooks of its own
+    Stage(
+        name="experts",
+        work=train_experts,
+        parents=("data", "features", "catalog"),
+        sections=("experts", "device"),
+    ),
+    # experts learn from the item head and are mixed; their paths propose items, all evidence ranks them
+    Stage(
+        name="tokens",
+        work=rank_by_tokens,
+        parents=("data", "catalog", "calibrated", "experts"),
+        sections=("experts", "tokens", "device"),
+    ),
     # reinforcement learning on recommendation rewards
     Stage(
         name="aligned",

@@ -19,6 +19,7 @@ from recsys.data.prepare import PrepareConfig
 from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.config import FitConfig, ModelConfig
+from recsys.recommender.token_config import ExpertsConfig, TokensConfig
 from recsys.sequence.id_transformer import IdTransformerConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
@@ -116,6 +117,10 @@ class Recipe(Config):
     """The generator's shape."""
     fit: FitConfig = FitConfig()
     """Pre-training."""
+    experts: ExpertsConfig = ExpertsConfig()
+    """Token models that are normalised over the catalogue, each with codebooks of its own."""
+    tokens: TokensConfig = TokensConfig()
+    """How experts are distilled, mixed and searched."""
     alignment: AlignmentConfig = AlignmentConfig()
     """Reinforcement learning on recommendation rewards."""
     decoder: DecoderConfig = DecoderConfig()

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.recipe import Recipe
 from pipelines.stages.baselines import load_baselines
+from pipelines.stages.tokens import head_log_probs
 from recsys.contracts import Recommender
 from recsys.core.artifacts import Manifest, hash_value, require, write_json
 from recsys.core.seeds import derive_seed
@@ -22,12 +23,18 @@ from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
 from recsys.evaluation.replay_results import Replay
 from recsys.evaluation.results import Cost, Evaluation, EvaluationRow
+from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.token_ranker import PATHS_PROPOSE, TokenRanker
+from recsys.recommender.token_recommender import TokenRecommender
 
 OURS = ReasoningRecommender.name
 OUR_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrated", "aligned", "bundle")
+TOKENS = "tokens"
+TOKEN_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrated", "experts", "tokens")
+"""What the rows of token models need: their experts, and the item head that teaches them and ranks beside them."""
 
 
 def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
@@ -36,7 +43,15 @@ def contestants(run: Path, *, dissect: bool | Sequence[str] = False) -> list[Rec
     require(run / "bundle" / "manifest.json", remedy=remedy)
     ours = load_bundle(run / "bundle", trace=False).recommender
     wanted = PARTS if dissect is True else dissect or ()
-    return [*load_baselines(run / "baselines"), *dissected(ours, wanted), ours]
+    return [*load_baselines(run / "baselines"), *dissected(ours, wanted), *token_recommenders(run), ours]
+
+
+def token_recommenders(run: Path) -> list[TokenRecommender]:
+    """Load the ways to rank by token paths that a run with experts has, none in a run without."""
+    if not (run / "tokens" / "choices.json").exists():
+        return []
+    head = head_log_probs(Generator.load(run / "calibrated"))
+    return TokenRanker.load(run / "tokens").recommenders(head)
 
 
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluation:
@@ -44,7 +59,7 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluat
     require(run / "data" / "events.parquet", remedy=f"run `recsys train DATA --to {run}` first")
     entries = Manifest(run).read()
     name = "evaluation" if split == "test" else f"evaluation-{split}"
-    parents = [entries[stage]["files"] for stage in ("data", "bundle", "baselines") if stage in entries]
+    parents = [entries[stage]["files"] for stage in ("data", "bundle", "baselines", "tokens") if stage in entries]
     key = hash_value([parents, recipe.section(("evaluation",)), split])
     path = run / "reports" / f"{name}.json"
     if entries.get(name, {}).get("key") == key and path.exists():
@@ -73,7 +88,7 @@ def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluat
             )
             each = (time.perf_counter() - began) / len(asked.histories)
             cost = Cost(
-                train_seconds=seconds.get(recommender.name, 0.0),
+                train_seconds=seconds.get(_trained_as(recommender), 0.0),
                 milliseconds_a_user=round(each * 1000, 3),
                 **(_machine_cost(entries) if recommender.name == OURS else {}),
             )
@@ -98,16 +113,25 @@ def replay_run(run: Path, recipe: Recipe) -> Replay:
     """Replay the run's own log in time order and write ``reports/replay.json``."""
     log = load_prepared(require(run / "data", remedy=f"run `recsys train DATA --to {run}` first")).log
     seed = derive_seed(recipe.seed, "replay")
-    result = replace(replay(contestants(run), log, seed=seed, askable_E=held_out_events(log)), log=_source_name(run))
+    asked = [one for one in contestants(run) if not isinstance(one, TokenRecommender) or one.name == PATHS_PROPOSE]
+    result = replace(replay(asked, log, seed=seed, askable_E=held_out_events(log)), log=_source_name(run))
     (run / "reports").mkdir(exist_ok=True)
     write_json(run / "reports" / "replay.json", result.to_json())
     return result
 
 
 def _train_seconds(run: Path, entries: Mapping[str, Any]) -> dict[str, float]:
-    ours = sum(entries[stage]["seconds"] for stage in OUR_STAGES if stage in entries)
+    ours, tokens = (
+        round(sum(entries[stage]["seconds"] for stage in stages if stage in entries), 2)
+        for stages in (OUR_STAGES, TOKEN_STAGES)
+    )
     timings = run / "timings" / "baselines.json"
-    return {OURS: round(ours, 2)} | (_read(timings) if timings.exists() else {})
+    return {OURS: ours, TOKENS: tokens} | (_read(timings) if timings.exists() else {})
+
+
+def _trained_as(recommender: Recommender) -> str:
+    """Return the name under which a recommender's training time is kept."""
+    return TOKENS if isinstance(recommender, TokenRecommender) else recommender.name
 
 
 def _machine_cost(entries: Mapping[str, Any]) -> dict[str, float]:

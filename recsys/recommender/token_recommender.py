@@ -6,17 +6,15 @@ Axes: B batch, N item.
 import copy
 from collections.abc import Sequence
 
+import numpy as np
+
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import Request, Slate, eligible_items, require_unsteered
+from recsys.contracts import History, Request, Slate, eligible_items, require_unsteered
+from recsys.core.arrays import FloatArray
 from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import Categories
+from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
-
-TOKENS_EXACT = "recsys: tokens alone (exact)"
-TOKENS_PATHS = "recsys: tokens alone (64 paths)"
-PATHS_PROPOSE = "recsys: paths propose, all evidence ranks"
-EVIDENCE_EXACT = "recsys: all evidence ranks the catalogue"
 
 
 class TokenRecommender:
@@ -63,3 +61,26 @@ class TokenRecommender:
             trace=self.trace,
         )
         return [slate.first(request.n) for slate, request in zip(slates, requests, strict=True)]
+
+
+def observed_jumps(recommender: TokenRecommender, histories: Sequence[History], *, batch_size: int = 32) -> FloatArray:
+    """Return the jumps between categories at every step of unpruned paths, those of finished paths included.
+
+    These are the transitions that CORP compares with its threshold, so a quantile of them is a threshold that prunes
+    the rest.
+
+    Shape:
+        result: (transitions,).
+    """
+    config = recommender.config.model_copy(update={"corp": False})
+    found = [np.empty(0, np.float32)]
+    for start in range(0, len(histories), batch_size):
+        batch = histories[start : start + batch_size]
+        requests = [Request(history=history) for history in batch]
+        eligible_BN = eligible_items(requests, recommender.index.num_items)
+        prob_BN = item_probabilities(recommender.evidence.of(batch)[0], eligible_BN)
+        search = BeliefSearch(recommender.index, prob_BN, config, categories=recommender.categories)
+        row_P = np.flatnonzero(eligible_BN.any(axis=1))
+        search.run(row_P, eligible_BN[row_P])
+        found += search.jumps
+    return np.concatenate(found)

@@ -44,6 +44,10 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
     result = json.loads((run / "reports" / "evaluation.json").read_text())
     assert {row["recommender"] for row in result["rows"]} == {
         "recsys",
+        "recsys: tokens alone (exact)",
+        "recsys: tokens alone (16 paths)",
+        "recsys: paths propose, all evidence ranks",
+        "recsys: all evidence ranks the catalogue",
         "popularity",
         "cooccurrence",
         "sasrec",

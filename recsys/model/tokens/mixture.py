@@ -30,7 +30,7 @@ _CONFIG, _MODEL = "config.json", "model.safetensors"
 _REMEDY = "train the run again to make the token models"
 
 
-class ExpertConfig(Config):
+class SavedExpert(Config):
     """One expert of a saved mixture."""
 
     name: str
@@ -46,7 +46,7 @@ class TokenMixtureConfig(Config):
 
     num_items: int = Field(ge=0)
     """Size of the catalogue."""
-    experts: tuple[ExpertConfig, ...] = Field(min_length=1)
+    experts: tuple[SavedExpert, ...] = Field(min_length=1)
     """The experts, in the order of their codebooks."""
     weights: tuple[float, ...]
     """What each expert's logits are multiplied with."""
@@ -123,7 +123,7 @@ class TokenMixture(nn.Module):
         config = TokenMixtureConfig(
             num_items=self.num_items,
             experts=tuple(
-                ExpertConfig(name=name, model=model.config, layout=model.layout)
+                SavedExpert(name=name, model=model.config, layout=model.layout)
                 for name, model in zip(self.experts, self.models(), strict=True)
             ),
             weights=tuple(float(weight) for weight in self.weight_X),

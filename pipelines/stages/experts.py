@@ -1,0 +1,76 @@
+"""Stage experts: token models that are normalised over the catalogue, each with codebooks of its own."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+from pipelines.job import Job
+from pipelines.stages.pretrain import validation_sample
+from recsys.codes.catalogue import Catalogue
+from recsys.codes.layout import CodeLayout
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.artifacts import write_timings
+from recsys.core.device import pick_device
+from recsys.core.seeds import derive_seed
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import Questions, training_log
+from recsys.features.assemble import Features
+from recsys.model.tokens.fit import fit_token_model
+from recsys.model.tokens.mixture import TokenMixture, token_log_probs
+from recsys.model.tokens.network import TokenModel
+from recsys.recommender.token_config import ExpertConfig
+from recsys.sequence.validation import mean_ndcg
+from recsys.tokenizer.kinds import fit_tokenizer
+
+
+def train_experts(job: Job) -> None:
+    """Train every expert of the recipe on the training part, and save the epoch that is best on validation."""
+    if not job.recipe.experts.trained:
+        return
+    log = load_prepared(job.run / "data").log
+    asked = validation_sample(log, derive_seed(job.recipe.seed, "model"))
+    seconds: dict[str, float] = {}
+    for expert in job.recipe.experts.trained:
+        began = time.perf_counter()
+        seed = derive_seed(job.recipe.seed, "expert", expert.name)
+        folder = job.out / expert.name
+        folder.mkdir()
+        codes_NM, layout = _codes(job, expert, folder, seed)
+        model = fit_token_model(
+            training_log(log),
+            codes_NM,
+            layout,
+            job.recipe.experts.model,
+            job.recipe.experts.fit,
+            seed=seed,
+            device=pick_device(job.recipe.device),
+            validate=partial(expert_ndcg, asked=asked),
+            checkpoint=job.checkpoints / f"{expert.name}.pt",
+        )
+        TokenMixture({expert.name: model}, [1.0]).save(folder / "model")
+        seconds[expert.name] = time.perf_counter() - began
+    write_timings(job.run, "experts", seconds)
+
+
+def load_expert(folder: Path, name: str, job: Job) -> TokenModel:
+    """Return one trained expert."""
+    return TokenMixture.load(folder / name / "model", pick_device(job.recipe.device)).models()[0]
+
+
+def expert_ndcg(model: TokenModel, asked: Questions) -> float:
+    """Return NDCG@10 of one token model over the whole catalogue, seen items removed."""
+    return mean_ndcg(token_log_probs(model), asked.histories, asked.targets_U)
+
+
+def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[IntArray, CodeLayout]:
+    """Return an expert's codes, of the run's catalogue or of a tokenizer that is fitted and saved here."""
+    catalogue = Catalogue.load(job.run / "catalog")
+    if expert.tokenizer is None:
+        return catalogue.codes_NM, catalogue.layout
+    vectors_NF: FloatArray = Features.load(job.run / "features").vectors_NF
+    device = str(pick_device(job.recipe.device))
+    tokenizer = fit_tokenizer(vectors_NF, expert.tokenizer, seed=derive_seed(seed, "tokenizer"), device=device)
+    (folder / "tokenizer").mkdir()
+    tokenizer.save(folder / "tokenizer")
+    codes_NM = tokenizer.encode(vectors_NF)
+    return codes_NM, CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=expert.tokenizer.codebook_size)

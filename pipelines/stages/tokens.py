@@ -1,0 +1,130 @@
+"""Stage tokens: experts learn from the item head, are mixed, and validation chooses how they search and rank."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from pipelines.job import Job
+from pipelines.stages.experts import expert_ndcg, load_expert
+from pipelines.stages.pretrain import validation_sample
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import ItemScores
+from recsys.core.device import pick_device
+from recsys.core.seeds import derive_seed
+from recsys.core.telemetry import LOG
+from recsys.data.events import EventLog
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import Questions, training_log
+from recsys.decoding.config import BeliefSearchConfig
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.model.generator import Generator
+from recsys.model.tokens.distil import ask_teacher, distil
+from recsys.model.tokens.mixture import TokenMixture, token_log_probs
+from recsys.model.tokens.network import TokenModel
+from recsys.recommender.evidence import Weighed, choose_weights
+from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_config import HEAD, TokenChoices, TokensConfig
+from recsys.recommender.token_ranker import TokenRanker
+from recsys.recommender.token_recommender import TokenRecommender, observed_jumps
+from recsys.tokenizer.facets import facets
+
+
+def rank_by_tokens(job: Job) -> None:
+    """Distil, mix and weigh the experts, and write them with their catalogue; nothing where there are none."""
+    experts, config = job.recipe.experts.trained, job.recipe.tokens
+    if not experts:
+        return
+    prepared = load_prepared(job.run / "data")
+    log, seed = prepared.log, derive_seed(job.recipe.seed, "tokens")
+    asked = validation_sample(log, derive_seed(job.recipe.seed, "model")).sample(config.max_users, seed=seed)
+    head = head_log_probs(Generator.load(job.run / "calibrated", pick_device(job.recipe.device)))
+    models = {expert.name: load_expert(job.run / "experts", expert.name, job) for expert in experts}
+    _distil(job, {expert.name: models[expert.name] for expert in experts if expert.distilled}, head, log, asked)
+    sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
+    mixed, ranked = (
+        choose_weights(named, asked, steps=config.weight_steps) for named in (sources, sources | {HEAD: head})
+    )
+    figures = {f"{name} alone": _alone(ranked, name) for name in (*sources, HEAD)}
+    figures |= {"tokens mixed": mixed[0].ndcg, "all evidence": ranked[0].ndcg}
+    mixture = TokenMixture(models, [mixed[0].weights[name] for name in models])
+    own = Catalogue.load(job.run / "catalog")
+    catalogue = Catalogue(
+        item_ids=own.item_ids,
+        codes_NM=mixture.codes_NM(),
+        category_N=own.category_N,
+        num_categories=own.num_categories,
+        layout=mixture.layout,
+        facets=facets(mixture.codes_NM(), prepared.items, mixture.layout.codebook_size),
+    )
+    choices = TokenChoices(belief=mixed[0].weights, rank=ranked[0].weights, search=config.search, validation=figures)
+    ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices)
+    if config.corp_users:
+        ranker = choose_pruning(ranker, head, asked.sample(config.corp_users, seed=seed), config)
+    for name, value in ranker.choices.validation.items():
+        LOG.info("tokens: %s: validation ndcg@10 %.4f", name, value)
+    LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
+    ranker.save(job.out)
+
+
+def head_log_probs(generator: Generator) -> ItemScores:
+    """Return the item head's log-probabilities, its members and prior included, as a function of histories."""
+    scorer = GeneratorScorer(generator)
+    return lambda histories: scorer.score_items(scorer.encode(histories))
+
+
+def _distil(job: Job, students: dict[str, TokenModel], head: ItemScores, log: EventLog, asked: Questions) -> None:
+    """Train the experts that the recipe wants distilled further on the item head's beliefs, in place."""
+    config = job.recipe.tokens.distillation
+    if not students or not config.epochs:
+        return
+    training, seed = training_log(log), derive_seed(job.recipe.seed, "tokens")
+    beliefs = ask_teacher(head, training, config, seed=seed)
+    for name, model in students.items():
+        distil(
+            model,
+            training,
+            beliefs,
+            config,
+            job.recipe.experts.fit,
+            seed=derive_seed(seed, name),
+            validate=partial(expert_ndcg, asked=asked),
+            checkpoint=job.checkpoints / f"{name}.pt",
+        )
+
+
+def _alone(tried: Sequence[Weighed], name: str) -> float:
+    """Return the figure of one source with all the weight."""
+    return next(weighed.ndcg for weighed in tried if weighed.weights[name] == 1)
+
+
+def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
+    """Return the ranker with CORP where it ranks better on validation by the margin, else without.
+
+    Both are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
+    """
+    off = config.search.model_copy(update={"corp": False, "theta": None})
+    pure = _with_search(ranker, off).recommenders(head)[1]
+    jumps = observed_jumps(pure, asked.histories)
+    theta = float(np.quantile(jumps, config.theta_quantile)) if len(jumps) else None
+    on = config.search.model_copy(update={"corp": True, "theta": theta})
+    figures: dict[str, float] = {}
+    for label, search in (("CORP off", off), ("CORP on", on)):
+        _, paths, served, _ = _with_search(ranker, search).recommenders(head)
+        figures[f"{label}: tokens by paths"] = _ndcg(paths, asked)
+        figures[f"{label}: all evidence on paths"] = _ndcg(served, asked)
+    pays = figures["CORP on: all evidence on paths"] > figures["CORP off: all evidence on paths"] + config.corp_margin
+    chosen = _with_search(ranker, on if pays else off)
+    validation = ranker.choices.validation | figures
+    choices = chosen.choices.model_copy(update={"validation": validation})
+    return replace(ranker, choices=choices)
+
+
+def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker:
+    return replace(ranker, choices=ranker.choices.model_copy(update={"search": search}))
+
+
+def _ndcg(recommender: TokenRecommender, asked: Questions) -> float:
+    evaluated = evaluate_recommender(recommender, asked, num_items=recommender.index.num_items, keep_seen=False, seed=0)
+    return evaluated.row.accuracy["ndcg@10"].value

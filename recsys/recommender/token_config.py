@@ -1,0 +1,73 @@
+"""Settings of the token experts and of how their paths and all other evidence make slates."""
+
+from pydantic import Field, field_validator
+
+from recsys.core.config import Config
+from recsys.decoding.config import BeliefSearchConfig
+from recsys.model.tokens.config import DistillationConfig, TokenFitConfig, TokenModelConfig
+from recsys.tokenizer.kinds import TokenizerConfig
+
+HEAD = "head"
+"""The name of the item head among the sources of evidence."""
+
+
+class ExpertConfig(Config):
+    """One token model with codebooks of its own."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """What the expert is called in folders and logs."""
+    tokenizer: TokenizerConfig | None = None
+    """The tokenizer that gives it its codes; without one it has the codes of the run's catalogue."""
+    distilled: bool = True
+    """Whether it learns from the item head after it has learned from the log."""
+
+
+class ExpertsConfig(Config):
+    """The token models of a run."""
+
+    trained: tuple[ExpertConfig, ...] = ()
+    """The experts; a recipe without any trains no token models."""
+    model: TokenModelConfig = TokenModelConfig()
+    """The shape of every expert."""
+    fit: TokenFitConfig = TokenFitConfig()
+    """How every expert learns from the log."""
+
+    @field_validator("trained")
+    @classmethod
+    def _names_differ(cls, trained: tuple[ExpertConfig, ...]) -> tuple[ExpertConfig, ...]:
+        names = [expert.name for expert in trained]
+        if len(set(names)) < len(names) or HEAD in names:
+            raise ValueError(f"experts must have names of their own other than {HEAD}, got {names}")
+        return trained
+
+
+class TokensConfig(Config):
+    """How experts are distilled, mixed and searched."""
+
+    distillation: DistillationConfig = DistillationConfig()
+    """How distilled experts learn from the item head."""
+    search: BeliefSearchConfig = BeliefSearchConfig()
+    """How paths are searched."""
+    weight_steps: int = Field(default=10, ge=1)
+    """Weights of experts and of the item head are multiples of one over this number."""
+    max_users: int = Field(default=4000, ge=1)
+    """On how many validation users weights are chosen."""
+    corp_users: int = Field(default=500, ge=0)
+    """On how many validation users pruning by category jumps is tried; 0 leaves it as ``search`` says."""
+    theta_quantile: float = Field(default=0.95, gt=0, le=1)
+    """The pruning threshold is this quantile of the jumps between categories on validation paths."""
+    corp_margin: float = Field(default=0.001, ge=0)
+    """By how much NDCG@10 pruning must be better to be kept."""
+
+
+class TokenChoices(Config):
+    """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
+
+    belief: dict[str, float]
+    """Weights of the experts' log-probabilities in the mixture that paths are searched by."""
+    rank: dict[str, float]
+    """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
+    search: BeliefSearchConfig
+    """How paths are searched."""
+    validation: dict[str, float]
+    """NDCG@10 on validation users, seen items removed, of each source alone and of what was tried."""

@@ -1,0 +1,87 @@
+"""The stages of token models on the synthetic world."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.flow import train
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.stages.evaluate import token_recommenders
+from pipelines.stages.tokens import choose_pruning, head_log_probs
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import History, requests_for
+from recsys.core.errors import ArtifactError, ConfigError
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import questions
+from recsys.model.generator import Generator
+from recsys.recommender.token_ranker import TokenRanker
+
+RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
+TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
+
+
+def _histories(run: Path) -> list[History]:
+    return list(questions(load_prepared(run / "data").log, "test").histories[:20])
+
+
+def test_tokens_when_trained_then_every_slate_of_paths_comes_with_the_paths_that_reached_it(run: Path) -> None:
+    ranker = TokenRanker.load(run / "tokens")
+    head = head_log_probs(Generator.load(run / "calibrated"))
+    codes_NM = ranker.catalogue.codes_NM
+    _, paths, served, _ = ranker.recommenders(head, trace=True)
+    for recommender in (paths, served):
+        for slate in recommender.recommend(requests_for(_histories(run), n=5)):
+            assert len(slate.items) == 5
+            for item, found in zip(slate.items.tolist(), slate.paths, strict=True):
+                assert found
+                assert all(codes_NM[item, step.codebook] == step.code for path in found for step in path.steps)
+
+
+def test_tokens_when_trained_then_codes_are_the_catalogues_and_have_words(run: Path) -> None:
+    ranker, own = TokenRanker.load(run / "tokens"), Catalogue.load(run / "catalog")
+    np.testing.assert_array_equal(ranker.catalogue.codes_NM, own.codes_NM)
+    assert ranker.catalogue.facets == own.facets
+    assert ranker.choices.belief == {"facets": 1.0}
+    assert sum(ranker.choices.rank.values()) == pytest.approx(1.0)
+
+
+def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_side(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    train(world, tmp_path, load_recipe("smoke", (TWO,)), use_ray=False, reuse_from=run)
+    ranker = TokenRanker.load(tmp_path / "tokens")
+    assert ranker.catalogue.layout.num_codebooks == 3 + 4
+    assert {book for book, _ in ranker.catalogue.facets} == set(range(7))
+    assert list(ranker.sources()) == ["ranking", "facets"]
+    figures = json.loads((tmp_path / "tokens" / "choices.json").read_text())["validation"]
+    assert figures["tokens mixed"] >= max(figures["ranking alone"], figures["facets alone"])
+    assert figures["all evidence"] >= max(figures["tokens mixed"], figures["head alone"])
+
+
+def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    result = train(world, tmp_path, load_recipe("smoke", ("experts.trained=[]",)), use_ray=False, reuse_from=run)
+    assert not any("tokens" in row.recommender for row in result.rows)
+    assert token_recommenders(tmp_path) == []
+    with pytest.raises(ArtifactError, match=r"choices\.json must exist"):
+        TokenRanker.load(tmp_path / "tokens")
+
+
+def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, recipe: Recipe) -> None:
+    ranker, head = TokenRanker.load(run / "tokens"), head_log_probs(Generator.load(run / "calibrated"))
+    asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
+    off = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"corp_margin": 1.0}))
+    assert (off.choices.search.corp, off.choices.search.theta) == (False, None)
+    assert {"CORP on: tokens by paths", "CORP off: tokens by paths"} <= set(off.choices.validation)
+    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"corp_margin": -1.0}))
+    assert kept.choices.search.corp
+    assert kept.choices.search.theta is not None
+
+
+@pytest.mark.parametrize("trained", ['[{name="a"}, {name="a"}]', '[{name="head"}]', '[{name="A b"}]'])
+def test_recipe_when_experts_have_no_names_of_their_own_then_it_is_refused(trained: str) -> None:
+    with pytest.raises(ConfigError, match=r"experts\.trained"):
+        load_recipe("smoke", (f"experts.trained={trained}",))
