@@ -97,21 +97,14 @@ def train(
     no_ray: NoRay = False,
 ) -> None:
     """Train on a log: tokenizer, generator, alignment, baselines, bundle, evaluation. Unchanged stages are kept."""
-    import shutil
-
     from pipelines.flow import train as run_flow
     from pipelines.recipe import load_recipe
-    from pipelines.runtime import WORK
     from pipelines.show import console, evaluation_table
     from pipelines.study import run_study
-    from recsys.core.artifacts import Manifest
 
-    if not resume and to.exists():
-        Manifest(to).claim()
-        shutil.rmtree(to / WORK, ignore_errors=True)
     settings = load_recipe(recipe, tuple(sets or ()))
     work = run_study if settings.study.seeds or settings.study.ablations else run_flow
-    console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray)))
+    console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray, fresh=not resume)))
 
 
 @app.command()
@@ -124,8 +117,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Evaluate a run leave-one-out with full ranking, beside the baselines; a study is evaluated over its seeds."""
+    from pipelines.flow import evaluate_run
     from pipelines.show import console, evaluation_table
-    from pipelines.stages.evaluate import evaluate_run
     from pipelines.study import read_study
     from pipelines.tables import rewrite_table
 
@@ -142,8 +135,8 @@ def evaluate(
 @app.command()
 def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> None:
     """Replay a run's own log in time order: what would each recommender have shown?"""
+    from pipelines.flow import replay_run
     from pipelines.show import console, replay_table
-    from pipelines.stages.evaluate import replay_run
 
     if log is not None:
         raise NotThereYet("replay of another log is not there yet; leave --log out to replay the run's own log")

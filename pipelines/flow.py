@@ -9,8 +9,15 @@ Each stage is a plain function that reads finished folders of the run and writes
 nowhere else. A stage whose inputs and settings are as they were is not run again.
 """
 
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from pipelines.execute import WORK, Plan
 from pipelines.job import Stage
 from pipelines.recipe import Recipe, save_recipe
 from pipelines.runtime import run_stages
@@ -19,7 +26,7 @@ from pipelines.stages.baselines import fit_baselines
 from pipelines.stages.bundle import select_and_bundle
 from pipelines.stages.calibrate import calibrate_head
 from pipelines.stages.catalog import build_catalog
-from pipelines.stages.evaluate import evaluate_run
+from pipelines.stages.evaluate import evaluate_models, replay_log
 from pipelines.stages.experts import train_experts
 from pipelines.stages.features import build_features
 from pipelines.stages.member import train_member
@@ -27,8 +34,11 @@ from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
 from pipelines.stages.tokens import rank_by_tokens
-from recsys.core.artifacts import Manifest, write_json
+from recsys.core.artifacts import Manifest, require, write_json
 from recsys.core.errors import CallError
+from recsys.core.lock import owned
+from recsys.data.splits import Split
+from recsys.evaluation.replay_results import Replay
 from recsys.evaluation.results import Evaluation
 
 STAGES = (
@@ -43,7 +53,7 @@ STAGES = (
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
     # the ensemble member: a SASRec over ids, trained apart
-    Stage(name="member", work=train_member, parents=("data",), sections=("member", "device")),
+    Stage(name="member", work=train_member, parents=("data",), sections=("member", "model.max_history", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
@@ -83,22 +93,92 @@ STAGES = (
         name="bundle",
         work=select_and_bundle,
         parents=("data", "features", "tokenizer", "catalog", "calibrated", "aligned"),
-        sections=("decoder", "selection"),
+        sections=("decoder", "selection", "alignment.steps"),
     ),
 )
 
 
-def train(
-    source: Path, run: Path, recipe: Recipe, *, use_ray: bool = True, reuse_from: Path | None = None
+EVALUATED = ("data", "calibrated", "tokens", "baselines", "bundle")
+"""What evaluation and replay read."""
+EVALUATIONS: Mapping[Split, Stage] = {
+    "test": Stage(
+        name="evaluation",
+        work=partial(evaluate_models, split="test"),
+        parents=EVALUATED,
+        sections=("evaluation",),
+        files=("evaluation.json", "ranks.npz"),
+    ),
+    "validation": Stage(
+        name="evaluation-validation",
+        work=partial(evaluate_models, split="validation"),
+        parents=EVALUATED,
+        sections=("evaluation",),
+        files=("evaluation-validation.json", "ranks-validation.npz"),
+    ),
+}
+"""Leave-one-out with full ranking beside the baselines; training ends with the first."""
+REPLAY = Stage(name="replay", work=replay_log, parents=EVALUATED, files=("replay.json",))
+"""What each would have shown, in time order."""
+
+
+def train(  # noqa: PLR0913 (what, where, and how)
+    source: Path,
+    run: Path,
+    recipe: Recipe,
+    *,
+    use_ray: bool = True,
+    fresh: bool = False,
+    reuse_from: Path | None = None,
 ) -> Evaluation:
-    """Run the flow from a data set to an evaluated bundle; stages of equal key are taken from ``reuse_from``."""
+    """Run the flow from a data set to an evaluated bundle; stages of equal key are taken from ``reuse_from``.
+
+    Args:
+        source: a folder in the data contract.
+        run: the run folder.
+        recipe: the settings.
+        use_ray: whether stages run as Ray tasks, else in this process.
+        fresh: whether checkpoints of a killed run are forgotten.
+        reuse_from: another run.
+
+    Raises:
+        InUseError: another process works in the run folder.
+    """
     claim_run(source, run)
-    save_recipe(recipe, run / "recipe.toml")
-    write_json(run / "source.json", {"name": source.resolve().name})
-    run_stages(
-        STAGES, source=source.resolve(), run=run.resolve(), recipe=recipe, use_ray=use_ray, reuse_from=reuse_from
-    )
-    return evaluate_run(run, recipe)
+    with owned(run):
+        if fresh:
+            shutil.rmtree(run / WORK, ignore_errors=True)
+        return run_flow(Plan(source=source, run=run, recipe=recipe, reuse_from=reuse_from), use_ray=use_ray)
+
+
+def run_flow(plan: Plan, *, use_ray: bool) -> Evaluation:
+    """Run the flow in a folder that the caller owns."""
+    plan = replace(plan, source=plan.source.resolve(), run=plan.run.resolve())
+    save_recipe(plan.recipe, plan.run / "recipe.toml")
+    write_json(plan.run / "source.json", {"name": plan.source.name})
+    run_stages((*STAGES, EVALUATIONS["test"]), plan, use_ray=use_ray)
+    return Evaluation.from_json(_made(EVALUATIONS["test"], plan.run))
+
+
+def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluation:
+    """Evaluate a trained run on a split; with unchanged inputs the saved result is returned."""
+    return Evaluation.from_json(_made_now(EVALUATIONS[split], run, recipe))
+
+
+def replay_run(run: Path, recipe: Recipe) -> Replay:
+    """Replay a trained run's own log in time order; with unchanged inputs the saved result is returned."""
+    return Replay.from_json(_made_now(REPLAY, run, recipe))
+
+
+def _made_now(stage: Stage, run: Path, recipe: Recipe) -> Any:
+    """Run one stage of reports in this process, unless it is current, and return what it wrote."""
+    require(run / "manifest.json", remedy=f"run `recsys train DATA --to {run}` first")
+    with owned(run):
+        run_stages([stage], Plan(source=run, run=run.resolve(), recipe=recipe), use_ray=False)
+    return _made(stage, run)
+
+
+def _made(stage: Stage, run: Path) -> Any:
+    return json.loads((stage.folder(run) / stage.files[0]).read_text())
 
 
 def claim_run(source: Path, run: Path) -> None:

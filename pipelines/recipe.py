@@ -12,6 +12,7 @@ from recsys.alignment.config import AlignmentConfig
 from recsys.baselines.cooccurrence import CooccurrenceConfig
 from recsys.baselines.sasrec import SASRecConfig
 from recsys.baselines.tiger import TIGERConfig
+from recsys.core.artifacts import atomic_file
 from recsys.core.config import Config
 from recsys.core.device import Device
 from recsys.core.errors import ConfigError
@@ -134,10 +135,6 @@ class Recipe(Config):
     study: StudyConfig = StudyConfig()
     """Seeds and ablations."""
 
-    def section(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """Return the named settings as plain values, the part of a recipe that a stage depends on."""
-        return self.model_dump(mode="json", include=set(names) | {"seed"})
-
 
 def recipe_names() -> list[str]:
     """List the recipes that ship with the package."""
@@ -215,4 +212,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, every default filled in (TOML has no null, so unset values are left out)."""
-    path.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    with atomic_file(path) as temporary:
+        temporary.write_text(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipelines.runtime import start_ray
+from pipelines.ray_session import ray_session
 from pipelines.show import console, slate_json, slate_table
 from recsys.contracts import Request, empty_history, requests_for
 from recsys.core.errors import CallError, DataError
@@ -86,29 +86,23 @@ class BatchRecommender:
 
 def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
     """Recommend for every user of a file on Ray Data and write one Parquet file; returns a sentence about it."""
-    import ray
-
     if to.exists() and to.samefile(users):
         raise CallError(f"--to must not be the users file, got {to} for both; choose another name")
     table = read_users(users)
-    started_here = start_ray()
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
+    with ray_session() as session:
         rows = (
-            ray.data.from_arrow(table)
+            session.data.from_arrow(table)
             .repartition(max(1, table.num_rows // (4 * BATCH_USERS)))
             .map_batches(
                 BatchRecommender,
                 fn_constructor_args=(run.resolve(), n),
                 batch_size=BATCH_USERS,
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=2),
+                compute=session.data.ActorPoolStrategy(min_size=1, max_size=2),
             )
         )
-        parts = [pa.table(part) if isinstance(part, dict) else part for part in ray.get(rows.to_arrow_refs())]
-        result = pa.concat_tables(part for part in parts if part.num_rows)
-    finally:
-        if started_here:
-            ray.shutdown()
+        parts = [session.result(ref) for ref in rows.to_arrow_refs()]
+        tables = [pa.table(part) if isinstance(part, dict) else part for part in parts]
+        result = pa.concat_tables(part for part in tables if part.num_rows)
     result = result.sort_by([("user_id", "ascending"), ("rank", "ascending")])
     write_parquet(result, to)
     return f"{result.num_rows:,} recommendations for {table.num_rows:,} users written to {to}"

@@ -1,152 +1,95 @@
 """Executes stages in the order of their parents: as Ray tasks, or in this process."""
 
-import os
-import platform
-import resource
-import shutil
-import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
+from pipelines.display import showing
+from pipelines.execute import WORK, Plan, execute, is_current, stage_key
+from pipelines.job import Stage
+from pipelines.ray_session import RaySession, ray_session
+from pipelines.record import StageRecord, read_records
+from pipelines.relay import Relay, relayed
+from recsys.core.artifacts import Manifest
+from recsys.core.errors import ArtifactError
 
-from pipelines.job import Job, Stage
-from pipelines.recipe import Recipe
-from recsys.core.artifacts import Manifest, atomic_folder, hash_file, hash_folder, hash_value
-from recsys.core.telemetry import LOG, configure_logging
-from recsys.data import schema
-
-Entry = dict[str, Any]
-WORK = ".work"
-"""The part of a run folder that holds checkpoints and temporary folders."""
+EVENTS = "events"
+"""The part of the work folder in which stages in other processes say how far they are."""
+LOOK_EVERY_SECONDS = 0.2
 
 
-def run_stages(
-    stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe, use_ray: bool, reuse_from: Path | None = None
-) -> None:
-    """Run every stage that is not current and record each in the manifest as it ends.
+def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[str, StageRecord]:
+    """Run every stage that is not current, record each in the manifest as it ends, and return the records.
 
-    A stage that the run ``reuse_from`` has with equal inputs and settings is linked from there.
+    Parents that are not among the stages must have run before, and be as they were left.
+
+    Raises:
+        ArtifactError: such a parent is missing or was changed.
     """
-    if use_ray and not _everything_current(stages, source=source, run=run, recipe=recipe):
-        _run_on_ray(stages, source=source, run=run, recipe=recipe)
-        return
-    entries: dict[str, Entry] = {}
-    for stage in stages:
-        parents = [entries[parent] for parent in stage.parents]
-        entries[stage.name] = execute(stage, source, run, recipe, *parents, reuse_from=reuse_from)
-        Manifest(run).record(stage.name, entries[stage.name])
+    records = _finished_before(stages, plan.run)
+    with showing():
+        if use_ray and not _all_current(stages, plan, records):
+            with ray_session() as session:
+                return _run_on_ray(session, stages, plan, records)
+        for stage in stages:
+            records[stage.name] = execute(stage, plan, records)
+            Manifest(plan.run).record(stage.name, records[stage.name].to_json())
+    return records
 
 
-def _run_on_ray(stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe) -> None:
-    """Hand stages to Ray as tasks that wait for their parents; independent ones run side by side."""
-    import ray
+def _finished_before(stages: Sequence[Stage], run: Path) -> dict[str, StageRecord]:
+    """Return the records of stages that are not to be run, their own check passed where one is a parent."""
+    names = {stage.name for stage in stages}
+    records = {name: record for name, record in read_records(run).items() if name not in names}
+    for parent in {parent for stage in stages for parent in stage.parents} - names:
+        record = records.get(parent)
+        if record is None or not Manifest(run).is_current(parent, record.key, run / parent):
+            state = "it is missing" if record is None else "it was changed"
+            raise ArtifactError(
+                f"{run / parent} must be as `recsys train` left it, but {state}; run `recsys train DATA --to {run}`"
+            )
+    return records
 
-    started_here = start_ray()
-    task = ray.remote(num_cpus=recipe.threads, max_retries=0)(execute)
-    refs: dict[str, Any] = {}
-    for stage in stages:
-        refs[stage.name] = task.remote(stage, source, run, recipe, *(refs[parent] for parent in stage.parents))
-    names = {ref: name for name, ref in refs.items()}
-    waiting = list(refs.values())
+
+def _run_on_ray(
+    session: RaySession, stages: Sequence[Stage], plan: Plan, records: dict[str, StageRecord]
+) -> dict[str, StageRecord]:
+    """Hand each stage to Ray once its parents are recorded; independent ones run side by side."""
+    waiting, running = list(stages), dict[Any, Stage]()
+    relays: dict[str, Relay] = {}
     try:
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            Manifest(run).record(names[done[0]], ray.get(done[0]))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+        with showing() as display:
+            while waiting or running:
+                for stage in [one for one in waiting if all(parent in records for parent in one.parents)]:
+                    waiting.remove(stage)
+                    events = plan.run / WORK / EVENTS / f"{stage.name}.jsonl"
+                    relays[stage.name] = Relay(events, display)
+                    call = (stage, plan, dict(records), events)
+                    running[session.submit(f"stage {stage.name}", _apart, *call, cpus=plan.recipe.threads)] = stage
+                done, _ = session.wait(list(running), seconds=LOOK_EVERY_SECONDS)
+                for relay in relays.values():
+                    relay.forward()
+                for ref in done:
+                    stage = running.pop(ref)
+                    records[stage.name] = session.result(ref)
+                    Manifest(plan.run).record(stage.name, records[stage.name].to_json())
     finally:
-        if started_here:
-            ray.shutdown()
+        session.cancel(list(running))
+    return records
 
 
-def start_ray() -> bool:
-    """Start a local Ray with this machine's cores unless one is connected; tell whether it was started here."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(include_dashboard=False, logging_level="warning", num_cpus=os.cpu_count())
-    return True
+def _apart(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> StageRecord:
+    """Execute a stage in a process of Ray, its progress and log lines relayed."""
+    with relayed(events):
+        return execute(stage, plan, records)
 
 
-def stage_key(stage: Stage, source: Path, recipe: Recipe, parents: Sequence[Entry]) -> str:
-    """Return the hash of all that a stage's result depends on: settings, parents' contents, and the data if read."""
-    return hash_value(
-        {
-            "stage": stage.name,
-            "settings": recipe.section((*stage.sections, "threads")),
-            "parents": [parent["files"] for parent in parents],
-            "source": _hash_source(source) if stage.reads_source else None,
-            "version": version("recsys"),
-        }
-    )
-
-
-def _hash_source(source: Path) -> dict[str, str]:
-    """Return the hashes of the files that the data contract names: what else lies in the folder is not read."""
-    names = (schema.INTERACTIONS, schema.ITEMS)
-    return {name: hash_file(source / name) for name in names if (source / name).exists()}
-
-
-def execute(
-    stage: Stage, source: Path, run: Path, recipe: Recipe, *parents: Entry, reuse_from: Path | None = None
-) -> Entry:
-    """Run one stage unless it is current here, or in ``reuse_from``, from where it is linked; returns its entry."""
-    configure_logging()
-    key = stage_key(stage, source, recipe, parents)
-    manifest = Manifest(run)
-    folder = run / stage.name
-    if manifest.is_current(stage.name, key, folder):
-        LOG.info("%s: unchanged, not run again", stage.name)
-        entry: Entry = manifest.read()[stage.name]
-        return entry
-    made = manifest.read().get(stage.name, {}).get("files", ())
-    if reuse_from is not None and Manifest(reuse_from).is_current(stage.name, key, reuse_from / stage.name):
-        LOG.info("%s: as in %s, linked from there", stage.name, reuse_from)
-        with atomic_folder(folder, run / WORK, made=made) as out:
-            shutil.copytree(reuse_from / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
-        lent: Entry = Manifest(reuse_from).read()[stage.name]
-        return lent
-    LOG.info("%s: running", stage.name)
-    checkpoints = run / WORK / f"{stage.name}-{key[:16]}"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    began, worked = time.perf_counter(), time.process_time()
-    with threadpool_limits(recipe.threads), atomic_folder(folder, run / WORK, made=made) as out:
-        import torch
-
-        torch.set_num_threads(recipe.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        stage.work(Job(run=run, out=out, source=source, recipe=recipe, checkpoints=checkpoints))
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    seconds = round(time.perf_counter() - began, 2)
-    LOG.info("%s: done in %.1f s", stage.name, seconds)
-    return {
-        "key": key,
-        "seconds": seconds,
-        "cpu_seconds": round(time.process_time() - worked, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "seed": recipe.seed,
-        "parents": list(stage.parents),
-        "files": hash_folder(folder),
-        "versions": {
-            "python": platform.python_version(),
-            "recsys": version("recsys"),
-            "torch": version("torch"),
-        },
-    }
-
-
-def _everything_current(stages: Sequence[Stage], *, source: Path, run: Path, recipe: Recipe) -> bool:
-    manifest = Manifest(run)
-    entries = manifest.read()
+def _all_current(stages: Sequence[Stage], plan: Plan, finished: Mapping[str, StageRecord]) -> bool:
+    """Tell whether no stage would run: then there is no need of Ray."""
+    records = {**read_records(plan.run), **finished}
     for stage in stages:
-        if not all(name in entries for name in (stage.name, *stage.parents)):
+        if not all(name in records for name in (stage.name, *stage.parents)):
             return False
-        key = stage_key(stage, source, recipe, [entries[parent] for parent in stage.parents])
-        if not manifest.is_current(stage.name, key, run / stage.name):
+        if not is_current(stage, plan.run, stage_key(stage, plan, [records[parent] for parent in stage.parents])):
             return False
     return True

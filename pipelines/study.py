@@ -7,6 +7,7 @@ Axes: U user, S seed.
 """
 
 import json
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.flow import claim_run, train
+from pipelines.display import Display, showing
+from pipelines.execute import WORK, Plan
+from pipelines.flow import claim_run, run_flow
+from pipelines.ray_session import ray_session
 from pipelines.recipe import Recipe, apply_overrides
-from pipelines.runtime import start_ray
+from pipelines.relay import Relay, relayed
+from pipelines.runtime import EVENTS, LOOK_EVERY_SECONDS
 from pipelines.stages.evaluate import OURS
 from recsys.core.artifacts import write_json
+from recsys.core.lock import owned
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.evaluation.intervals import bootstrap_interval, paired_difference
@@ -58,18 +64,26 @@ def members(run: Path, recipe: Recipe) -> list[Member]:
     return found
 
 
-def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool) -> Evaluation:
-    """Train and evaluate every member, side by side on Ray, and write what they say together."""
+def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool, fresh: bool = False) -> Evaluation:
+    """Train and evaluate every member, side by side on Ray, and write what they say together.
+
+    Raises:
+        InUseError: another process works in the study's folder.
+    """
     found = members(run, recipe)
     for member in found:
         claim_run(source, member.folder)
-    if use_ray:
-        _train_on_ray(source, found)
-    else:
-        for member in found:
-            _train_one(source, member)
-    result = summarise(found)
-    write_json(run / STUDY, result.to_json())
+    with owned(run), showing() as display:
+        if fresh:
+            for member in found:
+                shutil.rmtree(member.folder / WORK, ignore_errors=True)
+        if use_ray:
+            _train_on_ray(source, found, display)
+        else:
+            for member in found:
+                _train_one(source, member)
+        result = summarise(found)
+        write_json(run / STUDY, result.to_json())
     return result
 
 
@@ -79,28 +93,40 @@ def read_study(run: Path) -> Evaluation | None:
     return Evaluation.from_json(json.loads(path.read_text())) if path.exists() else None
 
 
-def _train_one(source: Path, member: Member, *_after: object) -> None:
+def _train_one(source: Path, member: Member) -> None:
     LOG.info("study: %s, seed %d", member.variant, member.recipe.seed)
-    train(source, member.folder, member.recipe, use_ray=False, reuse_from=member.reuse_from)
+    plan = Plan(source=source, run=member.folder, recipe=member.recipe, reuse_from=member.reuse_from)
+    run_flow(plan, use_ray=False)
 
 
-def _train_on_ray(source: Path, found: Sequence[Member]) -> None:
-    import ray
+def _train_apart(source: Path, member: Member, events: Path, *_after: object) -> None:
+    """Train one member in a process of Ray, its progress and log lines relayed."""
+    with relayed(events):
+        _train_one(source, member)
 
-    started_here = start_ray()
-    # a fresh process for each run, so that its peak of memory is its own
-    task = ray.remote(max_calls=1, max_retries=0)(_train_one)
+
+def _train_on_ray(source: Path, found: Sequence[Member], display: Display) -> None:
     refs: dict[Path, Any] = {}
-    try:
+    relays = []
+    with ray_session() as session:
         for member in found:
+            events = member.folder / WORK / EVENTS / "study.jsonl"
+            relays.append(Relay(events, display, label=f"{member.variant} {member.recipe.seed}: "))
             after = [] if member.reuse_from is None else [refs[member.reuse_from]]
-            refs[member.folder] = task.options(num_cpus=member.recipe.threads).remote(source, member, *after)
-        ray.get(list(refs.values()))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    finally:
-        if started_here:
-            ray.shutdown()
+            name = f"{member.variant}, seed {member.recipe.seed},"
+            # a fresh process for each run, so that its peak of memory is its own
+            call = (source, member, events, *after)
+            refs[member.folder] = session.submit(name, _train_apart, *call, cpus=member.recipe.threads, fresh=True)
+        waiting = list(refs.values())
+        try:
+            while waiting:
+                done, waiting = session.wait(waiting, seconds=LOOK_EVERY_SECONDS)
+                for relay in relays:
+                    relay.forward()
+                for ref in done:
+                    session.result(ref)
+        finally:
+            session.cancel(waiting)
 
 
 Figures = dict[str, NDArray[np.float64]]

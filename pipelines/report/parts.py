@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipelines.record import read_records
 from pipelines.report import plots
 from pipelines.stages.evaluate import OURS
 from recsys.codes.catalogue import Catalogue
-from recsys.core.artifacts import Manifest, require
+from recsys.core.artifacts import require
 from recsys.core.errors import ArtifactError
 from recsys.core.seeds import rng_for
 from recsys.evaluation.replay_results import Replay
@@ -193,14 +194,14 @@ def costs(run: Path) -> Part:
 
     The reports are left out of the bytes, so that a page written twice is the same.
     """
-    entries = Manifest(run).read()
-    stages = {name: entry["seconds"] for name, entry in entries.items() if "seconds" in entry}
-    if not stages:
+    records = read_records(run)
+    if not records:
         raise ArtifactError(f"{run / 'manifest.json'} must name finished stages; run `recsys train DATA --to {run}`")
-    timings = {path.stem: json.loads(path.read_text()) for path in sorted((run / "timings").glob("*.json"))}
+    stages = {name: record.seconds for name, record in records.items()}
+    timings = {name: dict(record.timings) for name, record in records.items() if record.timings}
     folders = sorted(path for path in run.iterdir() if path.is_dir() and path.name[0] != "." and path.name != "reports")
     sizes = {
         folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders
     }
-    versions: dict[str, str] = next((entry["versions"] for entry in entries.values() if "versions" in entry), {})
+    versions = next((dict(record.versions) for record in records.values() if record.versions), {})
     return {"stages": stages, "timings": timings, "sizes": sizes, "versions": versions}

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pipelines.job import Job
 from recsys.alignment.align import align
 from recsys.codes.catalogue import Catalogue
-from recsys.core.artifacts import write_json, write_timings
+from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -16,23 +16,22 @@ from recsys.tokenizer.kinds import load_tokenizer
 
 def align_model(job: Job) -> None:
     """Align a copy of the pre-trained model and write its diagnostics beside it."""
-    generator = Generator.load(job.run / "calibrated", pick_device(job.recipe.device))
+    generator = Generator.load(job.parent("calibrated"), pick_device(job.recipe.device))
     if job.recipe.alignment.steps == 0:
         generator.save(job.out)
         write_json(job.out / "alignment.json", {"skipped": "alignment.steps is 0"})
         return
     report = align(
         generator,
-        training_log(load_prepared(job.run / "data").log),
+        training_log(load_prepared(job.parent("data")).log),
         config=job.recipe.alignment,
         seed=derive_seed(job.recipe.seed, "alignment"),
-        codewords_MKD=load_tokenizer(job.run / "tokenizer").codewords_MKD(),
-        category_N=Catalogue.load(job.run / "catalog").category_N,
+        codewords_MKD=load_tokenizer(job.parent("tokenizer")).codewords_MKD(),
+        category_N=Catalogue.load(job.parent("catalog")).category_N,
         folder=job.checkpoints / "alignment",
         fit=job.recipe.fit,
     )
     generator.save(job.out)
     figures = asdict(report)
-    timed = {name: figures.pop(name) for name in list(figures) if "second" in name}
-    write_timings(job.run, "alignment", timed)
+    job.timings.update({name: figures.pop(name) for name in list(figures) if "second" in name})
     write_json(job.out / "alignment.json", figures)

@@ -1,6 +1,5 @@
 """Stage baselines: popularity, item co-occurrence, softmax SASRec and TIGER from the same log, those a recipe names."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.tiger import TIGER
 from recsys.contracts import Recommender
 from recsys.core.arrays import FloatArray
-from recsys.core.artifacts import require, write_timings
+from recsys.core.artifacts import require
 from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
@@ -29,10 +28,16 @@ LOADERS: Mapping[Rival, Callable[[Path], Recommender]] = {
 }
 
 
+TRAINED_BY: Mapping[str, str] = {SASRec.name: "member"}
+"""The stage that trained a rival which this one has no timing of."""
+
+
 def fit_baselines(job: Job) -> None:
-    """Fit and save every rival that the recipe names, and how long each took."""
-    log = load_prepared(job.run / "data").log
+    """Fit and save every rival that the recipe names, and keep how long each took."""
+    log = load_prepared(job.parent("data")).log
     training, validation, config = training_log(log), questions(log, "validation"), job.recipe.baselines
+
+    alone = _member_alone(job, training) if SASRec.name in config.fitted else None
 
     def fit(name: Rival) -> Popularity | Cooccurrence | SASRec | TIGER:
         seed = derive_seed(job.recipe.seed, name)
@@ -41,18 +46,14 @@ def fit_baselines(job: Job) -> None:
         if name == "cooccurrence":
             return Cooccurrence.fit(training, config.cooccurrence)
         if name == "sasrec":
-            alone = _member_alone(job, training)
             return alone or SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
         return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
 
-    seconds: dict[str, float] = {}
     for name in config.fitted:
         began = time.perf_counter()
         fit(name).save(job.out / name)
-        seconds[name] = time.perf_counter() - began
-    if config.sasrec is None and (took := job.run / "timings" / "member.json").exists():
-        seconds |= json.loads(took.read_text())
-    write_timings(job.run, "baselines", seconds)
+        if not (name == SASRec.name and alone):
+            job.timings[name] = time.perf_counter() - began
 
 
 def load_baselines(folder: Path) -> list[Recommender]:
@@ -63,7 +64,7 @@ def load_baselines(folder: Path) -> list[Recommender]:
 
 def _tiger_vectors(job: Job) -> FloatArray:
     """Return the text block, or all vectors where the recipe asks for them or items have no words."""
-    features = Features.load(job.run / "features")
+    features = Features.load(job.parent("features"))
     if job.recipe.baselines.tiger_vectors == "all":
         return features.vectors_NF
     return features.blocks.get("text", features.vectors_NF)
@@ -71,7 +72,7 @@ def _tiger_vectors(job: Job) -> FloatArray:
 
 def _member_alone(job: Job, training: EventLog) -> SASRec | None:
     """Return the run's member as a rival; None where it has none, or the recipe wants a SASRec of its own."""
-    found = None if job.recipe.baselines.sasrec is not None else load_member(job.run / "member")
+    found = None if job.recipe.baselines.sasrec is not None else load_member(job.parent("member"))
     if found is None:
         return None
     network, config = found

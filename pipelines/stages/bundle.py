@@ -44,12 +44,12 @@ class Candidate:
 
 def select_and_bundle(job: Job) -> None:
     """Bundle the model and the weights with the best NDCG@10 on validation, seen items removed."""
-    prepared = load_prepared(job.run / "data")
-    catalogue = Catalogue.load(job.run / "catalog")
+    prepared = load_prepared(job.parent("data"))
+    catalogue = Catalogue.load(job.parent("catalog"))
     seed = derive_seed(job.recipe.seed, "selection")
     asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
     folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
-    models = {name: Generator.load(job.run / folder) for name, folder in folders.items()}
+    models = {name: Generator.load(job.parent(folder)) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)
@@ -69,8 +69,8 @@ def select_and_bundle(job: Job) -> None:
         decoder=job.recipe.decoder.model_copy(update={"path_weight": best.path_weight, "theta": best.theta}),
         items=prepared.items,
         counts_N=training_log(prepared.log).counts_N,
-        tokenizer=load_tokenizer(job.run / "tokenizer"),
-        features=FeatureBuilder.load(job.run / "features"),
+        tokenizer=load_tokenizer(job.parent("tokenizer")),
+        features=FeatureBuilder.load(job.parent("features")),
         probed=asked.histories,
     )
     save_bundle(job.out, parts, kept=best.to_json(), validation=[candidate.to_json() for candidate in tried])

@@ -20,11 +20,11 @@ from recsys.model.generator import Generator
 
 def calibrate_head(job: Job) -> None:
     """Write the pre-trained generator with its member and what was chosen for its item head."""
-    log = load_prepared(job.run / "data").log
+    log = load_prepared(job.parent("data")).log
     device = pick_device(job.recipe.device)
-    generator = Generator.load(job.run / "model", device)
+    generator = Generator.load(job.parent("model"), device)
     unused_X = torch.from_numpy(np.flatnonzero(training_log(log).counts_N == 0)).to(device)
-    if (member := load_member(job.run / "member")) is not None:
+    if (member := load_member(job.parent("member"))) is not None:
         generator.add_member(*member, unused_X)
     chosen = calibrate(generator, validation_sample(log, derive_seed(job.recipe.seed, "model")), unused_X)
     LOG.info("item head: %s", "  ".join(f"{name} {value}" for name, value in asdict(chosen).items()))

@@ -13,9 +13,9 @@ from recsys.tokenizer.kinds import load_tokenizer
 
 def build_catalog(job: Job) -> None:
     """Encode all items with the fitted tokenizer and name what its codes mean."""
-    items = load_prepared(job.run / "data").items
-    vectors_NF = Features.load(job.run / "features").vectors_NF
-    tokenizer = load_tokenizer(job.run / "tokenizer")
+    items = load_prepared(job.parent("data")).items
+    vectors_NF = Features.load(job.parent("features")).vectors_NF
+    tokenizer = load_tokenizer(job.parent("tokenizer"))
     codes_NM = tokenizer.encode(vectors_NF)
     layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=tokenizer.config.codebook_size)
     category_N, names = item_categories(items, vectors_NF, seed=derive_seed(job.recipe.seed, "categories"))

@@ -9,7 +9,6 @@ from pipelines.stages.pretrain import validation_sample
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.artifacts import write_timings
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -27,9 +26,8 @@ def train_experts(job: Job) -> None:
     """Train every expert of the recipe on the training part, and save the epoch that is best on validation."""
     if not job.recipe.experts.trained:
         return
-    log = load_prepared(job.run / "data").log
+    log = load_prepared(job.parent("data")).log
     asked = validation_sample(log, derive_seed(job.recipe.seed, "model"))
-    seconds: dict[str, float] = {}
     for expert in job.recipe.experts.trained:
         began = time.perf_counter()
         seed = derive_seed(job.recipe.seed, "expert", expert.name)
@@ -48,8 +46,7 @@ def train_experts(job: Job) -> None:
             checkpoint=job.checkpoints / f"{expert.name}.pt",
         )
         TokenMixture({expert.name: model}, [1.0]).save(folder / "model")
-        seconds[expert.name] = time.perf_counter() - began
-    write_timings(job.run, "experts", seconds)
+        job.timings[expert.name] = time.perf_counter() - began
 
 
 def load_expert(folder: Path, name: str, job: Job) -> TokenModel:
@@ -64,10 +61,10 @@ def expert_ndcg(model: TokenModel, asked: Questions) -> float:
 
 def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[IntArray, CodeLayout]:
     """Return an expert's codes, of the run's catalogue or of a tokenizer that is fitted and saved here."""
-    catalogue = Catalogue.load(job.run / "catalog")
+    catalogue = Catalogue.load(job.parent("catalog"))
     if expert.tokenizer is None:
         return catalogue.codes_NM, catalogue.layout
-    vectors_NF: FloatArray = Features.load(job.run / "features").vectors_NF
+    vectors_NF: FloatArray = Features.load(job.parent("features")).vectors_NF
     device = str(pick_device(job.recipe.device))
     tokenizer = fit_tokenizer(vectors_NF, expert.tokenizer, seed=derive_seed(seed, "tokenizer"), device=device)
     (folder / "tokenizer").mkdir()

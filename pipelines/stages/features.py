@@ -9,6 +9,6 @@ from recsys.features.assemble import FeatureBuilder
 
 def build_features(job: Job) -> None:
     """Fit the item vectors, with behaviour of the training part only, and keep the transform for later items."""
-    prepared = load_prepared(job.run / "data")
+    prepared = load_prepared(job.parent("data"))
     seed = derive_seed(job.recipe.seed, "features")
     FeatureBuilder.fit(prepared.items, training_log(prepared.log), job.recipe.features, seed).save(job.out)

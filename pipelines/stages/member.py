@@ -1,11 +1,9 @@
 """Stage member: a Transformer over ids alone, which will have a say in the item head."""
 
-import time
 from pathlib import Path
 
 from pipelines.job import Job
 from recsys.baselines.sasrec import SASRec
-from recsys.core.artifacts import write_timings
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
@@ -18,8 +16,7 @@ def train_member(job: Job) -> None:
     config = job.recipe.member.model_copy(update={"max_length": job.recipe.model.max_history})
     if not config.epochs:
         return
-    log = load_prepared(job.run / "data").log
-    began = time.perf_counter()
+    log = load_prepared(job.parent("data")).log
     network = fit_id_transformer(
         training_log(log),
         config,
@@ -30,7 +27,6 @@ def train_member(job: Job) -> None:
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
     network.save(job.out, config)
-    write_timings(job.run, "member", {SASRec.name: time.perf_counter() - began})
 
 
 def load_member(folder: Path) -> tuple[IdTransformer, IdTransformerConfig] | None:

@@ -26,15 +26,15 @@ VALIDATION_USERS = 4000
 
 def pretrain_model(job: Job) -> None:
     """Train on the training part, keep the epoch that is best on validation."""
-    log = load_prepared(job.run / "data").log
+    log = load_prepared(job.parent("data")).log
     training = training_log(log)
-    features = Features.load(job.run / "features")
+    features = Features.load(job.parent("features"))
     prior = (
         CooccurrencePrior.of(training, _likeness(features))
         if job.recipe.model.cooccurrence
         else CooccurrencePrior(tables=())
     )
-    catalogue = Catalogue.load(job.run / "catalog")
+    catalogue = Catalogue.load(job.parent("catalog"))
     seed = derive_seed(job.recipe.seed, "model")
     torch.manual_seed(seed)
     generator = Generator(

@@ -13,12 +13,12 @@ from recsys.tokenizer.quality import ReferenceData, check, measure
 
 def fit_codebooks(job: Job) -> None:
     """Fit experts and codebooks, encode the catalogue, and end the run if a bound is broken."""
-    vectors_NF = Features.load(job.run / "features").vectors_NF
+    vectors_NF = Features.load(job.parent("features")).vectors_NF
     config, seed = job.recipe.tokenizer, derive_seed(job.recipe.seed, "tokenizer")
     tokenizer = fit_tokenizer(vectors_NF, config, seed=seed, device=str(pick_device(job.recipe.device)))
     nearest_NM = tokenizer.encode(vectors_NF, resolve=False)
     codes_NM = tokenizer.move_apart(vectors_NF, nearest_NM) if config.resolve_collisions else nearest_NM
-    items = load_prepared(job.run / "data").items
+    items = load_prepared(job.parent("data")).items
     category_N, _ = item_categories(items, vectors_NF, seed=derive_seed(job.recipe.seed, "categories"))
     quality = measure(
         codes_NM,

@@ -36,11 +36,11 @@ def rank_by_tokens(job: Job) -> None:
     experts, config = job.recipe.experts.trained, job.recipe.tokens
     if not experts:
         return
-    prepared = load_prepared(job.run / "data")
+    prepared = load_prepared(job.parent("data"))
     log, seed = prepared.log, derive_seed(job.recipe.seed, "tokens")
     asked = validation_sample(log, derive_seed(job.recipe.seed, "model")).sample(config.max_users, seed=seed)
-    head = head_log_probs(Generator.load(job.run / "calibrated", pick_device(job.recipe.device)))
-    models = {expert.name: load_expert(job.run / "experts", expert.name, job) for expert in experts}
+    head = head_log_probs(Generator.load(job.parent("calibrated"), pick_device(job.recipe.device)))
+    models = {expert.name: load_expert(job.parent("experts"), expert.name, job) for expert in experts}
     _distil(job, {expert.name: models[expert.name] for expert in experts if expert.distilled}, head, log, asked)
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
     mixed, ranked = (
@@ -49,7 +49,7 @@ def rank_by_tokens(job: Job) -> None:
     figures = {f"{name} alone": _alone(ranked, name) for name in (*sources, HEAD)}
     figures |= {"tokens mixed": mixed[0].ndcg, "all evidence": ranked[0].ndcg}
     mixture = TokenMixture(models, [mixed[0].weights[name] for name in models])
-    own = Catalogue.load(job.run / "catalog")
+    own = Catalogue.load(job.parent("catalog"))
     catalogue = Catalogue(
         item_ids=own.item_ids,
         codes_NM=mixture.codes_NM(),

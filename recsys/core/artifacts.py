@@ -36,12 +36,6 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
-def write_timings(run: Path, name: str, seconds: Mapping[str, float]) -> None:
-    """Keep wall times beside the artifacts, not in them, so that equal work has equal hashes."""
-    (run / "timings").mkdir(exist_ok=True)
-    write_json(run / "timings" / f"{name}.json", {key: round(value, 3) for key, value in seconds.items()})
-
-
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a new file beside ``path``, under a name nobody has, and rename it to ``path`` if the block succeeds."""
@@ -88,6 +82,26 @@ def atomic_folder(folder: Path, work: Path, made: Collection[str] = ()) -> Itera
         write_json(names, sorted({*made, *left, *hash_folder(out)}))
         shutil.rmtree(folder, ignore_errors=True)
         out.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def place_files(folder: Path, work: Path, names: Collection[str]) -> Iterator[Path]:
+    """Yield a temporary folder and move the named files from it into ``folder``, one by one, if the block succeeds.
+
+    Raises:
+        ArtifactError: the block did not write one of them.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(suffix=".tmp", dir=work))
+    try:
+        yield temporary
+        if missing := [name for name in names if not (temporary / name).is_file()]:
+            raise ArtifactError(f"{folder} must get the files {sorted(names)}, but {missing[0]} was not written")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (temporary / name).replace(folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -148,12 +162,16 @@ class Manifest:
         """Add or replace a stage's entry."""
         write_json(self.path, {**self.read(), stage: dict(entry)})
 
-    def is_current(self, stage: str, key: str, folder: Path) -> bool:
-        """Tell whether a stage ran with this key and left a folder, empty or not, that is still as it was."""
+    def is_current(self, stage: str, key: str, folder: Path, names: Collection[str] = ()) -> bool:
+        """Tell whether a stage ran with this key and left a folder, empty or not, that is still as it was.
+
+        With ``names`` only those files of the folder are the stage's.
+        """
         entry = self.read().get(stage)
         if entry is None or entry["key"] != key or not folder.is_dir():
             return False
-        return hash_folder(folder) == entry["files"]
+        own = {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
+        return bool((own if names else hash_folder(folder)) == entry.get("files"))
 
 
 def require(path: Path, *, remedy: str) -> Path:

@@ -8,6 +8,9 @@ The tree::
     ├── DataError          an input file cannot be used; says file, place and remedy
     │   └── IdError        a single value is no id
     ├── ArtifactError      a run folder is missing something or holds something unexpected
+    │   └── InUseError     another process works in the folder
+    ├── UndeclaredError    a stage reads what it does not declare (a defect of the stage)
+    ├── WorkerError        a process that worked for this one failed or died
     ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
     ├── DecodingError      no valid path exists for a request
     └── NotThereYet        a verb that is promised but not built
@@ -43,6 +46,18 @@ class IdError(DataError, ValueError):
 
 class ArtifactError(RecsysError):
     """A run folder misses an artifact, or holds one that does not fit."""
+
+
+class InUseError(ArtifactError):
+    """Another process works in the folder."""
+
+
+class UndeclaredError(RecsysError):
+    """A stage reads a setting or a folder that it does not declare."""
+
+
+class WorkerError(RecsysError):
+    """A process that worked for this one failed or died."""
 
 
 class TokenizerError(RecsysError):

@@ -1,6 +1,5 @@
 """TIGER: ids that tell items apart, beams inside the trie against a slow reading, and what it must learn."""
 
-import json
 import shutil
 from functools import cache
 
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.flow import STAGES
 from pipelines.job import Job
 from pipelines.recipe import load_recipe
 from pipelines.stages.baselines import fit_baselines, load_baselines
@@ -275,9 +275,11 @@ def test_fit_baselines_when_a_recipe_names_rivals_then_those_are_fitted_timed_an
     overrides = ('baselines.fitted=["popularity", "tiger"]', *(f"baselines.tiger.{one}" for one in shape))
     recipe = load_recipe("smoke", overrides)
     out = tmp_path / "baselines"
-    fit_baselines(Job(run=tmp_path, out=out, source=tmp_path, recipe=recipe, checkpoints=tmp_path))
+    stage = next(stage for stage in STAGES if stage.name == "baselines")
+    job = Job(stage=stage, run=tmp_path, out=out, data_set=tmp_path, resolved=recipe, checkpoints=tmp_path)
+    fit_baselines(job)
     assert [model.name for model in load_baselines(out)] == ["popularity", "tiger"]
-    assert json.loads((tmp_path / "timings" / "baselines.json").read_text()).keys() == {"popularity", "tiger"}
+    assert job.timings.keys() == {"popularity", "tiger"}
     log, text = load_prepared(tmp_path / "data").log, Features.load(tmp_path / "features").blocks["text"]
     wanted = semantic_ids(text, levels=3, codes=8, seed=derive_seed(recipe.seed, "tiger"))
     assert log.num_items == len(wanted)

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.flow import STAGES, train
+from pipelines.flow import STAGES, replay_run, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
 from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
-from pipelines.stages.evaluate import replay_run
 from recsys.baselines.sasrec import SASRec
 from recsys.contracts import requests_for
 from recsys.core.artifacts import Manifest, hash_folder

@@ -1,0 +1,41 @@
+"""What the manifest keeps of each stage that ran: what from, what came out, and what it took."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from recsys.core.artifacts import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """A finished stage."""
+
+    key: str
+    """The hash of all that its result depends on."""
+    files: Mapping[str, str]
+    """The SHA-256 of every file it left."""
+    parents: tuple[str, ...] = ()
+    seed: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_mb: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that the stage measured inside."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as the manifest keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "StageRecord":
+        """Read what :meth:`to_json` wrote, or an earlier version, which kept less."""
+        known = {item.name: entry[item.name] for item in fields(cls) if item.name in entry}
+        return cls(**known | {"parents": tuple(entry.get("parents", ()))})
+
+
+def read_records(run: Path) -> dict[str, StageRecord]:
+    """Return what a run's manifest keeps of stages, by their names."""
+    return {name: StageRecord.from_json(entry) for name, entry in Manifest(run).read().items() if "files" in entry}
