@@ -121,7 +121,7 @@ REPLAY = Stage(name="replay", work=replay_log, parents=EVALUATED, files=("replay
 """What each would have shown, in time order."""
 
 
-def train(  # noqa: PLR0913 (what, where, and how)
+def train(
     source: Path,
     run: Path,
     recipe: Recipe,

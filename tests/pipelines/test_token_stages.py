@@ -65,7 +65,7 @@ def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
 ) -> None:
     result = train(world, tmp_path, load_recipe("smoke", ("experts.trained=[]",)), use_ray=False, reuse_from=run)
     assert not any("tokens" in row.recommender for row in result.rows)
-    assert token_recommenders(tmp_path) == []
+    assert token_recommenders(tmp_path, tmp_path) == []
     with pytest.raises(ArtifactError, match=r"choices\.json must exist"):
         TokenRanker.load(tmp_path / "tokens")
 
