@@ -21,6 +21,7 @@ gate: install
 	$(BIN)/lint-imports
 
 test: gate
+	.ci/install-postgres
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
 
 clean:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -176,20 +175,28 @@ def recommend(  # noqa: PLR0913 (its options are the call)
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 (its options are the call)
     run: Run,
     host: str = "127.0.0.1",
     port: int = 8080,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port and the store.")] = 1,
     ray: Annotated[bool, typer.Option("--ray", help="Scale out with Ray Serve.")] = False,
-    store: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the event store.")] = None,
+    store: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the store; its password may come apart.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of limits and deadlines; see docs/serving.md.")
+    ] = None,
 ) -> None:
     """Serve a run over HTTP: recommendations, events, health, metrics and a console at /."""
     if ray:
-        raise NotThereYet("serving on Ray is not there yet; leave --ray out to serve from this process")
-    from serving.app import serve as run_server
+        raise NotThereYet("serving on Ray is not there yet; leave --ray out, and use --workers N on one machine")
+    from serving.process import Options
+    from serving.process import serve as run_server
+    from serving.settings import environment_keys, read_config
 
-    keys = frozenset(filter(None, os.environ.get("RECSYS_API_KEYS", "").split(",")))
-    run_server(run, host=host, port=port, store_url=store, api_keys=keys)
+    settings = read_config(config)
+    run_server(
+        Options(run=run, host=host, port=port, store=store, keys=environment_keys(), config=settings, workers=workers)
+    )
 
 
 @app.command()

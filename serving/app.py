@@ -1,76 +1,144 @@
 """Owns the application: its parts put together, started and drained."""
 
-from collections.abc import AsyncIterator
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.types import Scope
 
+from serving.documents import install_documents, responses
 from serving.edge import Edge
-from serving.fallback import Fallback, read_items
+from serving.exposures import ExposureWriter
+from serving.fallback import LastGood
+from serving.histories import Histories, StoreThreads
 from serving.metrics import Metrics
-from serving.problems import MEDIA_TYPE, Problem, install_problems
-from serving.replica import Loader, Replica
+from serving.model import ModelThread
+from serving.problems import install_problems
+from serving.release import Loader, Release, State
+from serving.releases import Releases
 from serving.routes import router
+from serving.seeding import seed_log
 from serving.service import Service
-from serving.store import Store, default_url
+from serving.settings import Keys, ServingConfig
+from serving.store import open_store
+from serving.store.changes import ACTIVE_MODEL
+from serving.store.engine import store_url
+from serving.sync import Sync
 
-DRAIN_SECONDS = 10
-_PROBLEM_STATUSES = (401, 404, 413, 422, 429, 501, 503)
+_EXPOSURE_SECONDS = 5.0
 
 
 def create_app(
     run: Path,
     *,
-    store_url: str | None = None,
-    api_keys: frozenset[str] = frozenset(),
+    store: str | None = None,
+    keys: Keys | None = None,
+    config: ServingConfig | None = None,
     loader: Loader | None = None,
-    deadline_seconds: float = 2.0,
 ) -> FastAPI:
     """Return the application of a run; the model loads in the background once it starts.
 
     Args:
         run: the run folder; its bundle must hold items.parquet.
-        store_url: SQLAlchemy URL of the event store; None is SQLite in the run folder.
-        api_keys: the keys clients must send one of; none means open.
+        store: SQLAlchemy URL of the store; None is the environment's, or SQLite in the run folder.
+        keys: the keys clients and administrators must send; without client keys the API is open.
+        config: limits and deadlines.
         loader: how a bundle folder becomes a model; None is the project's own.
-        deadline_seconds: how long the model may take for one answer.
+
+    Raises:
+        StoreError: the store cannot be opened.
+        ArtifactError: the run holds no items.
     """
-    bundle = run / "bundle"
-    items = read_items(bundle)
-    service = Service(
-        items=items,
-        fallback=Fallback(items),
-        replica=Replica(bundle, loader=loader, deadline_seconds=deadline_seconds),
-        store=Store(store_url or default_url(run)),
-        metrics=Metrics(),
-    )
+    config = config or ServingConfig()
+    service = build_service(run, store=store, config=config, loader=loader)
+    sync = Sync(service)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        service.replica.start()
+        sync.start()
+        service.releases.start(version=service.store.changes.setting(ACTIVE_MODEL))
         yield
-        service.replica.close()
+        service.draining = True
+        sync.close()
+        service.model.close()
+        service.exposures.close(_EXPOSURE_SECONDS)
+        service.threads.close()
         service.store.close()
 
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
     app = FastAPI(
         title="recsys",
         version=version("recsys"),
+        description="Recommendations by reasoning over item tokens.",
         lifespan=lifespan,
-        responses={status: {"description": "a problem document", "content": content} for status in _PROBLEM_STATUSES},
+        responses=responses(),
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.include_router(router)
     install_problems(app)
-    app.add_middleware(Edge, metrics=service.metrics, api_keys=api_keys)
+    install_documents(app)
+    app.add_middleware(
+        Edge,
+        metrics=service.metrics,
+        keys=keys or Keys(),
+        config=config,
+        route_of=_route_finder(app),
+        draining=lambda: service.draining,
+    )
     return app
 
 
-def serve(run: Path, host: str, port: int, store_url: str | None, api_keys: frozenset[str]) -> None:
-    """Serve a run until SIGTERM or SIGINT; then finish what is in flight, for a while, and return."""
-    import uvicorn
+def build_service(run: Path, *, store: str | None, config: ServingConfig, loader: Loader | None) -> Service:
+    """Return the parts of a server; the run's log is in the store, the model is not loaded yet."""
+    metrics = Metrics()
 
-    app = create_app(run, store_url=store_url, api_keys=api_keys)
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=DRAIN_SECONDS, access_log=False)
+    def note(release: Release) -> None:
+        metrics.model(release.version, ready=release.state is State.READY)
+
+    releases = Releases(run, loader=loader, on_change=note)
+    kept = open_store(store_url(run, store, os.environ), write_seconds=config.write_seconds)
+    seed_log(run, kept)
+    threads = StoreThreads()
+    service = Service(
+        config=config,
+        releases=releases,
+        model=ModelThread(deadline_seconds=config.deadline_seconds, waiting=config.max_in_flight),
+        store=kept,
+        threads=threads,
+        histories=Histories(
+            kept.events,
+            threads,
+            limit=config.max_history,
+            seconds=config.store_seconds,
+            cached=config.cached_users,
+            sole_writer=config.sole_writer and kept.engine.dialect.name == "sqlite",
+        ),
+        exposures=ExposureWriter(kept.slates, metrics, size=config.exposure_queue),
+        last_good=LastGood(config.cached_users),
+        metrics=metrics,
+    )
+    metrics.watch("recsys_model_queue", "Requests that wait for the model", service.model.waiting)
+    metrics.watch("recsys_exposure_queue", "Exposures that wait for the store", service.exposures.waiting)
+    return service
+
+
+def _route_finder(app: FastAPI) -> Callable[[Scope], str]:
+    """Return a function that names the route of a request which no route has seen."""
+    patterns: list[tuple[re.Pattern[str], str]] = []
+
+    def find(scope: Scope) -> str:
+        if not patterns:
+            patterns.extend(_patterns(list(app.openapi()["paths"])))
+        path = scope["path"]
+        return next((template for pattern, template in patterns if pattern.fullmatch(path)), "other")
+
+    return find
+
+
+def _patterns(templates: Sequence[str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))), template) for template in templates]

@@ -1,7 +1,8 @@
-"""Owns what comes before a route: the key, the body limit, the queue limit, and the clock."""
+"""Owns what comes before a route: the key, the body and its limits, the slots, the clock; and the headers after it."""
 
-import hmac
+import asyncio
 import time
+from collections.abc import Callable
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -9,24 +10,57 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import Metrics
 from serving.problems import problem_response
+from serving.settings import Access, Keys, ServingConfig
 
-MAX_BODY_BYTES = 1 << 20
-MAX_IN_FLIGHT = 64
 _HEALTH = "/v2/health/"
-_OPEN_PATHS = frozenset({"/"})
+_OPEN_PATHS = frozenset({"/", "/openapi.json"})
+_ROWS_PATHS = frozenset({"/v1/events", "/v1/items"})
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_CLOSE = (b"connection", b"close")
+
+
+class _TooLargeError(Exception):
+    """A body is over its limit."""
+
+
+class _NoRoomError(Exception):
+    """All bodies together are over their limit."""
 
 
 class Edge:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: what answers.
+        metrics: where answers are counted.
+        keys: who may call.
+        config: limits.
+        route_of: the path template of a request, for the metrics of requests that no route saw.
+        draining: whether the server is going down, so that connections are closed with their next answer.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, api_keys: frozenset[str], max_in_flight: int = MAX_IN_FLIGHT
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        keys: Keys,
+        config: ServingConfig,
+        route_of: Callable[[Scope], str],
+        draining: Callable[[], bool],
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._keys = [key.encode() for key in api_keys]
-        self._max_in_flight = max_in_flight
+        self._keys = keys
+        self._config = config
+        self._route_of = route_of
+        self._draining = draining
         self._in_flight = 0
+        self._buffered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
@@ -40,71 +74,97 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-            await send(message)
+                extra = [*_HEADERS, _CLOSE] if self._draining() else _HEADERS
+                message["headers"] = [*message.get("headers", ()), *extra]
+            async with asyncio.timeout(self._config.body_seconds):
+                await send(message)
 
         try:
             await self._guarded(scope, receive, send_and_note)
+        except TimeoutError:
+            status = 499  # the client does not read its answer
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path", None) or self._route_of(scope)
             self._metrics.answered(route=route, status=status, seconds=time.perf_counter() - started)
+
+    def in_flight(self) -> int:
+        """Return how many requests are being answered."""
+        return self._in_flight
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(_HEALTH):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope), path)
-        if refusal is not None:
-            await refusal(scope, receive, send)
+        headers = Headers(scope=scope)
+        limit = self._config.max_rows_bytes if path in _ROWS_PATHS else self._config.max_body_bytes
+        refusal = self._refusal(headers, path, scope, limit)
+        body = refusal or await self._body(receive, path, limit)
+        if isinstance(body, bytes) and self._in_flight >= self._config.max_in_flight:
+            body = _full(path, f"at most {self._config.max_in_flight} requests are answered at once")
+        if not isinstance(body, bytes):
+            await body(scope, receive, send)
             return
         self._in_flight += 1
         try:
-            body = await _read_body(receive)
-            if body is None:
-                await _too_large(path)(scope, receive, send)
-            else:
-                await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, _replay(body, receive), send)
         finally:
             self._in_flight -= 1
 
-    def _refusal(self, headers: Headers, path: str) -> JSONResponse | None:
-        if self._keys and path not in _OPEN_PATHS and not self._knows(headers.get("x-api-key", "")):
+    def _refusal(self, headers: Headers, path: str, scope: Scope, limit: int) -> JSONResponse | None:
+        access = self._keys.access_of(headers.get("x-api-key", ""))
+        scope.setdefault("state", {})["access"] = access
+        if access is Access.NOTHING and path not in _OPEN_PATHS:
             came = "another one" if "x-api-key" in headers else "none"
             detail = f"the header X-API-Key must hold a key of this server, got {came}; send a valid key"
             return problem_response(401, detail, path=path, headers={"WWW-Authenticate": "ApiKey"})
-        if self._in_flight >= self._max_in_flight:
-            detail = f"at most {self._max_in_flight} requests are answered at once; send this one again later"
-            return problem_response(429, detail, path=path, headers={"Retry-After": "1"})
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > MAX_BODY_BYTES):
-            return _too_large(path)
+        if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit):
+            return _too_large(path, limit)
         return None
 
-    def _knows(self, key: str) -> bool:
-        came = key.encode("latin-1", "replace")
-        return any([hmac.compare_digest(came, known) for known in self._keys])
+    async def _body(self, receive: Receive, path: str, limit: int) -> bytes | JSONResponse:
+        """Return the whole body, or why it is refused; no slot is held while it comes."""
+        try:
+            async with asyncio.timeout(self._config.body_seconds):
+                return await self._read(receive, limit)
+        except TimeoutError:
+            detail = f"a body must be sent within {self._config.body_seconds:g} seconds, and was not; send it faster"
+            return problem_response(408, detail, path=path, headers={"Connection": "close"})
+        except _TooLargeError:
+            return _too_large(path, limit)
+        except _NoRoomError:
+            return _full(path, "too many bodies are being received")
+
+    async def _read(self, receive: Receive, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return b""
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                self._buffered += len(part)
+                if size > limit:
+                    raise _TooLargeError
+                if self._buffered > self._config.max_buffered_bytes:
+                    raise _NoRoomError
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+        finally:
+            self._buffered -= size
 
 
-def _too_large(path: str) -> JSONResponse:
-    detail = f"a body must be at most {MAX_BODY_BYTES} bytes, got more; send it in smaller parts"
+def _too_large(path: str, limit: int) -> JSONResponse:
+    detail = f"a body must be at most {limit} bytes here, got more; send it in smaller parts"
     return problem_response(413, detail, path=path, headers={"Connection": "close"})
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """Return the whole body, or None once it is over the limit, whatever its headers said."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return b""
-        part: bytes = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return None
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+def _full(path: str, what: str) -> JSONResponse:
+    return problem_response(429, f"{what}; send this one again later", path=path, headers={"Retry-After": "1"})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

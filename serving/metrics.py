@@ -1,8 +1,10 @@
 """Owns what Prometheus reads: one registry per application."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Callable
 
-_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
@@ -12,32 +14,60 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = Counter("recsys_requests", "Answers sent", ["route", "status"], registry=self.registry)
         self._seconds = Histogram(
-            "recsys_answer_seconds", "Time to the answer", ["route"], buckets=_BUCKETS, registry=self.registry
+            "recsys_answer_seconds",
+            "Time to the answer, whatever its status",
+            ["route"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "recsys_stage_seconds", "Time of a part of an answer", ["stage"], buckets=_BUCKETS, registry=self.registry
         )
         self._degraded = Counter(
-            "recsys_degraded", "Answers without the model, by reason", ["reason"], registry=self.registry
+            "recsys_degraded", "Answers without the model or without all it needs", ["reason"], registry=self.registry
+        )
+        self._strategies = Counter(
+            "recsys_strategy", "Answers by who ranked them", ["strategy"], registry=self.registry
         )
         self._illegal = Counter(
             "recsys_illegal_items", "Items of the model refused on the way out", registry=self.registry
         )
         self._lost = Counter("recsys_lost_exposures", "Answers whose exposures were not stored", registry=self.registry)
+        self._model = Gauge("recsys_model_ready", "1 when the model answers, else 0", registry=self.registry)
+        self._info = Gauge("recsys_model_info", "The model version that answers", ["version"], registry=self.registry)
+
+    def watch(self, name: str, help_: str, value: Callable[[], float]) -> None:
+        """Add a gauge that is read when Prometheus asks."""
+        Gauge(name, help_, registry=self.registry).set_function(value)
 
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         """Count one answer and its time, whatever its status."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def degraded(self, reason: str) -> None:
-        """Count an answer that the model did not give."""
-        self._degraded.labels(reason).inc()
+    def stage(self, name: str, seconds: float) -> None:
+        """Note how long a part of an answer took."""
+        self._stages.labels(name).observe(seconds)
+
+    def recommended(self, strategy: str, degraded: str | None) -> None:
+        """Count an answer by who ranked it and by what was wrong."""
+        self._strategies.labels(strategy).inc()
+        if degraded is not None:
+            self._degraded.labels(degraded).inc()
 
     def illegal_items(self, count: int) -> None:
         """Count items that the model should not have returned."""
         self._illegal.inc(count)
 
-    def lost_exposures(self) -> None:
-        """Count an answer whose exposures the store refused."""
-        self._lost.inc()
+    def lost_exposures(self, count: int) -> None:
+        """Count answers whose exposures were not stored."""
+        self._lost.inc(count)
+
+    def model(self, version: str, *, ready: bool) -> None:
+        """Note which model answers."""
+        self._model.set(float(ready))
+        self._info.clear()
+        self._info.labels(version).set(1.0)
 
     def text(self) -> bytes:
         """Return the exposition format."""

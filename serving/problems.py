@@ -12,9 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from recsys.core.telemetry import LOG
+from serving.pool import StoreLateError
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 120
+"""Characters of what came that are sent back."""
+_SHOWN_DEPTH = 200
+"""Characters of text, or members of a list, that are looked at for it."""
 
 
 class Fault(BaseModel):
@@ -73,6 +77,10 @@ def problem_response(
 
 def shown(value: object) -> str:
     """Return a short ASCII picture of whatever came, safe to send back."""
+    if isinstance(value, str):
+        value = value[:_SHOWN_DEPTH]
+    elif isinstance(value, list | dict) and len(value) > _SHOWN_DEPTH:
+        return f"a {type(value).__name__} of {len(value)}"
     try:
         text = ascii(value)
     except (ValueError, RecursionError):
@@ -91,6 +99,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ProblemError, _on_problem)
     app.add_exception_handler(SQLAlchemyError, _on_store)
+    app.add_exception_handler(StoreLateError, _on_store)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -143,8 +152,10 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_store(request: Request, error: Exception) -> JSONResponse:
-    LOG.error("the event store failed: %s", error)
-    detail = "the event store must be reachable, and is not; nothing was changed, send the same request again"
+    LOG.error("the store failed: %s", getattr(error, "orig", None) or repr(error))
+    detail = (
+        "the store must be reachable, and is not; send the same request again: what is there already is not doubled"
+    )
     return problem_response(503, detail, path=request.url.path, headers={"Retry-After": "1"})
 
 

@@ -1,0 +1,113 @@
+"""Owns how a request becomes a question to a release: whose history, and the plan of its slate."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.contracts import History
+from recsys.core.arrays import IntArray
+from serving.histories import Known
+from serving.items import ItemTable
+from serving.plan import Plan, add_filter, add_rules, add_steering, start_plan
+from serving.release import Release
+from serving.rules import NamedRule, in_force
+from serving.schemas.recommend import Asker, HistoryEvent
+from serving.settings import ServingConfig
+
+_SHOWN_UNKNOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """One request in terms of one release.
+
+    ``unknown`` are ids of a given history that the release does not have.
+    """
+
+    release: Release
+    user_id: str | None
+    history: History
+    plan: Plan
+    unknown: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What holds for every request of a moment."""
+
+    rules: Sequence[NamedRule]
+    config: ServingConfig
+    now: int
+
+
+def question(
+    release: Release, asker: Asker, known: Known | None, around: Circumstances, *, n: int, reasons: bool = False
+) -> Question:
+    """Return the question that a request asks of a release.
+
+    Args:
+        release: taken once for this request.
+        asker: who asks, under which conditions.
+        known: what the store knows of the user; None without one.
+        around: rules and settings.
+        n: length of the slate.
+        reasons: whether the plan keeps why items are barred.
+    """
+    items, config = release.items, around.config
+    stored = () if known is None else known.past.events
+    pairs = stored if asker.history is None else given_events(asker.history, around.now)
+    history, unknown = history_of(items, pairs)
+    plan = start_plan(items, n=n, now=around.now, reasons=reasons)
+    plan.bar_rows("it is in the history", history.items)
+    if known is not None:
+        plan.bar_rows("the user has it", items.rows_seen(known.past))
+    if asker.exclude:
+        plan.bar_rows("the request excludes it", items.indices_of(asker.exclude))
+    if asker.filter is not None:
+        add_filter(plan, items, asker.filter)
+    if asker.steer is not None:
+        add_steering(plan, release.facets, asker.steer, config)
+    if around.rules or asker.rules is not None:
+        add_rules(plan, items, in_force(around.rules, names=asker.rules, surface=asker.surface, now=around.now))
+    return Question(
+        release=release,
+        user_id=asker.user_id,
+        history=history.last(config.max_history),
+        plan=plan,
+        unknown=unknown[:_SHOWN_UNKNOWN] if asker.history is not None else (),
+    )
+
+
+def history_of(items: ItemTable, pairs: Sequence[tuple[str, int]]) -> tuple[History, list[str]]:
+    """Return the known ones among (item id, time) pairs, and the ids of the others."""
+    rows: list[int] = []
+    times: list[int] = []
+    unknown: list[str] = []
+    for item_id, at in pairs:
+        row = items.row_of_text(item_id)
+        if row is None:
+            unknown.append(item_id)
+        else:
+            rows.append(row)
+            times.append(at)
+    return History(items=_integers(rows), timestamps=_integers(times)), unknown
+
+
+def given_events(events: Sequence[HistoryEvent], now: int) -> list[tuple[str, int]]:
+    """Return a given history by time, events of equal times as given; one without a time counts as of now.
+
+    This is the rule of :meth:`recsys.data.vocabulary.Vocabulary.history`, for ids that were read already.
+    """
+    pairs = [(event.item_id, now if event.timestamp is None else event.timestamp) for event in events]
+    return sorted(pairs, key=lambda pair: pair[1])
+
+
+def this_moment() -> int:
+    """Return unix seconds: the serving moment."""
+    return int(time.time())
+
+
+def _integers(values: Sequence[int]) -> IntArray:
+    return np.asarray(values, dtype=np.int64)

@@ -1,0 +1,74 @@
+"""Owns the answer to "why, or why not, this item?": its rank, its path, what outranks it and what bars it."""
+
+import numpy as np
+
+from recsys.data.ids import wire_id
+from serving.answers import best_path
+from serving.asking import Question
+from serving.compose import best
+from serving.lists import item_row
+from serving.model import ModelRanker, ModelUnavailableError, model_of
+from serving.plan import met
+from serving.problems import ProblemError
+from serving.recommending import ask_for
+from serving.release import LoadedBundle
+from serving.schemas.recommend import ExplainRequest, ExplainResponse, Outranking, PathOut
+from serving.service import Service
+
+_OUTRANKING = 5
+
+
+async def explain(service: Service, request: ExplainRequest) -> ExplainResponse:
+    """Say where an item stands for a user among all that may be shown, and why it may not where it may not."""
+    asked = (await ask_for(service, request, n=1, reasons=True)).question
+    release = asked.release
+    row = item_row(release, request.item_id)
+    try:
+        model = model_of(release)
+        seconds = None if request.timeout_ms is None else request.timeout_ms / 1000
+        return await service.model.run(lambda: _explained(asked, model, row), seconds=seconds)
+    except ModelUnavailableError as error:
+        raise ProblemError(
+            503,
+            f"the model must answer to explain, and does not ({error.refusal.value}); ask again later",
+            retry_after=1,
+        ) from error
+
+
+def _explained(asked: Question, model: LoadedBundle, row: int) -> ExplainResponse:
+    plan, items, facets = asked.plan, asked.release.items, asked.release.facets
+    barred_by = [reason for reason, barred_N in plan.bars or () if barred_N[row]]
+    open_N = plan.eligible_N.copy()
+    open_N[row] = True
+    ranker = ModelRanker(recommender=model.ranker, history=asked.history)
+    ranked = best(plan, ranker, open_N, int(np.count_nonzero(open_N)))
+    found = np.flatnonzero(ranked.items == row)
+    rank = int(found[0]) if len(found) else None
+    above = [] if rank is None else list(range(max(0, rank - _OUTRANKING), rank))
+    return ExplainResponse(
+        item_id=wire_id(items.item_ids[row]),
+        model_version=asked.release.version,
+        rank=None if rank is None else rank + 1,
+        of=len(ranked.items),
+        score=None if rank is None else float(ranked.scores[rank]),
+        path=_path(asked, model, row),
+        barred_by=barred_by,
+        outranked_by=[
+            Outranking(
+                item_id=wire_id(items.item_ids[int(ranked.items[place])]),
+                title=items.titles[int(ranked.items[place])],
+                score=float(ranked.scores[place]),
+            )
+            for place in above
+        ],
+        meets=met(plan, facets, row),
+    )
+
+
+def _path(asked: Question, model: LoadedBundle, row: int) -> PathOut | None:
+    """Return the likeliest path to one item, which is searched among it alone."""
+    alone_N = np.zeros(len(asked.release.items), np.bool_)
+    alone_N[row] = True
+    ranker = ModelRanker(recommender=model.recommender, history=asked.history)
+    (slate,) = ranker.rank([alone_N], 1)
+    return best_path(asked.release.facets, slate.paths[0]) if slate.paths else None

@@ -1,0 +1,128 @@
+"""Owns what a request knows of its user: read from the store under a deadline, cached where that is safe."""
+
+import asyncio
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys.core.telemetry import LOG
+from serving.pool import Pool, PoolFullError, StoreLateError
+from serving.store.events import EventStore, Past
+
+_T = TypeVar("_T")
+NOBODY = Past(events=(), seen=())
+_THREADS, _WAITING = 8, 64
+
+
+class StoreThreads:
+    """The threads that talk to the store; when all of them hang, calls are refused at once."""
+
+    def __init__(self) -> None:
+        self._pool = Pool("recsys-store", size=_THREADS, waiting=_WAITING)
+
+    async def run(self, call: Callable[[], _T], seconds: float) -> _T:
+        """Return what a call returns, or raise :class:`StoreLateError`; database errors pass."""
+        try:
+            if self._pool.stuck(seconds):
+                raise StoreLateError
+            return await asyncio.wait_for(asyncio.wrap_future(self._pool.submit(call)), seconds)
+        except (TimeoutError, PoolFullError) as error:
+            raise StoreLateError from error
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._pool.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a user, and whether the store could not be asked so that it may be old or nothing."""
+
+    past: Past
+    stale: bool = False
+
+
+class Histories:
+    """Users' pasts, as external ids.
+
+    Args:
+        events: where they are stored.
+        threads: that ask it.
+        limit: events of a history.
+        seconds: how long an answer waits.
+        cached: users kept in memory; the least recently asked make room.
+        sole_writer: whether a cached past is current until :meth:`changed` says otherwise; else the cache serves only
+            while the store is away.
+    """
+
+    def __init__(
+        self,
+        events: EventStore,
+        threads: StoreThreads,
+        *,
+        limit: int,
+        seconds: float,
+        cached: int,
+        sole_writer: bool,
+    ) -> None:
+        self._events, self._threads = events, threads
+        self._limit, self._seconds = limit, seconds
+        self._cached, self._sole_writer = cached, sole_writer
+        self._pasts: OrderedDict[str, Past] = OrderedDict()
+        self._changed: set[str] = set()
+        self._reading: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    async def of(self, user_id: str) -> Known:
+        """Return what is known of a user; never waits longer than its deadline and never fails."""
+        with self._lock:
+            cached = self._pasts.get(user_id)
+            if cached is not None:
+                self._pasts.move_to_end(user_id)
+            fresh = cached is not None and self._sole_writer and user_id not in self._changed
+        if cached is not None and fresh:
+            return Known(past=cached)
+        try:
+            past = await self._threads.run(lambda: self._read(user_id), self._seconds)
+            return Known(past=past)
+        except StoreLateError:
+            LOG.warning("the history of a user was not read in time")
+        except SQLAlchemyError as error:
+            LOG.warning("the history of a user could not be read: %s", getattr(error, "orig", error))
+        return Known(past=cached or NOBODY, stale=True)
+
+    def changed(self, user_ids: set[str]) -> None:
+        """Say that events of these users were stored: what is cached of them is read again."""
+        with self._lock:
+            self._changed |= {user for user in user_ids if user in self._pasts or user in self._reading}
+
+    def forget(self, user_id: str) -> None:
+        """Drop what is kept of a user."""
+        with self._lock:
+            self._pasts.pop(user_id, None)
+            if user_id in self._reading:
+                self._changed.add(user_id)
+
+    def _read(self, user_id: str) -> Past:
+        with self._lock:
+            self._changed.discard(user_id)
+            self._reading[user_id] += 1
+        try:
+            past = self._events.past(user_id, self._limit)
+        finally:
+            with self._lock:
+                self._reading[user_id] -= 1
+                if not self._reading[user_id]:
+                    del self._reading[user_id]
+        with self._lock:
+            # An event that was stored meanwhile marks the user again, and the next request reads anew.
+            self._pasts[user_id] = past
+            self._pasts.move_to_end(user_id)
+            while len(self._pasts) > self._cached:
+                dropped, _ = self._pasts.popitem(last=False)
+                self._changed.discard(dropped)
+        return past

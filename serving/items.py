@@ -1,0 +1,230 @@
+"""Owns the item table of a release: ids, titles, categories, popularity, and every other column for filters."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.errors import ArtifactError
+from serving.store.events import Past
+
+ItemId = int | str
+
+_T = TypeVar("_T")
+_KEPT = 64
+"""Masks of conditions, and groups of caps, that a table keeps."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ItemTable:
+    """The catalogue as the edge needs it; a row number means the same item for the life of this table only.
+
+    Shape:
+        counts_N: (items,) events per item in the training log; 0 for items added since.
+        popular_N: (items,) rows, most popular first.
+        available_N: (items,) whether an item may be shown as far as the shop says.
+        starts_N, ends_N: (items,) unix seconds between which an item may be shown.
+        added_N: (items,) unix seconds at which an item was first seen; 0 where unknown.
+    """
+
+    item_ids: Sequence[ItemId]
+    titles: Sequence[str]
+    categories: Sequence[Sequence[str]]
+    counts_N: IntArray
+    popular_N: IntArray
+    available_N: BoolArray
+    starts_N: IntArray
+    ends_N: IntArray
+    added_N: IntArray
+    columns: pa.Table
+    _index: Mapping[str, int]
+    _lower_titles: Sequence[str]
+    _members: Mapping[str, IntArray]
+    _has_dates: bool
+    _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+    _values: dict[str, list[Any]] = field(default_factory=dict)
+    _rows_seen: WeakKeyDictionary[Past, IntArray] = field(default_factory=WeakKeyDictionary)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def row_of_text(self, item_id: str) -> int | None:
+        """Return the row of an id that was read as text already; None when unknown."""
+        return self._index.get(item_id)
+
+    def rows_seen(self, past: Past) -> IntArray:
+        """Return the rows of all that a user has seen, kept for as long as that past is.
+
+        Shape:
+            return: (known items,).
+        """
+        rows = self._rows_seen.get(past)
+        if rows is None:
+            found = [row for item_id in past.seen if (row := self._index.get(item_id)) is not None]
+            rows = self._rows_seen[past] = np.asarray(found, dtype=np.int64)
+        return rows
+
+    def index_of(self, item_id: ItemId) -> int | None:
+        """Return the row of an external id, given as a number or as text; None when unknown."""
+        return self._index.get(str(item_id))
+
+    def indices_of(self, item_ids: Sequence[ItemId]) -> IntArray:
+        """Return the rows of the known ones among the ids.
+
+        Shape:
+            return: (known ids,), in the given order.
+        """
+        found = [index for item_id in item_ids if (index := self._index.get(str(item_id))) is not None]
+        return np.asarray(found, dtype=np.int64)
+
+    def members(self, category: str) -> IntArray | None:
+        """Return the items of a category (upper and lower case are one), or None when there is none such.
+
+        Shape:
+            return: (members,) rows.
+        """
+        return self._members.get(category.casefold())
+
+    def some_categories(self) -> list[str]:
+        """Return a few names of categories."""
+        return list(self._members)[:10]
+
+    def values(self, column: str) -> list[Any] | None:
+        """Return a column's values as Python objects, read once; None when there is no such column."""
+        if column not in self.columns.column_names:
+            return None
+        if column not in self._values:
+            self._values[column] = self.columns[column].to_pylist()
+        return self._values[column]
+
+    def cached(self, key: str, make: Callable[[], _T]) -> _T:
+        """Return what ``make`` gives, kept under a key for the next request; not to be changed."""
+        try:
+            found: _T = self._kept[key]
+        except KeyError:
+            found = self._kept[key] = make()
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def showable(self, now: int) -> BoolArray:
+        """Return which items may be shown at a moment, as far as availability and dates say.
+
+        Shape:
+            return: (items,), a fresh array.
+        """
+        if not self._has_dates:
+            return self.available_N.copy()
+        return self.available_N & (self.starts_N <= now) & (now < self.ends_N)
+
+    def search(self, query: str, limit: int) -> list[int]:
+        """Return the items whose title has every word of the query, most popular first."""
+        words = query.casefold().split()
+        found: list[int] = []
+        for index in self.popular_N.tolist():
+            title = self._lower_titles[index]
+            if all(word in title for word in words):
+                found.append(index)
+                if len(found) == limit:
+                    break
+        return found
+
+
+FOREVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """What a shop says of items beside their columns, one entry a row of the table.
+
+    Shape:
+        counts_N, available_N, starts_N, ends_N, added_N: (items,), as in :class:`ItemTable`.
+    """
+
+    counts_N: IntArray
+    available_N: BoolArray
+    starts_N: IntArray
+    ends_N: IntArray
+    added_N: IntArray
+
+
+def plain_facts(counts_N: IntArray) -> Facts:
+    """Return facts of items that are all available, at any time."""
+    size = len(counts_N)
+    return Facts(
+        counts_N=counts_N,
+        available_N=np.ones(size, np.bool_),
+        starts_N=np.zeros(size, np.int64),
+        ends_N=np.full(size, FOREVER),
+        added_N=np.zeros(size, np.int64),
+    )
+
+
+def item_table(columns: pa.Table, facts: Facts) -> ItemTable:
+    """Return the table of items given as columns in the data contract."""
+    item_ids: list[ItemId] = columns["item_id"].to_pylist()
+    raw_titles = columns["title"].to_pylist() if "title" in columns.column_names else [None] * len(item_ids)
+    titles = [str(id_) if title is None else str(title) for id_, title in zip(item_ids, raw_titles, strict=True)]
+    raw = columns["categories"].to_pylist() if "categories" in columns.column_names else [None] * len(item_ids)
+    categories = [_category_list(value) for value in raw]
+    return ItemTable(
+        item_ids=item_ids,
+        titles=titles,
+        categories=categories,
+        counts_N=facts.counts_N,
+        popular_N=np.argsort(-facts.counts_N, kind="stable").astype(np.int64),
+        available_N=facts.available_N,
+        starts_N=facts.starts_N,
+        ends_N=facts.ends_N,
+        added_N=facts.added_N,
+        columns=columns,
+        _index={str(item_id): index for index, item_id in enumerate(item_ids)},
+        _lower_titles=[title.casefold() for title in titles],
+        _members=_members(categories),
+        _has_dates=bool(facts.starts_N.any() or (facts.ends_N != FOREVER).any()),
+    )
+
+
+def read_items(bundle: Path, counts_N: IntArray | None) -> ItemTable:
+    """Read a bundle's item table.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read, or the counts are of another catalogue.
+    """
+    path = bundle / "items.parquet"
+    if not path.is_file():
+        raise ArtifactError(f"a bundle must hold items.parquet, got none at {path}; run `recsys publish` on this run")
+    try:
+        columns = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ArtifactError(f"{path} must be a Parquet file, got {error}; run `recsys publish` again") from error
+    if "item_id" not in columns.column_names:
+        raise ArtifactError(f"{path} must have item_id, got {columns.column_names}; run `recsys publish` again")
+    counts_N = np.zeros(columns.num_rows, np.int64) if counts_N is None else counts_N
+    if counts_N.shape != (columns.num_rows,):
+        raise ArtifactError(
+            f"{bundle / 'popularity.json'} must have one count per item ({columns.num_rows}), got {counts_N.shape}; "
+            "run `recsys publish` again"
+        )
+    return item_table(columns, plain_facts(counts_N))
+
+
+def _category_list(value: object) -> list[str]:
+    if value is None:
+        return []
+    return [str(part) for part in value if part is not None] if isinstance(value, list) else [str(value)]
+
+
+def _members(categories: Sequence[Sequence[str]]) -> dict[str, IntArray]:
+    members: dict[str, dict[int, None]] = {}
+    for index, names in enumerate(categories):
+        for name in names:
+            members.setdefault(name.casefold(), {})[index] = None
+    return {name: np.fromiter(indices, np.int64, len(indices)) for name, indices in members.items()}

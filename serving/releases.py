@@ -1,0 +1,181 @@
+"""Owns which release answers: loaded and verified beside the traffic, swapped by one assignment, kept to go back to."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.contracts import History
+from recsys.core.errors import ArtifactError, RecsysError
+from recsys.core.telemetry import LOG
+from recsys.recommender.manifest import FILE, read_manifest
+from serving.growth import grown
+from serving.model import ask
+from serving.release import Loader, Release, State, bare_release, load_from_run, load_release
+from serving.store.changes import StoredItem
+
+_KEPT = 2
+"""Releases that stay loaded: the one that answers, and the one before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A bundle on disk, or one that is loaded."""
+
+    version: str
+    folder: Path
+    state: str
+    reason: str
+    current: bool
+
+
+class Releases:
+    """The releases of a run.
+
+    ``current`` is what requests take, once each. A release that cannot be loaded, or whose parts do not belong
+    together, never becomes current.
+    """
+
+    def __init__(self, run: Path, *, loader: Loader | None = None, on_change: Callable[[Release], None]) -> None:
+        self._run = run
+        self._loader = loader or load_from_run
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._settled = threading.Event()
+        self._base = bare_release(run / "bundle", state=State.LOADING)
+        self._loaded: dict[str, Release] = {}
+        self._put: tuple[StoredItem, ...] = ()
+        self._first_seen: Mapping[str, int] = {}
+        self.current = self._base
+        on_change(self.current)
+
+    def start(self, *, version: str | None = None) -> None:
+        """Begin to load in the background: the run's bundle, or the version that an administrator chose before."""
+        threading.Thread(target=self._first, args=(version,), name="recsys-load", daemon=True).start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the first loading has ended, well or not; return whether it has."""
+        return self._settled.wait(seconds)
+
+    def activate(self, version: str) -> Release:
+        """Load, verify and warm a version, and make it current; the old one answers until then.
+
+        Raises:
+            KeyError: no bundle of this version is there.
+            ArtifactError: it is broken; the current release stays.
+        """
+        with self._lock:
+            if version == self.current.version and self.current.model is not None:
+                return self.current
+            base = self._loaded.get(version) or self._load(self._folder(version))
+            if base.version != version:
+                raise ArtifactError(f"the bundle must be version {version}, got {base.version}; publish it again")
+            self._swap(base)
+            return self.current
+
+    def put_items(self, put: tuple[StoredItem, ...]) -> None:
+        """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
+        with self._lock:
+            self._put = put
+            self._swap(self._base)
+
+    def date_items(self, first_seen: Mapping[str, int]) -> None:
+        """Take over when items were first seen."""
+        with self._lock:
+            self._first_seen = first_seen
+            self._swap(self._base)
+
+    def candidates(self) -> list[Candidate]:
+        """Return the versions on disk, the current one first."""
+        found = {self.current.version: self._candidate(self.current.version, self.current.folder)}
+        for folder in self._folders():
+            try:
+                version = read_manifest(folder).model_version
+            except ArtifactError:
+                continue
+            found.setdefault(version, self._candidate(version, folder))
+        return list(found.values())
+
+    def _candidate(self, version: str, folder: Path) -> Candidate:
+        if version == self.current.version:
+            state, reason = self.current.state.value, self.current.reason
+        else:
+            state, reason = ("loaded" if version in self._loaded else "on disk"), ""
+        current = version == self.current.version
+        return Candidate(version=version, folder=folder, state=state, reason=reason, current=current)
+
+    def _folders(self) -> list[Path]:
+        """Return the folders of this run that hold a bundle: its own, and those that were published."""
+        places = [self._run / "bundle", *sorted((self._run / "releases").glob("*"))]
+        places += [place / "bundle" for place in places[1:]]
+        return [place for place in places if (place / FILE).is_file()]
+
+    def _folder(self, version: str) -> Path:
+        for folder in self._folders():
+            try:
+                if read_manifest(folder).model_version == version:
+                    return folder
+            except ArtifactError:
+                continue
+        raise KeyError(version)
+
+    def _first(self, version: str | None) -> None:
+        try:
+            folder = self._run / "bundle"
+            if version is not None and version != self._base.version:
+                try:
+                    folder = self._folder(version)
+                except KeyError:
+                    LOG.error("the active version %s is not there any more; the run's own bundle is loaded", version)
+            with self._lock:
+                self._swap(self._load(folder))
+        except Exception as error:
+            # Whatever is wrong with the bundle, the fallback answers and says so.
+            LOG.error("the model of %s cannot be loaded", self._run, exc_info=error)
+            with self._lock:
+                reason = f"{type(error).__name__}: {error}"
+                self._swap(bare_release(self._run / "bundle", state=State.FAILED, reason=reason))
+        self._settled.set()
+
+    def _load(self, folder: Path) -> Release:
+        try:
+            release = load_release(folder, self._loader)
+            _warm(release)
+        except RecsysError:
+            raise
+        except Exception as error:
+            # Whatever a library makes of a broken model, the release is refused and the old one stays.
+            raise ArtifactError(
+                f"{folder} must hold a model that answers, got {error!r}; make the bundle again"
+            ) from error
+        self._loaded[release.version] = release
+        while len(self._loaded) > _KEPT:
+            oldest = next(name for name in self._loaded if name not in (self._base.version, release.version))
+            del self._loaded[oldest]
+        return release
+
+    def _swap(self, base: Release) -> None:
+        """Make a base with the run-time items current; until this one assignment the old release answers."""
+        release = grown(base, self._put, self._first_seen, before=self.current)
+        self._base = base
+        self.current = release
+        self._on_change(release)
+
+
+def _warm(release: Release) -> None:
+    """Have a model answer before clients ask it, with and without paths, for a stranger and for one event.
+
+    Raises:
+        ArtifactError: it does not answer.
+    """
+    import numpy as np
+
+    if release.model is None:
+        return
+    everything = np.ones(len(release.items), np.bool_)
+    for size in (0, 1):
+        history = History(items=np.arange(size), timestamps=np.arange(size))
+        for recommender in (release.model.ranker, release.model.recommender):
+            (slate,) = ask(recommender, history, [everything], min(10, len(release.items)))
+            if not len(slate.items):
+                raise ArtifactError(f"the model in {release.folder} must rank its items, got nothing; train it again")

@@ -1,0 +1,85 @@
+"""Owns what a server does beside requests: it takes over what other servers wrote, and deletes what is too old."""
+
+import threading
+import time
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from recsys.core.errors import RecsysError
+from recsys.core.telemetry import LOG
+from serving.rules import read_rules
+from serving.service import Service
+from serving.shop import refresh_items
+from serving.store.changes import ACTIVE_MODEL
+
+_DAY = 86_400
+_EXPIRE_EVERY_SECONDS = 3600.0
+
+
+class Sync:
+    """One thread that keeps a server's items, rules and release those of the store."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._seen: dict[str, int] = {}
+        self._active: str | None = None
+        self._dated = False
+        self._expired_at = 0.0
+        self._away = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="recsys-sync", daemon=True)
+
+    def start(self) -> None:
+        """Take over what the store holds, then go on in the background."""
+        self.once()
+        self._thread.start()
+
+    def close(self) -> None:
+        """End after the current round."""
+        self._stop.set()
+
+    def once(self) -> None:
+        """Take over whatever changed since the last round."""
+        service, changes = self._service, self._service.store.changes
+        counters = changes.counters()
+        if counters.get("rules", 0) != self._seen.get("rules", 0):
+            service.rules = read_rules(changes.rules())
+        if counters.get("items", 0) != self._seen.get("items", 0):
+            refresh_items(service)
+        self._seen = counters
+        active = changes.setting(ACTIVE_MODEL)
+        if active is not None and active != self._active and self._active is not None:
+            self._activate(active)
+        self._active = active or service.releases.current.version
+
+    def _activate(self, version: str) -> None:
+        try:
+            self._service.releases.activate(version)
+        except (KeyError, RecsysError, OSError) as error:
+            LOG.error("the active version %s cannot be loaded; the old one stays: %s", version, error)
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._service.config.sync_seconds):
+            try:
+                self._round()
+                self._away = False
+            except SQLAlchemyError as error:
+                if not self._away:
+                    LOG.error("changes of other servers wait for the store: %s", getattr(error, "orig", error))
+                self._away = True
+
+    def _round(self) -> None:
+        if not self._dated:
+            self._dated = True
+            self._service.releases.date_items(self._service.store.events.first_seen())
+        self.once()
+        if time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS or not self._expired_at:
+            self._expired_at = time.monotonic()
+            self._expire()
+
+    def _expire(self) -> None:
+        config, store, now = self._service.config, self._service.store, int(time.time())
+        if config.keep_exposures_days is not None:
+            store.slates.expire(now - config.keep_exposures_days * _DAY)
+        if config.keep_events_days is not None:
+            store.events.expire(now - config.keep_events_days * _DAY)

@@ -1,0 +1,132 @@
+"""Histories under a hanging or failing store: answers go on, say so, and never wait longer than the deadline."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+
+from serving.histories import Histories, StoreThreads
+from serving.store.events import EventStore, Past
+from tests.support.small_shop import Fake, event, ids, is_problem, opened, service_of
+
+
+class ScriptedEvents:
+    """Reads that answer, hang or fail."""
+
+    def __init__(self) -> None:
+        self.item = "a"
+        self.reads = 0
+        self.gate: threading.Event | None = None
+        self.fails = False
+        self.started = threading.Event()
+
+    def past(self, _user_id: str, _limit: int) -> Past:
+        self.reads += 1
+        self.started.set()
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.fails:
+            raise OperationalError("select", {}, Exception("away"))
+        return Past(events=((self.item, 1),), seen=(self.item,))
+
+
+def histories_of(events: ScriptedEvents, *, sole_writer: bool = True, seconds: float = 5.0) -> Histories:
+    found: EventStore = events  # type: ignore[assignment]
+    return Histories(found, StoreThreads(), limit=10, seconds=seconds, cached=2, sole_writer=sole_writer)
+
+
+def test_of_when_nobody_else_writes_then_reads_once_until_an_event_comes() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        histories = histories_of(events)
+        assert (await histories.of("u")).past.seen == ("a",)
+        await histories.of("u")
+        assert events.reads == 1
+        events.item = "b"
+        histories.changed({"u"})
+        assert (await histories.of("u")).past.seen == ("b",)
+        assert events.reads == 2
+
+    asyncio.run(run())
+
+
+def test_of_when_others_write_too_then_reads_every_time() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        histories = histories_of(events, sole_writer=False)
+        await histories.of("u")
+        await histories.of("u")
+        assert events.reads == 2
+
+    asyncio.run(run())
+
+
+def test_of_when_an_event_comes_during_a_read_then_the_next_request_reads_again() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        events.gate = threading.Event()
+        histories = histories_of(events)
+        reading = asyncio.create_task(histories.of("u"))
+        await asyncio.to_thread(events.started.wait, 10)
+        histories.changed({"u"})
+        events.gate.set()
+        await reading
+        await histories.of("u")
+        assert events.reads == 2
+
+    asyncio.run(run())
+
+
+def test_of_when_the_store_fails_or_hangs_then_gives_what_it_had_and_says_so() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        histories = histories_of(events, sole_writer=False, seconds=0.2)
+        await histories.of("u")
+        events.fails = True
+        known = await histories.of("u")
+        assert (known.stale, known.past.seen) == (True, ("a",))
+        events.fails, events.gate = False, threading.Event()
+        known = await histories.of("u")
+        assert (known.stale, known.past.seen) == (True, ("a",))
+        assert (await histories.of("stranger")).past.seen == ()
+        events.gate.set()
+
+    asyncio.run(run())
+
+
+def test_of_when_more_users_come_than_are_kept_then_the_oldest_make_room() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        histories = histories_of(events)
+        for user in ("u", "v", "w", "u"):
+            await histories.of(user)
+        assert events.reads == 4
+
+    asyncio.run(run())
+
+
+def test_recommend_when_the_store_is_locked_then_answers_and_events_get_503(shop: Path) -> None:
+    with opened(shop, Fake(), config={"store_seconds": 0.2, "write_seconds": 0.5}) as client:
+        store = service_of(client).store
+        lock = store.engine.raw_connection()
+        lock.cursor().execute("BEGIN EXCLUSIVE")
+        answer = client.post("/v1/recommend", json={"user_id": "u", "n": 2})
+        assert ids(answer) == ["10", "11"]
+        refused = client.post("/v1/events", json=[event("a", "10")])
+        assert is_problem(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        lock.rollback()
+        lock.close()
+        assert client.post("/v1/events", json=[event("a", "10")]).status_code == 202
+
+
+def test_recommend_when_the_store_is_away_then_answers_and_says_so(shop: Path) -> None:
+    with opened(shop, Fake()) as client:
+
+        def away(_user_id: str, _limit: int) -> Past:
+            raise OperationalError("select", {}, Exception("away"))
+
+        service_of(client).store.events.past = away  # type: ignore[method-assign]
+        answer = client.post("/v1/recommend", json={"user_id": "u", "n": 1})
+        assert (ids(answer), answer.json()["degraded"]) == (["10"], "history_unavailable")
