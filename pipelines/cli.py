@@ -159,6 +159,9 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
     at: Annotated[int | None, typer.Option(help="The unix second at which events without a time count; now.")] = None,
     explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
+    by: Annotated[
+        str, typer.Option(help="head: as served; paths: token paths propose, all evidence ranks them.")
+    ] = "head",
     json_file: JsonFile = None,
 ) -> None:
     """Recommend for one history, or for a file of users."""
@@ -167,7 +170,7 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     if (history is None) == (users is None):
         raise CallError("recommend needs either --history ID,ID,... or --users FILE --to FILE, got both or neither")
     if history is not None:
-        _write(json_file, recommend_one(run, history, n=n, explain=explain, moment=at))
+        _write(json_file, recommend_one(run, history, n=n, explain=explain, moment=at, by=by))
     elif users is not None and to is not None:
         typer.echo(recommend_batch(run, users, to, n=n))
     else:
@@ -233,6 +236,7 @@ def bench(
     from pipelines.benches.decode import bench_decode
     from pipelines.benches.encode import bench_encode
     from pipelines.benches.measure import Line, as_result
+    from pipelines.benches.tokens import bench_tokens
     from pipelines.benches.valid import bench_valid
     from pipelines.show import bench_table, console
 
@@ -240,6 +244,7 @@ def bench(
         "encode": bench_encode,
         "decode": lambda: bench_decode(run),
         "valid": bench_valid,
+        "tokens": bench_tokens,
         "curves": lambda: bench_curves(_required(run)),
     }
     if name in ("train", "serve", "scale"):

@@ -10,18 +10,23 @@ import pyarrow.parquet as pq
 
 from pipelines.ray_session import ray_session
 from pipelines.show import console, slate_json, slate_table
-from recsys.contracts import Request, empty_history, requests_for
+from pipelines.stages.evaluate import token_recommenders
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import Recommender, Request, empty_history, requests_for
 from recsys.core.errors import CallError, DataError
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.table import write_parquet
 from recsys.data.vocabulary import UNKNOWN, some_ids
-from recsys.recommender.bundle import load_bundle
+from recsys.recommender.bundle import Bundle, load_bundle
+from recsys.recommender.token_ranker import PATHS_PROPOSE
 
 BATCH_USERS = 256
 
 
-def recommend_one(run: Path, text: str, *, n: int, explain: bool, moment: int | None = None) -> dict[str, Any]:
+def recommend_one(
+    run: Path, text: str, *, n: int, explain: bool, moment: int | None = None, by: str = "head"
+) -> dict[str, Any]:
     """Print and return recommendations for a history like ``id,id@1700000000``.
 
     Args:
@@ -30,6 +35,7 @@ def recommend_one(run: Path, text: str, *, n: int, explain: bool, moment: int | 
         n: the wanted length of the slate.
         explain: whether the result says the paths.
         moment: the unix second at which events without a time count; None is now.
+        by: ``head`` ranks as the service does; ``paths`` ranks what token paths reach, and explains by those paths.
 
     Raises:
         CallError: the history names items and none of them is in the catalogue.
@@ -43,10 +49,28 @@ def recommend_one(run: Path, text: str, *, n: int, explain: bool, moment: int | 
         )
     if given.unknown:
         LOG.warning("--history: left out, for they are not in the catalogue: %s", some_ids(given.unknown))
-    slate = bundle.recommender.recommend([Request(history=given.history, n=n)])[0]
-    console().print(slate_table(slate, bundle.catalogue, item_titles(run)))
-    items = slate_json(slate, bundle.catalogue, explain=explain)
+    recommender, catalogue = _ranking(run, bundle, by)
+    slate = recommender.recommend([Request(history=given.history, n=n)])[0]
+    console().print(slate_table(slate, catalogue, item_titles(run)))
+    items = slate_json(slate, catalogue, explain=explain)
     return {"model_version": bundle.model_version, "items": items, "unknown_items": list(given.unknown)}
+
+
+def _ranking(run: Path, bundle: Bundle, by: str) -> tuple[Recommender, Catalogue]:
+    """Return who ranks, and the catalogue whose words say the paths.
+
+    Raises:
+        CallError: there is no such ranking, or the run has no token models.
+    """
+    if by == "head":
+        return bundle.recommender, bundle.catalogue
+    if by != "paths":
+        raise CallError(f"--by must be head or paths, got {by!r}")
+    rankings = token_recommenders(run / "tokens", run / "calibrated", trace=True)
+    found = [one for one in rankings if one.name == PATHS_PROPOSE]
+    if not found:
+        raise CallError(f"--by paths needs a run with token models, got {run} without; train it with experts.trained")
+    return found[0], Catalogue.load(run / "tokens" / "catalog")
 
 
 def item_titles(run: Path) -> list[str]:

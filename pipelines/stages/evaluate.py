@@ -43,11 +43,14 @@ def contestants(job: Job, *, dissect: bool | Sequence[str] = False) -> list[Reco
     return [*load_baselines(job.parent("baselines")), *dissected(ours, wanted), *tokens, ours]
 
 
-def token_recommenders(tokens: Path, calibrated: Path) -> list[TokenRecommender]:
-    """Load the ways to rank by token paths that a run with experts has, none in a run without."""
+def token_recommenders(tokens: Path, calibrated: Path, *, trace: bool = False) -> list[TokenRecommender]:
+    """Load the ways to rank by token paths that a run with experts has, none in a run without.
+
+    With ``trace`` items come with the paths that reached them.
+    """
     if not (tokens / "choices.json").exists():
         return []
-    return TokenRanker.load(tokens).recommenders(head_log_probs(Generator.load(calibrated)))
+    return TokenRanker.load(tokens).recommenders(head_log_probs(Generator.load(calibrated)), trace=trace)
 
 
 def evaluate_models(job: Job, split: Split) -> None:

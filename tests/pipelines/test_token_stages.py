@@ -1,6 +1,7 @@
 """The stages of token models on the synthetic world."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.recommend import recommend_one
 from pipelines.stages.evaluate import token_recommenders
 from pipelines.stages.tokens import choose_pruning, head_log_probs
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, requests_for
-from recsys.core.errors import ArtifactError, ConfigError
+from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.model.generator import Generator
@@ -68,6 +70,30 @@ def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
     assert token_recommenders(tmp_path, tmp_path) == []
     with pytest.raises(ArtifactError, match=r"choices\.json must exist"):
         TokenRanker.load(tmp_path / "tokens")
+
+
+def test_recommend_when_paths_rank_then_the_explanation_is_the_searched_paths_in_words(run: Path) -> None:
+    catalogue = Catalogue.load(run / "tokens" / "catalog")
+    history = ",".join(str(catalogue.item_ids[item]) for item in _histories(run)[0].items[-4:])
+    answer = recommend_one(run, history, n=5, explain=True, moment=1_700_000_000, by="paths")
+    codes_of = dict(zip(map(str, catalogue.item_ids), catalogue.codes_NM, strict=True))
+    assert len(answer["items"]) == 5
+    for item in answer["items"]:
+        assert item["paths"]
+        for step in (step for path in item["paths"] for step in path["steps"]):
+            assert codes_of[str(item["item_id"])][step["codebook"]] == step["code"]
+            assert step["facet"] == catalogue.facets[step["codebook"], step["code"]]
+
+
+@pytest.mark.parametrize(("by", "reason"), [("chance", "--by must be head or paths"), ("paths", "needs a run with")])
+def test_recommend_when_the_ranking_is_not_there_then_the_error_says_so(
+    run: Path, tmp_path: Path, by: str, reason: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tokens"))
+    history = str(Catalogue.load(run / "catalog").item_ids[0])
+    with pytest.raises(CallError, match=reason):
+        recommend_one(copy, history, n=5, explain=False, moment=0, by=by)
 
 
 def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, recipe: Recipe) -> None:
