@@ -62,9 +62,10 @@ def _tables(source: Path) -> tuple[pa.Table, pa.Table | None]:
 
 def _matrix(path: Path, label: str) -> pa.Table:
     """Read ratings written as a matrix of users and items."""
+    lines = [line.split() for line in read_text(path).data.decode("utf-8").splitlines() if line.strip()]
     try:
-        rating_UN = np.loadtxt(read_text(path).data.decode("utf-8").splitlines(), dtype=np.int64, ndmin=2)
-    except ValueError as error:
+        rating_UN = np.array(lines, dtype=np.int16).reshape(len(lines), -1)
+    except (ValueError, OverflowError) as error:
         raise DataError(
             f"{path} must hold a matrix of whole numbers, got {error}; take the file as published"
         ) from error

@@ -24,7 +24,7 @@ def read_json_lines(path: Path) -> RawTable:
     source = read_text(path)
     bad: Counter[str] = Counter()
     objects = _all_objects(source.data, bad)
-    names = list(dict.fromkeys(name for row in objects for name in row))
+    names = list(dict.fromkeys(name for row in objects for name in row if _clean(name) == name))
     columns = {name: _column([row.get(name) for row in objects]) for name in names}
     table = pa.table(columns) if columns else pa.table({"": pa.nulls(len(objects))})
     return RawTable(table=table, path=path, counts=dict(bad), notes=source.notes)
