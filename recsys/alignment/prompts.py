@@ -51,6 +51,8 @@ def draw_prompts(
 ) -> PromptTable:
     """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
+    A position whose history holds the whole catalogue is passed over: no path can lead to an item that is new.
+
     Args:
         log: the training log (``recsys.data.splits.training_log``); nothing outside it is read.
         count: how many prompts.
@@ -62,9 +64,12 @@ def draw_prompts(
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     place_E = np.arange(len(users_E))
     from_end_E = log.offsets_U1[users_E + 1] - place_E
-    next_E = np.flatnonzero((place_E > log.offsets_U1[users_E]) & (from_end_E <= (latest or len(users_E))))
+    open_E = log.distinct_before_E < log.num_items
+    next_E = np.flatnonzero((place_E > log.offsets_U1[users_E]) & (from_end_E <= (latest or len(users_E))) & open_E)
     if not len(next_E):
-        raise DataError("the training log must have a user with two events, got none; import more interactions")
+        raise DataError(
+            "the training log must have a user with two events who lacks an item, got none; import more interactions"
+        )
     drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)
     users_P = users_E[drawn_P]
     starts_P, ends_P = log.offsets_U1[users_P], log.offsets_U1[users_P + 1]

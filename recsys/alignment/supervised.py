@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.core.finite import require_finite
 from recsys.core.seeds import rng_for
 from recsys.model.batches import Batch
 from recsys.model.generator import Generator
@@ -33,7 +34,7 @@ class SupervisedLoss:
             batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay, paths=False
         )
         loss = objective.total(known)
-        if config.supervised.self_distillation > 0 and batch.closed_B.any():
+        if config.supervised.self_distillation > 0 and len(objective.open_ends(batch)):
             loss = loss + config.supervised.self_distillation * objective.total(
                 objective.self_distillation(batch, self.teacher, rng)
             )
@@ -58,9 +59,14 @@ class WithSupervisedLoss:
         """Return the trainer's loss, and the supervised loss on top of it."""
         loss = super().compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
         if self.supervised_loss is None:
+            require_finite({"loss": float(loss.detach())}, f"alignment, step {self.state.global_step + 1}")  # type: ignore[attr-defined]
             return loss
         supervised = self.supervised_loss(self.state.global_step)  # type: ignore[attr-defined]
         self.supervised_value = float(supervised.detach())
+        require_finite(
+            {"loss": float(loss.detach()), "supervised": self.supervised_value},
+            f"alignment, step {self.state.global_step + 1}",  # type: ignore[attr-defined]
+        )
         return loss + supervised
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

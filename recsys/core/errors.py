@@ -12,6 +12,7 @@ The tree::
     ├── UndeclaredError    a stage reads what it does not declare (a defect of the stage)
     ├── WorkerError        a process that worked for this one failed or died
     ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
+    ├── TrainingError      a training went wrong; names the batch
     ├── DecodingError      no valid path exists for a request
     └── NotThereYet        a verb that is promised but not built
 
@@ -62,6 +63,10 @@ class WorkerError(RecsysError):
 
 class TokenizerError(RecsysError):
     """A tokenizer fails its quality bounds."""
+
+
+class TrainingError(RecsysError):
+    """A training went wrong, e.g. a loss is no number."""
 
 
 class DecodingError(RecsysError):

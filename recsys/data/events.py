@@ -41,6 +41,16 @@ class EventLog:
         """Number of events of each item."""
         return np.bincount(self.items_E, minlength=self.num_items)
 
+    @property
+    def distinct_before_E(self) -> IntArray:
+        """Number of different items that the user of an event had before it, shape (events,)."""
+        users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
+        _, first_X = np.unique(users_E * self.num_items + self.items_E, return_index=True)
+        new_E = np.zeros(len(self.items_E), dtype=np.int64)
+        new_E[first_X] = 1
+        before_E = np.cumsum(new_E) - new_E
+        return before_E - before_E[self.offsets_U1[users_E]]
+
     def history(self, user: int, *, drop_last: int = 0) -> History:
         """Return a user's events without the last ``drop_last``."""
         start, stop = self.offsets_U1[user], self.offsets_U1[user + 1] - drop_last

@@ -39,6 +39,14 @@ class Questions:
         histories = [self.histories[place] for place in drawn.tolist()]
         return Questions(users_U=self.users_U[drawn], histories=histories, targets_U=self.targets_U[drawn])
 
+    def with_new_items(self, num_items: int) -> "Questions":
+        """Return the questions whose history lacks at least one item: for the others no item is left to rank."""
+        open_U = np.array([len(np.unique(history.items)) < num_items for history in self.histories], dtype=np.bool_)
+        if open_U.all():
+            return self
+        histories = [self.histories[place] for place in np.flatnonzero(open_U).tolist()]
+        return Questions(users_U=self.users_U[open_U], histories=histories, targets_U=self.targets_U[open_U])
+
 
 def training_log(log: EventLog) -> EventLog:
     """Return the part of the log that every stage may learn from: all but each evaluated user's last two events."""

@@ -64,9 +64,12 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belo
         seed: root of the bootstrap's randomness.
         training: what was learned from, to measure popularity, diversity and items that are new; none leaves them out.
     """
+    if not keep_seen:
+        questions = questions.with_new_items(num_items)
     if not len(questions.targets_U):
         raise ValueError(
-            "questions must hold at least one user, got none; use a log with users of three or more events"
+            "questions must hold at least one user who lacks an item, got none; use a log with users of three or more "
+            "events"
         )
     slates: list[Slate] = []
     starts = range(0, len(questions.targets_U), batch_size)

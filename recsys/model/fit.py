@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from recsys.core.arrays import IntArray
+from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
@@ -54,14 +55,16 @@ class Pretrainer:
         sums = dict.fromkeys(self.objective.weights, 0.0)
         what = f"epoch {epoch + 1}/{self.epochs}"
         latest = None if epoch < self.config.epochs else self.config.final_events
-        for batch in track(self.objective.batches(epoch), what=what, total=self.batches):
+        for place, batch in enumerate(track(self.objective.batches(epoch), what=what, total=self.batches), start=1):
             losses = self.objective.losses(batch, rng, latest=latest)
+            values = {name: float(loss.detach()) for name, loss in losses.items()}
+            require_finite(values, f"pre-training, {what}, batch {place} of {self.batches}")
             self.optimizer.zero_grad(set_to_none=True)
             self.objective.total(losses).backward()
             torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
-            sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}
+            sums = {name: sums[name] + value for name, value in values.items()}
         self.generator.eval()
         return {name: value / self.batches for name, value in sums.items()}
 

@@ -113,7 +113,7 @@ class TrainingObjective:
         et al., arXiv 1503.02531, at temperature 1), the token heads what it implies along paths to items drawn from it.
         """
         generator, device = self.generator, self.generator.device
-        rows = np.flatnonzero(batch.closed_B)
+        rows = self.open_ends(batch)
         prefixes = [batch.items_BT[row, : batch.lengths_B[row]] for row in rows]
         prior_scores = self.folds[batch.fold].prior.scores(prefixes)
         items_BT, times_BT = (torch.from_numpy(part[rows]).to(device) for part in (batch.items_BT, batch.timestamps_BT))
@@ -125,7 +125,7 @@ class TrainingObjective:
         )
         row_X, time_X = inside_BT.nonzero(as_tuple=True)
         belief_BN[row_X, items_BT[row_X, time_X]] = 0
-        belief_BN /= belief_BN.sum(1, keepdim=True)
+        belief_BN /= belief_BN.sum(1, keepdim=True).clamp(min=torch.finfo(belief_BN.dtype).tiny)
         first_B = belief_BN.argmax(1)
         seen_BT = torch.where(inside_BT, items_BT, first_B[:, None])
         vectors_ND = generator.item_vectors()
@@ -138,6 +138,15 @@ class TrainingObjective:
         reached_BN = belief_BN.cumsum(1).cpu().numpy()
         drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
         return losses | self._path_losses(state_BD, drawn_B, rng, belief_BN, distillation=1.0)
+
+    def open_ends(self, batch: Batch) -> IntArray:
+        """Return which windows end with their user's last event and leave an item to choose that somebody used.
+
+        A user who has everything teaches nothing: the softmax over what is left would be over no item.
+        """
+        num_used = len(self.codes_NM) - len(self.unused_X)
+        distinct = [len(np.unique(batch.items_BT[row, : batch.lengths_B[row]])) for row in range(len(batch.lengths_B))]
+        return np.flatnonzero(batch.closed_B & (np.array(distinct) < num_used))
 
     @torch.no_grad()
     def _belief(self, teacher: Generator, state_BD: Tensor, prior_scores: Sequence[Any]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recsys.core.arrays import IntArray
 from recsys.core.config import Config
+from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog
@@ -103,14 +104,16 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     left = range(course.epoch + 1, course.epoch + 1 if over else config.epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
-        for group in batches(lengths, config.batch_positions, rng):
-            course.step(loss(group))
+        for place, group in enumerate(batches(lengths, config.batch_positions, rng), start=1):
+            value = loss(group)
+            require_finite({"loss": float(value.detach())}, f"{name}, epoch {epoch} of {config.epochs}, batch {place}")
+            course.step(value)
         network.eval()
         course.epoch = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            value = validate()
-            LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, value)
-            course.keep_if_best(value)
+            score = validate()
+            LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
+            course.keep_if_best(score)
             if checkpoint is not None:
                 course.save(checkpoint)
             if config.patience and course.stale >= config.patience:
