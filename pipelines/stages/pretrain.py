@@ -47,11 +47,11 @@ def pretrain_model(job: Job) -> None:
             prior_pairs=[table_NN.nnz for table_NN in prior.tables],
         )
     )
-    generator.set_prior(prior)
-    generator.set_calendar(training.timestamps_E)
+    generator.head.set_prior(prior)
+    generator.history.set_calendar(training.timestamps_E)
     generator.codes_NM.copy_(torch.from_numpy(catalogue.codes_NM))
     if job.recipe.model.behavioural_start and (behaviour_NV := features.blocks.get("behavioural")) is not None:
-        generator.start_items_from(torch.from_numpy(behaviour_NV))
+        generator.items.start_ids_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
     asked = validation_sample(log, seed)
     trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)

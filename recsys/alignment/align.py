@@ -139,7 +139,7 @@ def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed
     """Return priors that hold none of the pairs of the users they are asked about, where the model has a prior."""
     if not generator.config.prior_pairs:
         return []
-    return cross_fit(log, config.prior_folds, rng_for(seed, "alignment", "folds"), generator.prior().likeness)
+    return cross_fit(log, config.prior_folds, rng_for(seed, "alignment", "folds"), generator.head.prior().likeness)
 
 
 def _supervised_loss(
@@ -250,8 +250,8 @@ def _ambient_state_kept() -> Iterator[None]:
 @contextmanager
 def _member_away(generator: Generator) -> Iterator[None]:
     """Take the ensemble member out meanwhile: it was trained on the answers to the prompts."""
-    member, generator.member = generator.member, None
+    member, generator.head.member = generator.head.member, None
     try:
         yield
     finally:
-        generator.member = member
+        generator.head.member = member

@@ -20,6 +20,7 @@ from recsys.codes.validity import Candidates, ValidityIndex
 from recsys.core.arrays import BoolArray
 from recsys.model.generator import Generator
 from recsys.model.partial import items_of, path_of, sum_by_code, sum_remaining
+from recsys.model.states import HistoryStates
 
 BARRED = -1e4
 """Logit of a token that may not follow; its probability underflows to exactly zero."""
@@ -44,13 +45,13 @@ class PromptState:
     """What is known of rows before their first step; rows of one prompt share it.
 
     Shape:
-        state_RD: (rows, width) the state of each row's history.
+        states: each row's history, encoded.
         belief_PN: (prompts, items) the item head's probabilities.
         prompt_R: (rows,) each row's place among the distinct prompts.
         new_PN: (prompts, items) which items the user does not have yet.
     """
 
-    state_RD: Tensor
+    states: HistoryStates
     belief_PN: Tensor
     prompt_R: Tensor
     new_PN: BoolArray
@@ -83,12 +84,15 @@ class PathBackbone(nn.Module):
         """Return what is known of rows before their first step, reading each distinct prompt once."""
         distinct, row_R = torch.unique(prompt_R, return_inverse=True)
         prompt_P = distinct.cpu().numpy()
-        state_PD = self.generator.encode([self.prompts.histories[prompt] for prompt in prompt_P.tolist()])
-        prior_JPN = torch.from_numpy(self.prompts.prior_scores_of(prompt_P)).to(state_PD.device)
+        generator = self.generator
+        states = generator.encode([self.prompts.histories[prompt] for prompt in prompt_P.tolist()])
+        # Item vectors anew: with dropout, the items that are scored and those that are read have masks of their own.
+        keys_ND = generator.head.keys(generator.items())
+        logits_PN = generator.head.logits(states, keys_ND, self.prompts.prior_scores_of(prompt_P))
         new_PN = self.prompts.new_to(prompt_P)
-        belief_PN = self.generator.beliefs(state_PD, prior_JPN).exp()
-        belief_PN = belief_PN.masked_fill(~torch.from_numpy(new_PN).to(state_PD.device), 0.0)
-        return PromptState(state_RD=state_PD[row_R], belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
+        belief_PN = logits_PN.softmax(-1)
+        belief_PN = belief_PN.masked_fill(~torch.from_numpy(new_PN).to(belief_PN.device), 0.0)
+        return PromptState(states=states.take(row_R), belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
 
     def start(self, state: PromptState) -> Candidates:
         """Return what remains for each row before its first step: all that the user does not have yet."""
@@ -103,7 +107,7 @@ class PathBackbone(nn.Module):
             result: logits (rows, codebooks, codes), ``BARRED`` where no remaining item has the code; which codes are
             allowed, of the same shape; category logits (rows, categories).
         """
-        logits_RMK, category_RQ = self.generator.step(state.state_RD, codes_RM)
+        logits_RMK, category_RQ = self.generator.step(state.states.own_BD, codes_RM)
         allowed_RMK = torch.from_numpy(np.array(self.validity.allowed(candidates))).to(logits_RMK.device)
         if self.guidance > 0:
             implied_RMK = self._implied(state, candidates, logits_RMK.shape[2]).clamp(min=_FLOOR).log()

@@ -14,7 +14,7 @@ from recsys.contracts import History
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
-from recsys.model.cooccurrence_prior import Fold, dense
+from recsys.model.cooccurrence_prior import Fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class PromptTable:
             new_XN[row, self.histories[prompt].items] = False
         return new_XN
 
-    def prior_scores_of(self, prompt_X: IntArray) -> FloatArray:
-        """Return what each window says about every item, shape (windows, prompts asked for, items)."""
-        return dense([prior_PN[prompt_X] for prior_PN in self.prior_scores], len(prompt_X), self.num_items)
+    def prior_scores_of(self, prompt_X: IntArray) -> list[Any]:
+        """Return each window's scores of some prompts, sparse (prompts asked for, items) each."""
+        return [prior_PN[prompt_X] for prior_PN in self.prior_scores]
 
 
 def draw_prompts(

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.alignment.self_distillation import open_ends, self_distillation_losses
 from recsys.core.finite import require_finite
 from recsys.core.seeds import rng_for
 from recsys.model.batches import Batch
@@ -34,9 +35,9 @@ class SupervisedLoss:
             batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay, paths=False
         )
         loss = objective.total(known)
-        if config.supervised.self_distillation > 0 and len(objective.open_ends(batch)):
+        if config.supervised.self_distillation > 0 and len(open_ends(objective, batch)):
             loss = loss + config.supervised.self_distillation * objective.total(
-                objective.self_distillation(batch, self.teacher, rng)
+                self_distillation_losses(objective, batch, self.teacher, rng)
             )
         objective.generator.train(was_training)
         return config.supervised.weight * loss

@@ -1,10 +1,12 @@
 """Owns the code layout: which token id is which (codebook, code).
 
-Axes: none; tokens are numbered codebook by codebook.
+Axes: M codebook. Tokens are numbered codebook by codebook.
 """
 
+import numpy as np
 from pydantic import PositiveInt
 
+from recsys.core.arrays import IntArray
 from recsys.core.config import Config
 
 
@@ -21,19 +23,7 @@ class CodeLayout(Config):
         """Number of different tokens."""
         return self.num_codebooks * self.codebook_size
 
-    def token(self, codebook: int, code: int) -> int:
-        """Return the token id of a code of a codebook."""
-        if not (0 <= codebook < self.num_codebooks and 0 <= code < self.codebook_size):
-            raise ValueError(
-                f"(codebook, code) must be below ({self.num_codebooks}, {self.codebook_size}), "
-                f"got ({codebook}, {code}); use the layout the codes were made with"
-            )
-        return codebook * self.codebook_size + code
-
-    def split(self, token: int) -> tuple[int, int]:
-        """Return the codebook and the code of a token id."""
-        if not 0 <= token < self.num_tokens:
-            raise ValueError(
-                f"a token must be below {self.num_tokens}, got {token}; use the layout the codes were made with"
-            )
-        return divmod(token, self.codebook_size)
+    @property
+    def first_token_M(self) -> IntArray:
+        """The token id of code 0 of every codebook, (codebooks,): a code's token id is this plus the code."""
+        return np.arange(self.num_codebooks) * self.codebook_size

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import BoolArray, IntArray
 
 
@@ -85,9 +86,10 @@ class ValidityIndex:
         self.num_items, self.num_codebooks = codes_NM.shape
         self.codebook_size = codebook_size
         self.codes_MN = np.ascontiguousarray(codes_NM.T, dtype=np.int64)
-        self._token_MN = self.codes_MN + np.arange(self.num_codebooks)[:, None] * codebook_size
+        layout = CodeLayout(num_codebooks=self.num_codebooks, codebook_size=codebook_size)
+        self._token_MN = self.codes_MN + layout.first_token_M[:, None]
         self._postings = np.argsort(self.codes_MN, axis=1, kind="stable").ravel()
-        self._counts_T = np.bincount(self._token_MN.ravel(), minlength=self.num_codebooks * codebook_size)
+        self._counts_T = np.bincount(self._token_MN.ravel(), minlength=layout.num_tokens)
         self._offsets_T1 = offsets_of(self._counts_T)
 
     def start(self, batch: int, eligible_BN: BoolArray | None = None) -> Candidates:

@@ -3,7 +3,7 @@
 The training loss cannot set them: its softmax leaves out what a user has and what nobody used, and the ensemble member
 was trained on the same answers.
 
-Axes: B batch, U user, N item, X unused item.
+Axes: B batch row, U user, N item, X unused item or choice.
 """
 
 from collections.abc import Sequence
@@ -47,13 +47,13 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
     of repeats is chosen with what users have left in the ranking, the others with it taken out.
     """
     choice = Choice()
-    if generator.member is not None:
+    if generator.head.member is not None:
         tried = [replace(choice, member_share=share) for share in SHARES]
         choice = tried[int(_ndcg_of(generator, tried, questions, unused_X).argmax())]
     if len(unused_X):
         tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
-        ndcg_C = _ndcg_of(generator, tried, questions, unused_X)
-        choice = tried[int((ndcg_C >= (1 - ROOM_COST) * ndcg_C.max()).argmax())]
+        ndcg_X = _ndcg_of(generator, tried, questions, unused_X)
+        choice = tried[int((ndcg_X >= (1 - ROOM_COST) * ndcg_X.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
     choice = tried[int(_ndcg_of(generator, tried, questions, unused_X, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
@@ -63,13 +63,14 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
 def item_head_ndcg(generator: Generator, questions: Questions) -> float:
     """Return NDCG@10 of the item head alone with seen items removed: the cheap figure that picks the epoch."""
     with torch.inference_mode():
-        vectors_ND, prior = generator.item_vectors(), generator.prior()
-        unit_ND = generator.unit_items(vectors_ND)
+        vectors_ND, prior = generator.items(), generator.head.prior()
+        keys_ND = generator.head.keys(vectors_ND)
 
         def score(histories: Sequence[History]) -> FloatArray:
-            states_BD = generator.encode(histories, vectors_ND=vectors_ND)
+            states = generator.encode(histories, vectors_ND=vectors_ND)
             items = [history.items for history in histories]
-            scores_BN: FloatArray = generator.item_logits(states_BD, items, unit_ND, prior).cpu().numpy()
+            logits_BN = generator.head.logits(states, keys_ND, prior.scores(items))
+            scores_BN: FloatArray = generator.head.add_repeat_bias(logits_BN, items).cpu().numpy()
             return scores_BN
 
         return mean_ndcg(score, questions.histories, questions.targets_U, batch_size=BATCH_SIZE)
@@ -78,33 +79,28 @@ def item_head_ndcg(generator: Generator, questions: Questions) -> float:
 def _write(generator: Generator, choice: Choice, unused_X: Tensor) -> None:
     generator.config.member_share = choice.member_share
     generator.config.repeat_bias = choice.repeat_bias
-    generator.item_bias_N[unused_X] = choice.unused_bias
+    generator.head.bias_N[unused_X] = choice.unused_bias
 
 
 @torch.inference_mode()
 def _ndcg_of(
     generator: Generator, choices: Sequence[Choice], questions: Questions, unused_X: Tensor, *, keep_seen: bool = False
 ) -> NDArray[np.float64]:
-    """Return each choice's NDCG@10; a history is encoded once for all of them.
+    """Return each choice's NDCG@10, with the choice written into the generator; a history is encoded once for all.
 
     Shape:
         result: (choices,).
     """
-    vectors_ND, prior = generator.item_vectors(), generator.prior()
-    unit_ND, unused = generator.unit_items(vectors_ND), unused_X.cpu().numpy()
-    total_C = np.zeros(len(choices))
+    head, vectors_ND, prior = generator.head, generator.items(), generator.head.prior()
+    keys_ND = head.keys(vectors_ND)
+    total_X = np.zeros(len(choices))
     for start in range(0, len(questions.targets_U), BATCH_SIZE):
         histories = questions.histories[start : start + BATCH_SIZE]
-        states_BD, items = generator.encode(histories, vectors_ND=vectors_ND), [one.items for one in histories]
-        ends = []
-        for share in (0.0, 1.0) if generator.member is not None else (0.0,):
-            _write(generator, Choice(member_share=share), unused_X)
-            ends.append(generator.item_logits(states_BD, items, unit_ND, prior).cpu().numpy())
+        items = [history.items for history in histories]
+        states, scores = generator.encode(histories, vectors_ND=vectors_ND), prior.scores(items)
+        targets_B = questions.targets_U[start : start + BATCH_SIZE]
         for place, choice in enumerate(choices):
-            scores_BN = ends[0] + np.float32(choice.member_share) * (ends[-1] - ends[0])
-            scores_BN[:, unused] += choice.unused_bias
-            for row, had in enumerate(items):
-                scores_BN[row, had] += choice.repeat_bias
-            targets_B = questions.targets_U[start : start + BATCH_SIZE]
-            total_C[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
-    return total_C / max(1, len(questions.targets_U))
+            _write(generator, choice, unused_X)
+            scores_BN = head.add_repeat_bias(head.logits(states, keys_ND, scores), items).cpu().numpy()
+            total_X[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
+    return total_X / max(1, len(questions.targets_U))

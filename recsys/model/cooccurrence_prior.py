@@ -93,14 +93,6 @@ def entries(scores_BN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(place_X).to(device), torch.from_numpy(scores_BN.data).to(device)
 
 
-def dense(prior_scores: Sequence[Any], rows: int, items: int) -> FloatArray:
-    """Return sparse (rows, items) matrices, one per window, as one array (windows, rows, items); there may be none."""
-    prior_JRN = np.zeros((len(prior_scores), rows, items), np.float32)
-    for window, prior_RN in enumerate(prior_scores):
-        prior_JRN[window] = prior_RN.toarray()
-    return prior_JRN
-
-
 def likeness_table(vectors_NF: FloatArray) -> Any:
     """Return each item's nearest neighbours by cosine to the power :data:`SHARPNESS`, sparse (items, items).
 

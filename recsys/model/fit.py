@@ -27,7 +27,7 @@ class Pretrainer:
         self.generator, self.config, self.seed = generator, config, seed
         self.objective = TrainingObjective(generator, log, category_N, config, seed=seed)
         with torch.no_grad():
-            generator.item_embedding.weight[self.objective.unused_X] = (
+            generator.items.id_embedding.weight[self.objective.unused_X] = (
                 0  # what nobody used is its codes and nothing else
             )
         self.optimizer = torch.optim.AdamW(

@@ -4,7 +4,7 @@ Axes: R row (a training position), T time, M codebook, K code, N item, Q categor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys.model.cooccurrence_prior import entries
+from recsys.model.item_head import LogitTerms, item_logits
 
 CHUNK_ROWS = 128
 """Rows whose logits over the catalogue are held at once: 128 x 12,000 floats fit in the cache of two cores."""
@@ -21,16 +22,19 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(ctx: Any, queries_RD: Tensor, items_ND: Tensor, weight_J: Tensor, queries: "ItemQueries") -> Tensor:
+    def forward(
+        ctx: Any, queries_RD: Tensor, keys_ND: Tensor, weight_J: Tensor, bias_N: Tensor, queries: "ItemQueries"
+    ) -> Tensor:
         dtype = _product_dtype(queries_RD.device)
-        items = items_ND.to(dtype)
+        keys = keys_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
-        grad_items, grad_weight = torch.zeros_like(items_ND), torch.zeros_like(weight_J)
+        grad_keys, grad_weight = torch.zeros_like(keys_ND), torch.zeros_like(weight_J)
         total = queries_RD.new_zeros(())
         for start in range(0, len(queries_RD), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
-            chunk, part = queries_RD[rows].to(dtype), queries.take(rows)
-            logits, prior = _item_logits(chunk, items, weight_J, part)
+            part = queries.take(rows)
+            terms = LogitTerms(queries_BD=queries_RD[rows].to(dtype), keys_ND=keys, bias_N=bias_N, weight_J=weight_J)
+            logits, prior = _masked_logits(terms, part)
             normaliser = logits.logsumexp(1, keepdim=True)
             total += normaliser.sum() - _answered(logits, part)
             error = logits.sub_(normaliser).exp_()
@@ -41,16 +45,16 @@ class _ChunkedSoftmax(torch.autograd.Function):
             for window, (place_X, value_X) in enumerate(prior):
                 grad_weight[window] += error.view(-1)[place_X] @ value_X
             error = error.to(dtype)
-            grad_queries[rows] = (error @ items).float()
-            grad_items += (error.T @ chunk).float()
+            grad_queries[rows] = (error @ keys).float()
+            grad_keys += (error.T @ terms.queries_BD).float()
         count = len(queries_RD)
-        ctx.save_for_backward(grad_queries / count, grad_items / count, grad_weight / count)
+        ctx.save_for_backward(grad_queries / count, grad_keys / count, grad_weight / count)
         return total / count
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        grad_queries, grad_items, grad_weight = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_items, grads[0] * grad_weight, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        grad_queries, grad_keys, grad_weight = ctx.saved_tensors
+        return grads[0] * grad_queries, grads[0] * grad_keys, grads[0] * grad_weight, None, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +93,10 @@ def _answered(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
     return (logits_RN.masked_fill(queries.belief_RN == 0, 0.0) * queries.belief_RN).sum()
 
 
-def _item_logits(
-    queries_RD: Tensor, items_ND: Tensor, weight_J: Tensor, queries: ItemQueries
-) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the logits over the catalogue, minus infinity where an item is out, and each window's entries in them."""
-    logits_RN = (queries_RD @ items_ND.T).float()
-    prior = [entries(prior_RN, logits_RN.device) for prior_RN in queries.prior_scores]
-    for weight, (place_X, value_X) in zip(weight_J.tolist(), prior, strict=True):
-        logits_RN.view(-1).index_add_(0, place_X, value_X, alpha=weight)
+def _masked_logits(terms: LogitTerms, queries: ItemQueries) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return the item head's logits, minus infinity where an item is out, and each window's entries in them."""
+    prior = [entries(prior_RN, terms.keys_ND.device) for prior_RN in queries.prior_scores]
+    logits_RN = item_logits(terms, prior)
     targets_R1 = queries.targets_R[:, None]
     wanted_R1 = logits_RN.gather(1, targets_R1)
     logits_RN.index_fill_(1, queries.absent_X, float("-inf"))
@@ -110,16 +110,13 @@ def _product_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def item_loss(queries_RD: Tensor, unit_items_ND: Tensor, weight_J: Tensor, queries: ItemQueries) -> Tensor:
+def item_loss(terms: LogitTerms, queries: ItemQueries) -> Tensor:
     """Return the mean cross-entropy over the catalogue, with what the user already has taken out of the softmax.
 
     Products run in bfloat16 where the processor has it (the softmax itself stays in float32).
-
-    Shape:
-        queries_RD: (rows, width), inner products with items are logits.
-        weight_J: (windows,) how much each window's scores adds to the logits.
     """
-    return _ChunkedSoftmax.apply(queries_RD, unit_items_ND, weight_J, queries)  # type: ignore[no-untyped-call]
+    parts = (terms.queries_BD, terms.keys_ND, terms.weight_J, terms.bias_N, queries)
+    return _ChunkedSoftmax.apply(*parts)  # type: ignore[no-untyped-call]
 
 
 def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, free_RM: Tensor) -> Tensor:
@@ -140,10 +137,11 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 
 
 @torch.no_grad()
-def item_beliefs(queries_RD: Tensor, unit_items_ND: Tensor, weight_J: Tensor, queries: ItemQueries) -> Tensor:
+def item_beliefs(terms: LogitTerms, queries: ItemQueries) -> Tensor:
     """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
-    dtype = _product_dtype(queries_RD.device)
-    logits_RN, _ = _item_logits(queries_RD.to(dtype), unit_items_ND.to(dtype), weight_J, queries)
+    dtype = _product_dtype(terms.keys_ND.device)
+    cast = replace(terms, queries_BD=terms.queries_BD.to(dtype), keys_ND=terms.keys_ND.to(dtype))
+    logits_RN, _ = _masked_logits(cast, queries)
     return logits_RN.softmax(-1)
 
 

@@ -1,16 +1,14 @@
 """What the generator is taught: batches of training windows, and its losses on them.
 
-Axes: B batch, T time, R row (a training position), M codebook, K code, N item, Q category, D width.
+Axes: B batch row, T time, R training row (a position of a window), M codebook, K code, N item, Q category, D width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import IntArray
@@ -18,7 +16,7 @@ from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
 from recsys.model.config import FitConfig
-from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit, dense
+from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit
 from recsys.model.generator import Generator
 from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
@@ -39,7 +37,7 @@ class TrainingObjective:
         self.unused_X = torch.from_numpy(np.flatnonzero(log.counts_N == 0)).to(generator.device)
         self.folds = [Fold(log=log, prior=CooccurrencePrior(tables=()))]
         if generator.config.prior_pairs:
-            self.folds = cross_fit(log, config.prior_folds, rng_for(seed, "folds"), generator.prior().likeness)
+            self.folds = cross_fit(log, config.prior_folds, rng_for(seed, "folds"), generator.head.prior().likeness)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
@@ -74,88 +72,42 @@ class TrainingObjective:
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
-        vectors_ND = generator.item_vectors()
-        states_BTD = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
+        vectors_ND = generator.items()
+        prefixes = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
         from_end_BT = batch.lengths_B[:, None] - np.arange(batch.items_BT.shape[1])
         windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or batch.items_BT.shape[1])))
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
-        state_RD = states_BTD[row_R, time_R]
+        states = prefixes.after(row_R, time_R)
         ahead_R = draw_ahead(from_end_BT[windows_R, steps_R], ahead, decay, rng)
         target_R = items_BT[row_R, time_R + torch.from_numpy(ahead_R).to(generator.device)]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
         seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
-        unit_ND = functional.normalize(vectors_ND, dim=-1)
-        prefixes = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
-        prior_scores = self.folds[batch.fold].prior.scores(prefixes)
-        queries = ItemQueries(targets_R=target_R, seen_RT=seen_RT, absent_X=self.unused_X, prior_scores=prior_scores)
-        queries_RD, weight_J = generator.scaled(state_RD), generator.prior_weight_J
-        losses = {"item": item_loss(queries_RD, unit_ND, weight_J, queries)}
+        read = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
+        queries = ItemQueries(
+            targets_R=target_R,
+            seen_RT=seen_RT,
+            absent_X=self.unused_X,
+            prior_scores=self.folds[batch.fold].prior.scores(read),
+        )
+        terms = generator.head.terms(states, generator.head.keys(vectors_ND))
+        losses = {"item": item_loss(terms, queries)}
         if not paths:
             return losses
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
         picked_R = picked_R if len(picked_R) else np.arange(1)
-        rows = torch.from_numpy(picked_R).to(state_RD.device)
+        rows = torch.from_numpy(picked_R).to(generator.device)
         beliefs_RN = None
         if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(queries_RD[rows], unit_ND, weight_J, queries.take(picked_R))
-        return losses | self._path_losses(
-            state_RD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
+            beliefs_RN = item_beliefs(terms.take(rows), queries.take(picked_R))
+        return losses | self.path_losses(
+            states.own_BD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
         )
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of a batch's losses."""
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def self_distillation(self, batch: Batch, teacher: Generator, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Return the three losses where whole histories end and a teacher's belief stands for the answer.
-
-        Nobody knows the answer there, so nobody has learned it by heart. The item head learns the belief itself (Hinton
-        et al., arXiv 1503.02531, at temperature 1), the token heads what it implies along paths to items drawn from it.
-        """
-        generator, device = self.generator, self.generator.device
-        rows = self.open_ends(batch)
-        prefixes = [batch.items_BT[row, : batch.lengths_B[row]] for row in rows]
-        prior_scores = self.folds[batch.fold].prior.scores(prefixes)
-        items_BT, times_BT = (torch.from_numpy(part[rows]).to(device) for part in (batch.items_BT, batch.timestamps_BT))
-        length_B = torch.from_numpy(batch.lengths_B[rows]).to(device)
-        inside_BT = torch.arange(items_BT.shape[1], device=device) < length_B[:, None]
-        end_B = (torch.arange(len(rows), device=device), length_B)
-        belief_BN = self._belief(
-            teacher, teacher.encode_prefixes(items_BT, times_BT, teacher.item_vectors())[end_B], prior_scores
-        )
-        row_X, time_X = inside_BT.nonzero(as_tuple=True)
-        belief_BN[row_X, items_BT[row_X, time_X]] = 0
-        belief_BN /= belief_BN.sum(1, keepdim=True).clamp(min=torch.finfo(belief_BN.dtype).tiny)
-        first_B = belief_BN.argmax(1)
-        seen_BT = torch.where(inside_BT, items_BT, first_B[:, None])
-        vectors_ND = generator.item_vectors()
-        state_BD = generator.encode_prefixes(items_BT, times_BT, vectors_ND)[end_B]
-        unit_ND = functional.normalize(vectors_ND, dim=-1)
-        queries = ItemQueries(
-            targets_R=first_B, seen_RT=seen_BT, absent_X=self.unused_X, prior_scores=prior_scores, belief_RN=belief_BN
-        )
-        losses = {"item": item_loss(generator.scaled(state_BD), unit_ND, generator.prior_weight_J, queries)}
-        reached_BN = belief_BN.cumsum(1).cpu().numpy()
-        drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
-        return losses | self._path_losses(state_BD, drawn_B, rng, belief_BN, distillation=1.0)
-
-    def open_ends(self, batch: Batch) -> IntArray:
-        """Return which windows end with their user's last event and leave an item to choose that somebody used.
-
-        A user who has everything teaches nothing: the softmax over what is left would be over no item.
-        """
-        num_used = len(self.codes_NM) - len(self.unused_X)
-        distinct = [len(np.unique(batch.items_BT[row, : batch.lengths_B[row]])) for row in range(len(batch.lengths_B))]
-        return np.flatnonzero(batch.closed_B & (np.array(distinct) < num_used))
-
-    @torch.no_grad()
-    def _belief(self, teacher: Generator, state_BD: Tensor, prior_scores: Sequence[Any]) -> Tensor:
-        """Return a teacher's probabilities of the items that somebody used, (batch, items)."""
-        prior_JBN = torch.from_numpy(dense(prior_scores, len(state_BD), teacher.config.num_items))
-        belief_BN = teacher.beliefs(state_BD, prior_JBN.to(state_BD.device)).exp()
-        return belief_BN.index_fill_(1, self.unused_X, 0.0)
-
-    def _path_losses(
+    def path_losses(
         self,
         state_RD: Tensor,
         target_R: Tensor,

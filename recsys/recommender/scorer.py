@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.model.generator import Generator
+from recsys.model.states import HistoryStates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What the scorer keeps between steps: one encoded state per history, and the histories' items."""
 
-    state_BD: Tensor
+    states: HistoryStates
     items: tuple[IntArray, ...]
 
 
@@ -30,21 +30,21 @@ class GeneratorScorer:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator.eval()
         with torch.inference_mode():
-            self.vectors_ND = generator.item_vectors()
-            self.unit_ND = generator.unit_items(self.vectors_ND)
-        self.prior = generator.prior()
+            self.vectors_ND = generator.items()
+            self.keys_ND = generator.head.keys(self.vectors_ND)
+        self.prior = generator.head.prior()
 
     def encode(self, histories: Sequence[History]) -> Context:
         """Encode histories, one row each."""
         with torch.inference_mode():
-            state_BD = self.generator.encode(histories, vectors_ND=self.vectors_ND)
-            return Context(state_BD=state_BD, items=tuple(history.items for history in histories))
+            states = self.generator.encode(histories, vectors_ND=self.vectors_ND)
+            return Context(states=states, items=tuple(history.items for history in histories))
 
     def score_steps(self, context: Context, row_P: IntArray, codes_PM: IntArray) -> StepScores:
         """Score the next step of partial paths."""
         with torch.inference_mode():
             device = self.generator.device
-            state_PD = context.state_BD[torch.from_numpy(row_P).to(device)]
+            state_PD = context.states.own_BD[torch.from_numpy(row_P).to(device)]
             logits, category = self.generator.step(state_PD, torch.from_numpy(codes_PM).to(device))
             return StepScores(
                 logits_PMK=logits.float().cpu().numpy(),
@@ -53,6 +53,8 @@ class GeneratorScorer:
 
     def score_items(self, context: Context) -> FloatArray:
         """Return the item head's log-probabilities, shape (batch, items)."""
+        head = self.generator.head
         with torch.inference_mode():
-            logits_BN = self.generator.item_logits(context.state_BD, context.items, self.unit_ND, self.prior)
+            logits_BN = head.logits(context.states, self.keys_ND, self.prior.scores(context.items))
+            logits_BN = head.add_repeat_bias(logits_BN, context.items)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)

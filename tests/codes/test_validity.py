@@ -128,10 +128,7 @@ def test_catalogue_when_a_file_is_missing_then_names_the_remedy(tmp_path: Path) 
         Catalogue.load(tmp_path)
 
 
-def test_layout_when_tokens_are_split_then_gives_back_codebook_and_code() -> None:
+def test_layout_when_tokens_are_numbered_then_codebook_by_codebook() -> None:
     layout = CodeLayout(num_codebooks=3, codebook_size=5)
-    pairs = [(book, code) for book in range(3) for code in range(5)]
-    assert [layout.token(*pair) for pair in pairs] == list(range(15))
-    assert [layout.split(token) for token in range(15)] == pairs
-    with pytest.raises(ValueError, match="below"):
-        layout.token(0, 5)
+    pairs_NM = np.stack([np.arange(5)] * 3, axis=1)
+    assert (layout.first_token_M + pairs_NM).T.ravel().tolist() == list(range(layout.num_tokens))

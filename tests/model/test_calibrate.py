@@ -83,31 +83,19 @@ def test_item_logits_when_there_is_a_member_then_are_the_shares_of_both() -> Non
     generator = with_member()
     asked = [history(4, 5, 6), history(), history(*range(9))]
     items = [one.items for one in asked]
-    assert generator.member is not None
+    assert generator.head.member is not None
 
     def logits(share: float) -> torch.Tensor:
         generator.config.member_share = share
         with torch.inference_mode():
-            unit_ND = generator.unit_items(generator.item_vectors())
-            return generator.item_logits(generator.encode(asked), items, unit_ND, generator.prior())
+            keys_ND = generator.head.keys(generator.items())
+            return generator.head.logits(generator.encode(asked), keys_ND, generator.head.prior().scores(items))
 
-    alone = torch.from_numpy(score_histories(generator.member, SMALL, asked))
+    alone = torch.from_numpy(score_histories(generator.head.member, SMALL, asked))
     assert torch.allclose(logits(1.0), alone, atol=1e-4)
     # linear in the share, prior included: .3 of the member and .7 of the rest
     assert torch.allclose(logits(0.3), 0.7 * logits(0.0) + 0.3 * alone, atol=1e-4)
     assert not alone[1].any()  # nothing to say of nothing
-
-
-def test_beliefs_when_there_is_a_member_then_equal_the_item_head() -> None:
-    generator = with_member()
-    generator.config.member_share = 0.4
-    asked = [history(4, 5, 6), history(1)]
-    items = [one.items for one in asked]
-    with torch.inference_mode():
-        states_BD = generator.encode(asked)
-        prior_JBN = np.stack([told.toarray() for told in generator.prior().scores(items)])
-        told = generator.beliefs(states_BD, torch.from_numpy(prior_JBN))
-        assert torch.allclose(told, generator.item_log_probs(states_BD, items), atol=1e-5)
 
 
 def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -115,8 +103,8 @@ def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equa
     generator.config.member_share, generator.config.repeat_bias = 0.4, -2.0
     generator.save(tmp_path)
     loaded = Generator.load(tmp_path)
-    assert loaded.member is not None
-    assert not any(weight.requires_grad for weight in loaded.member.parameters())  # it stays as it is
+    assert loaded.head.member is not None
+    assert not any(weight.requires_grad for weight in loaded.head.member.parameters())  # it stays as it is
     for again in (loaded, AutoModel.from_pretrained(tmp_path).eval()):
         asked = [history(4, 5, 6)]
         with torch.inference_mode():
@@ -133,8 +121,8 @@ def test_add_member_when_the_member_reads_less_then_says_what_to_change() -> Non
 def test_add_member_when_an_item_was_never_used_then_the_member_says_nothing_of_it() -> None:
     generator = tiny_generator()
     generator.add_member(IdTransformer(SMALL, 20), SMALL, torch.tensor([7]))
-    assert generator.member is not None
-    scores_BN = score_histories(generator.member.eval(), SMALL, [history(1, 2)])
+    assert generator.head.member is not None
+    scores_BN = score_histories(generator.head.member.eval(), SMALL, [history(1, 2)])
     assert scores_BN[0, 7] == 0
     assert scores_BN[0, 8] != 0
 
@@ -170,14 +158,14 @@ def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() 
     trainer = Pretrainer(generator, log, np.arange(30) % 3, FitConfig(epochs=2, batch_positions=64), seed=3)
     assert trainer.objective.unused_X.tolist() == list(range(23, 30))
     pretrain(trainer, validate=lambda _: 1.0)
-    assert not generator.item_embedding.weight[trainer.objective.unused_X].any()
+    assert not generator.items.id_embedding.weight[trainer.objective.unused_X].any()
     asked = asked_for([log.history(user) for user in range(15)], [22] * 15)
     chosen = calibrate(generator, asked, trainer.objective.unused_X)
-    assert (generator.item_bias_N[trainer.objective.unused_X] == chosen.unused_bias).all()
-    assert not generator.item_bias_N[:23].any()
+    assert (generator.head.bias_N[trainer.objective.unused_X] == chosen.unused_bias).all()
+    assert not generator.head.bias_N[:23].any()
     tried = []
     for bias in UNUSED_BIASES:
-        generator.item_bias_N[trainer.objective.unused_X] = bias
+        generator.head.bias_N[trainer.objective.unused_X] = bias
         tried.append(item_head_ndcg(generator, asked))
     # nobody ever goes on to an unused item: the most room within the cost is given
     affordable = [ndcg >= (1 - ROOM_COST) * max(tried) for ndcg in tried]

@@ -23,9 +23,10 @@ from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import WINDOWS, CooccurrencePrior, cross_fit, likeness_table
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
+from recsys.model.item_head import LogitTerms
 from recsys.model.losses import ItemQueries, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
-from recsys.model.training_objective import TrainingObjective, draw_ahead
+from recsys.model.training_objective import draw_ahead
 from tests.support.cycle_world import cycle_log, tiny_generator
 
 
@@ -50,7 +51,7 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     plain = functional.cross_entropy(logits, targets)
     wanted = torch.autograd.grad(plain, (queries, items, weight))
     asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=absent, prior_scores=prior_scores)
-    got_loss = item_loss(queries, items, weight, asked)
+    got_loss = item_loss(LogitTerms(queries_BD=queries, keys_ND=items, weight_J=weight, bias_N=torch.zeros(40)), asked)
     got = torch.autograd.grad(got_loss, (queries, items, weight))
     # Products may run in bfloat16, which keeps 8 bits: 1/256 of the value.
     assert got_loss.item() == pytest.approx(plain.item(), rel=0.01)
@@ -68,27 +69,11 @@ def test_item_loss_when_the_answer_is_a_draw_then_equals_plain_cross_entropy_wit
     plain = functional.cross_entropy(logits, belief)
     targets = belief.argmax(1)
     asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), belief_RN=belief)
-    got = item_loss(queries, items, torch.zeros(0), asked)
+    terms = LogitTerms(queries_BD=queries, keys_ND=items, weight_J=torch.zeros(0), bias_N=torch.zeros(30))
+    got = item_loss(terms, asked)
     assert got.item() == pytest.approx(plain.item(), rel=0.01)
     mine, theirs = (torch.autograd.grad(loss, queries)[0] for loss in (got, plain))
     assert (mine - theirs).norm() / theirs.norm() < 0.02
-
-
-def test_self_distillation_when_the_teacher_is_the_model_itself_then_is_its_entropy_and_teaches_nothing() -> None:
-    log = cycle_log(num_users=6)
-    generator = tiny_generator(prior=CooccurrencePrior.of(log))
-    objective = TrainingObjective(generator, log, np.arange(20) % 3, FitConfig(), seed=3)
-    batch = next(objective.batches(0))
-    itself = objective.self_distillation(batch, generator, np.random.default_rng(0))["item"]
-    itself.backward()
-    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another teacher's beliefs
-    taught = generator.item_embedding.weight.grad.norm().item()
-    generator.zero_grad()
-    other = tiny_generator(seed=1, prior=CooccurrencePrior.of(log))
-    objective.self_distillation(batch, other, np.random.default_rng(0))["item"].backward()
-    assert taught < 0.2 * generator.item_embedding.weight.grad.norm().item()
-    # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
-    assert 0 < itself.item() < np.log(20)
 
 
 def test_draw_ahead_when_some_items_are_missing_then_the_rest_share_by_decay() -> None:
@@ -123,11 +108,11 @@ def test_encode_prefixes_when_the_future_changes_then_the_past_does_not() -> Non
     generator = tiny_generator()
     items = torch.tensor([[1, 2, 3, 4]])
     times = torch.tensor([[0, 10, 20, 30]])
-    vectors = generator.item_vectors()
+    vectors = generator.items()
     with torch.inference_mode():
-        before = generator.encode_prefixes(items, times, vectors)
+        before = generator.encode_prefixes(items, times, vectors).own_BTD
         items[0, 3], times[0, 3] = 9, 99999
-        after = generator.encode_prefixes(items, times, vectors)
+        after = generator.encode_prefixes(items, times, vectors).own_BTD
     assert torch.allclose(before[0, :4], after[0, :4], atol=1e-6)
     assert not torch.allclose(before[0, 4], after[0, 4], atol=1e-4)
 
@@ -136,21 +121,21 @@ def test_encode_when_batched_with_longer_histories_then_equals_alone() -> None:
     generator = tiny_generator()
     histories = [History(items=np.arange(n), timestamps=np.arange(n) * 100) for n in (0, 2, 5, 9)]
     with torch.inference_mode():
-        together = generator.encode(histories)
-        alone = torch.cat([generator.encode([history]) for history in histories])
+        together = generator.encode(histories).own_BD
+        alone = torch.cat([generator.encode([history]).own_BD for history in histories])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_start_items_from_when_given_likeness_then_id_vectors_are_it_cut_or_padded() -> None:
+def test_start_ids_from_when_given_likeness_then_id_vectors_are_it_cut_or_padded() -> None:
     generator = tiny_generator()
-    generator.start_items_from(torch.tensor([[3.0, 4.0]]).repeat(20, 1))
+    generator.items.start_ids_from(torch.tensor([[3.0, 4.0]]).repeat(20, 1))
     # (3, 4) has length 5: the unit vector is (.6, .8), padded with zeros to width 16.
-    assert torch.allclose(generator.item_embedding.weight[7], torch.tensor([0.6, 0.8] + [0.0] * 14))
+    assert torch.allclose(generator.items.id_embedding.weight[7], torch.tensor([0.6, 0.8] + [0.0] * 14))
 
 
 def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  # type: ignore[no-untyped-def]
     generator = tiny_generator(prior=CooccurrencePrior.of(cycle_log()))
-    generator.set_calendar(cycle_log().timestamps_E)
+    generator.history.set_calendar(cycle_log().timestamps_E)
     generator.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path).eval()
     history = [History(items=np.array([3, 4]), timestamps=np.array([0, 60]))]
@@ -160,7 +145,7 @@ def test_generator_when_saved_then_automodel_loads_it_equal(tmp_path) -> None:  
             again.item_log_probs(again.encode(history), items),
             generator.item_log_probs(generator.encode(history), items),
         )
-        assert all(prior_BN.sum() > 0 for prior_BN in again.prior().scores(items))
+        assert all(prior_BN.sum() > 0 for prior_BN in again.head.prior().scores(items))
     assert torch.equal(again.codes_NM, generator.codes_NM)
 
 
@@ -204,8 +189,8 @@ def test_cross_fit_when_users_are_dealt_out_then_no_fold_remembers_its_own_pairs
 
 def test_set_calendar_when_times_are_spread_then_spans_hold_equal_numbers() -> None:
     generator = tiny_generator()
-    generator.set_calendar(np.arange(6400))
-    spans = torch.bucketize(torch.arange(6400), generator.calendar_edges)
+    generator.history.set_calendar(np.arange(6400))
+    spans = torch.bucketize(torch.arange(6400), generator.history.calendar_edges)
     # 6,400 events in 64 spans: a hundred in each, give or take the edges.
     assert len(spans.unique()) == 64
     assert (torch.bincount(spans) - 100).abs().max() <= 1
@@ -215,7 +200,7 @@ def test_load_when_a_weight_is_missing_then_says_train_again(tmp_path) -> None: 
     generator = tiny_generator()
     generator.save(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["calendar_in.weight"]
+    del weights["history.calendar_in.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ArtifactError, match=r"calendar_in\.weight.*train the run again"):
         Generator.load(tmp_path)
@@ -286,10 +271,10 @@ def test_item_beliefs_when_asked_then_are_the_softmax_that_the_item_loss_trains(
     targets = torch.randint(0, 10, (20,))
     seen = torch.where(torch.randint(0, 10, (20, 2)) == targets[:, None], targets[:, None], torch.tensor([[11, 12]]))
     asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.tensor([14]), prior_scores=prior_scores)
-    weight = torch.tensor([0.8])
-    beliefs = item_beliefs(queries, items, weight, asked)
+    terms = LogitTerms(queries_BD=queries, keys_ND=items, weight_J=torch.tensor([0.8]), bias_N=torch.zeros(15))
+    beliefs = item_beliefs(terms, asked)
     assert torch.allclose(beliefs.sum(-1), torch.ones(20), atol=1e-5)
-    loss = item_loss(queries, items, weight, asked)
+    loss = item_loss(terms, asked)
     assert -beliefs.gather(1, targets[:, None]).log().mean() == pytest.approx(loss.item(), rel=1e-3)
     assert not beliefs[:, 14].any()
 

@@ -12,37 +12,24 @@ from recsys.alignment.prompts import draw_prompts
 from recsys.contracts import History
 from recsys.core.errors import DataError, TrainingError
 from recsys.core.finite import require_finite
-from recsys.data.events import EventLog
 from recsys.data.splits import Questions
-from recsys.model.config import FitConfig
-from recsys.model.training_objective import TrainingObjective
 from recsys.sequence.training import TrainingConfig, train_best_epoch
-from tests.support.cycle_world import tiny_generator
-
-
-def _log(histories: list[list[int]], num_items: int) -> EventLog:
-    items_E = np.array([item for items in histories for item in items], dtype=np.int64)
-    return EventLog(
-        offsets_U1=np.concatenate([[0], np.cumsum([len(items) for items in histories])]).astype(np.int64),
-        items_E=items_E,
-        timestamps_E=np.arange(len(items_E), dtype=np.int64),
-        num_items=num_items,
-    )
+from tests.support.cycle_world import log_of
 
 
 @given(st.lists(st.lists(st.integers(0, 4), max_size=8), min_size=1, max_size=5))
 def test_distinct_before_when_any_log_then_counts_the_users_own_items(histories: list[list[int]]) -> None:
     slow = [len(set(items[:place])) for items in histories for place in range(len(items))]
-    assert _log(histories, 5).distinct_before_E.tolist() == slow
+    assert log_of(histories, 5).distinct_before_E.tolist() == slow
 
 
 def test_draw_prompts_when_a_history_holds_every_item_then_its_positions_are_passed_over() -> None:
     # the crawler has items 0 to 2 after three events: its later positions lead to nothing new
-    log = _log([[0, 1, 2, 0, 1, 2], [0, 1]], 3)
+    log = log_of([[0, 1, 2, 0, 1, 2], [0, 1]], 3)
     prompts = draw_prompts(log, count=40, window=1, rng=np.random.default_rng(0))
     assert max(len(np.unique(history.items)) for history in prompts.histories) == 2
     with pytest.raises(DataError, match="who lacks an item, got none"):
-        draw_prompts(_log([[0, 0, 0]], 1), count=1, window=1, rng=np.random.default_rng(0))
+        draw_prompts(log_of([[0, 0, 0]], 1), count=1, window=1, rng=np.random.default_rng(0))
 
 
 def test_questions_when_a_user_has_every_item_then_is_not_asked_what_is_new() -> None:
@@ -51,25 +38,6 @@ def test_questions_when_a_user_has_every_item_then_is_not_asked_what_is_new() ->
     left = asked.with_new_items(3)
     assert (left.users_U.tolist(), left.targets_U.tolist(), len(left.histories)) == ([7], [2], 1)
     assert asked.with_new_items(4) is asked
-
-
-def test_self_distillation_when_a_user_has_every_item_then_losses_and_gradients_are_finite() -> None:
-    crawler = [*range(20), 0, 1]
-    log = _log([crawler, *[[(start + step) % 20 for step in range(6)] for start in range(12)]], 20)
-    generator = tiny_generator()
-    generator.shape = generator.shape.model_copy(update={"max_history": 30})
-    objective = TrainingObjective(generator, log, np.arange(20) % 3, FitConfig(batch_positions=64), seed=3)
-    seen = 0
-    for batch in objective.batches(0):
-        whole = [len(np.unique(batch.items_BT[row, :length])) == 20 for row, length in enumerate(batch.lengths_B)]
-        seen += sum(whole)
-        rows = objective.open_ends(batch)
-        assert not np.array(whole)[rows].any()
-        if len(rows):
-            losses = objective.self_distillation(batch, generator, np.random.default_rng(0))
-            objective.total(losses).backward()
-    assert seen == 1
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in generator.parameters())
 
 
 def test_require_finite_when_a_loss_is_no_number_then_names_the_batch() -> None:

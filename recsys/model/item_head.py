@@ -1,0 +1,157 @@
+"""The item head: the one formula of item logits, and what it learned or was given for it.
+
+Axes: B batch row, N item, J co-occurrence window, D width (own and member's side by side), X entry of a sparse matrix.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys.core.arrays import IntArray
+from recsys.model.config import GeneratorConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior, entries
+from recsys.model.states import HistoryStates
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
+
+MAX_SCALE = 50.0
+"""Largest factor of the cosines."""
+_TEMPERATURE = 0.07
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitTerms:
+    """What item logits are made of, beside the scores of the co-occurrence prior.
+
+    Shape:
+        queries_BD: (batch, width) and keys_ND: (items, width), whose products are logits.
+        bias_N: (items,) added to every row.
+        weight_J: (windows,) the weight of each window's scores.
+    """
+
+    queries_BD: Tensor
+    keys_ND: Tensor
+    bias_N: Tensor
+    weight_J: Tensor
+
+    def take(self, rows: Any) -> "LogitTerms":
+        """Return the terms of some rows: a slice, or their numbers."""
+        return replace(self, queries_BD=self.queries_BD[rows])
+
+
+def item_logits(terms: LogitTerms, prior: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return item logits: queries times keys, plus a bias an item, plus the weighted scores of the prior.
+
+    Products run in the type of the queries, the rest in float32.
+
+    Shape:
+        prior: for each window where its scores lie in the flattened logits, and the scores (:func:`entries`).
+        result: (batch, items), float32.
+    """
+    bias_N = terms.bias_N.to(terms.queries_BD.dtype)
+    logits_BN = torch.addmm(bias_N, terms.queries_BD, terms.keys_ND.T).float()
+    for weight, (place_X, value_X) in zip(terms.weight_J, prior, strict=True):
+        logits_BN.view(-1).index_add_(0, place_X, weight * value_X)
+    return logits_BN
+
+
+class ItemHead(nn.Module):
+    """Scores items by scaled cosines of the history's state, the ensemble member's logits and the co-occurrence prior.
+
+    A member's share of the logits (``member_share`` of the config) is taken from the cosines and the prior alike.
+    """
+
+    bias_N: Tensor
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / _TEMPERATURE))))
+        self.register_buffer("bias_N", torch.zeros(config.num_items))
+        self.prior_weight_J = nn.Parameter(torch.full((len(config.prior_pairs),), 0.3))
+        for window, pairs in enumerate(config.prior_pairs):
+            self.register_buffer(f"prior_starts_{window}", torch.zeros(config.num_items + 1, dtype=torch.int32))
+            self.register_buffer(f"prior_items_{window}", torch.zeros(pairs, dtype=torch.int32))
+            self.register_buffer(f"prior_values_{window}", torch.zeros(pairs))
+        self.member: IdTransformer | None = None
+        if config.member is not None:
+            self.member = IdTransformer(IdTransformerConfig(**config.member), config.num_items)
+
+    @torch.no_grad()
+    def add_member(self, member: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
+        """Add an ensemble member that was trained apart; its weights stay frozen and its share is unchanged.
+
+        Items without training events get zero vectors in it.
+        """
+        self.member = member.requires_grad_(False).to(self.log_scale.device).train(self.training)
+        self.member.items.weight[unused_X] = 0
+        self.config.member = config.model_dump()
+
+    @torch.no_grad()
+    def set_prior(self, prior: CooccurrencePrior) -> None:
+        """Store a prior; its tables must have as many pairs as the config's ``prior_pairs``."""
+        for window, table_NN in enumerate(prior.tables):
+            for part, values in (("starts", table_NN.indptr), ("items", table_NN.indices), ("values", table_NN.data)):
+                getattr(self, f"prior_{part}_{window}").copy_(torch.from_numpy(values))
+
+    def prior(self) -> CooccurrencePrior:
+        """Return the stored prior, without tables where the model has none."""
+        shape = (self.config.num_items, self.config.num_items)
+        parts = [
+            [getattr(self, f"prior_{part}_{window}").cpu().numpy() for part in ("values", "items", "starts")]
+            for window in range(len(self.config.prior_pairs))
+        ]
+        return CooccurrencePrior(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
+
+    def keys(self, vectors_ND: Tensor) -> Tensor:
+        """Return what queries are multiplied with: unit item vectors, beside the member's where there is one."""
+        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys()], dim=1)
+
+    def queries(self, states: HistoryStates) -> Tensor:
+        """Return what gives item logits in products with :meth:`keys`: both sides weighted by their shares."""
+        # An alias: the gradients of x / |x| are summed before those of other readers of the state, whoever reads it.
+        alias_BD = states.own_BD[:]
+        own_BD = functional.normalize(alias_BD, dim=-1) * self.log_scale.exp().clamp(max=MAX_SCALE)
+        if self.member is None or states.member_BD is None:
+            return own_BD
+        share = self.config.member_share
+        return torch.cat([(1 - share) * own_BD, share * self.member.queries(states.member_BD)], dim=1)
+
+    def terms(self, states: HistoryStates, keys_ND: Tensor) -> LogitTerms:
+        """Return the terms of the logits of all items after some histories.
+
+        Shape:
+            keys_ND: (items, width) of :meth:`keys`.
+        """
+        others = 0.0 if self.member is None else self.config.member_share
+        return LogitTerms(
+            queries_BD=self.queries(states),
+            keys_ND=keys_ND,
+            bias_N=self.bias_N,
+            weight_J=(1 - others) * self.prior_weight_J,
+        )
+
+    def logits(self, states: HistoryStates, keys_ND: Tensor, prior_scores: Sequence[Any]) -> Tensor:
+        """Return the logits of all items after some histories, with gradients, (batch, items).
+
+        Args:
+            states: of the histories.
+            keys_ND: (items, width) of :meth:`keys`.
+            prior_scores: for each window of the prior sparse (histories, items) scores.
+        """
+        prior = [entries(scores_BN, keys_ND.device) for scores_BN in prior_scores]
+        return item_logits(self.terms(states, keys_ND), prior)
+
+    def add_repeat_bias(self, logits_BN: Tensor, histories: Sequence[IntArray]) -> Tensor:
+        """Add the bias of repeats to the logits of the items of each history, once an item; changes the argument."""
+        if self.config.repeat_bias:
+            rows_X = np.repeat(np.arange(len(histories)), [len(items) for items in histories])
+            had = (torch.from_numpy(axis).to(logits_BN.device) for axis in (rows_X, np.concatenate(histories)))
+            logits_BN[tuple(had)] += self.config.repeat_bias
+        return logits_BN
