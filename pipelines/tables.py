@@ -54,7 +54,7 @@ def markdown_table(result: Evaluation) -> str:
     beyond = [[_name(row, len(seeds)), *(_beyond(row, key) for key in BEYOND)] for row in rows if row.seen == "removed"]
     return "\n".join(
         [
-            f"{result.dataset}: {sizes}, {result.split}, full ranking, {spread}.",
+            f"{result.dataset}: {sizes}, {_asked(result)}, full ranking, {spread}.",
             "",
             *_grid(HEADINGS, accuracy, texts=2),
             "",
@@ -63,6 +63,11 @@ def markdown_table(result: Evaluation) -> str:
             *_grid(("recommender", *BEYOND.values()), beyond, texts=1),
         ]
     )
+
+
+def _asked(result: Evaluation) -> str:
+    """Return which split was asked, and how the log was divided where that is not leave-one-out."""
+    return result.split if result.protocol == "leave-one-out" else f"{result.protocol}, {result.split}"
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:

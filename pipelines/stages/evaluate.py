@@ -17,7 +17,7 @@ from recsys.contracts import Recommender
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import Split, held_out_events, questions, training_log
+from recsys.data.splits import Split, held_out_events, protocol, questions, training_log
 from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.replay import replay
@@ -85,6 +85,7 @@ def evaluate_models(job: Job, split: Split) -> None:
         items=log.num_items,
         seeds=(job.recipe.seed,),
         rows=tuple(rows),
+        protocol=protocol(log),
     )
     figures, arrays = job.stage.files
     write_json(job.out / figures, result.to_json())

@@ -12,6 +12,14 @@ from recsys.core.arrays import IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeCuts:
+    """When the events of validation and of the test begin, in unix seconds, for all users alike."""
+
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class EventLog:
     """All events, grouped by user and in time order inside a user.
 
@@ -25,6 +33,8 @@ class EventLog:
     items_E: IntArray
     timestamps_E: IntArray
     num_items: int
+    cuts: TimeCuts | None = None
+    """Where a global time cut divides the log; None: the last events of each user are held out."""
 
     @property
     def num_users(self) -> int:

@@ -1,7 +1,7 @@
 """Owns turning a dataset into a run's event log: filters, catalogue indices, and their files."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
@@ -17,8 +17,9 @@ from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data import schema
 from recsys.data.clean import codes_of
-from recsys.data.events import EventLog, build_log
+from recsys.data.events import EventLog, TimeCuts, build_log
 from recsys.data.preferences import counts_by_type, event_weights
+from recsys.data.splits import SplitKind, time_cuts
 from recsys.data.table import Dataset, read_parquet, write_parquet
 from recsys.data.vocabulary import Vocabulary
 
@@ -45,6 +46,15 @@ class PrepareConfig(Config):
 
     min_weight: float = Field(default=0.0, ge=0)
     """Keep only events that count more than this, their type's weight times their own: the others are no likes."""
+
+    split: SplitKind = "leave-one-out"
+    """What is held out: each user's last two events, or (``time``) everything after one moment, for all users alike."""
+
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """With ``split = "time"``: the newest share of all events, which is the test."""
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    """With ``split = "time"``: the share of all events just before the test, which is validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +109,10 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "events": len(log.items_E),
         "notes": list(dataset.notes),
     }
+    if config.split == "time":
+        shares = {"test_share": config.test_share, "validation_share": config.validation_share}
+        log = replace(log, cuts=time_cuts(log.timestamps_E, **shares))
+        report["cuts"] = asdict(log.cuts) if log.cuts else {}
     user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
     return Prepared(log=log, user_ids=user_ids, items=dataset.items.take(pa.array(kept_items)), report=report)
 
@@ -146,6 +160,8 @@ def load_prepared(folder: Path) -> Prepared:
     _check_indices(user_E, len(user_ids), f"{folder / EVENTS}: column 'user'")
     _check_indices(item_E, items.num_rows, f"{folder / EVENTS}: column 'item'")
     log = build_log(user_E, item_E, time_E, np.arange(len(user_E)), num_users=len(user_ids), num_items=items.num_rows)
+    if cuts := report.get("cuts"):
+        log = replace(log, cuts=TimeCuts(**cuts))
     return Prepared(log=log, user_ids=user_ids, items=items, report=report)
 
 

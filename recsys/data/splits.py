@@ -1,26 +1,31 @@
-"""Leave-one-out: a user's last event is the test, the one before it validation, the rest training.
+"""What training may see, and what is asked: each user's last two events held out, or everything after a global cut.
 
-Axes: U user (of those that can be evaluated).
+Axes: U user, E event.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.errors import ConfigError
 from recsys.core.seeds import rng_for
-from recsys.data.events import EventLog
+from recsys.data.events import EventLog, TimeCuts
 
 Split = Literal["validation", "test"]
+SplitKind = Literal["leave-one-out", "time"]
 
 HELD_OUT: dict[Split, int] = {"validation": 2, "test": 1}
-"""How many of a user's last events are hidden from the history when this split is evaluated."""
+"""How many of a user's last events are hidden from the history when this split is evaluated leave-one-out."""
 
 MIN_EVENTS = 3
 """A user with fewer events has nothing to learn from once two are held out; such users only train."""
+
+SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +53,90 @@ class Questions:
         return Questions(users_U=self.users_U[open_U], histories=histories, targets_U=self.targets_U[open_U])
 
 
+def time_unit(timestamps_E: IntArray) -> int:
+    """Return the seconds of the finest step of a log's clock that matters: a day where all times are whole days."""
+    return SECONDS_PER_DAY if len(timestamps_E) and not (timestamps_E % SECONDS_PER_DAY).any() else 1
+
+
+def time_cuts(timestamps_E: IntArray, *, test_share: float, validation_share: float) -> TimeCuts:
+    """Return the cuts behind which the newest shares of the events lie; events of one day are never divided by a cut.
+
+    Raises:
+        ConfigError: training, validation or test would be empty.
+    """
+    unit = time_unit(timestamps_E)
+    step_E = timestamps_E // unit
+    shares = (1 - test_share - validation_share, 1 - test_share)
+    validation, test = (int(np.quantile(step_E, share, method="lower")) * unit for share in shares)
+    counts = {
+        "training": int((timestamps_E < validation).sum()),
+        "validation": int(((timestamps_E >= validation) & (timestamps_E < test)).sum()),
+        "test": int((timestamps_E >= test).sum()),
+    }
+    if not all(counts.values()):
+        raise ConfigError(
+            f"data.split = 'time' must leave events in training, validation and test, got {counts} from a log of "
+            f"{len(np.unique(step_E)):,} different {'days' if unit > 1 else 'times'}; use data.split = "
+            "'leave-one-out', or other shares"
+        )
+    return TimeCuts(validation=validation, test=test)
+
+
+def protocol(log: EventLog) -> str:
+    """Return in words how the log is divided."""
+    if log.cuts is None:
+        return "leave-one-out"
+    return f"global time cut at {datetime.fromtimestamp(log.cuts.test, UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def training_log(log: EventLog) -> EventLog:
-    """Return the part of the log that every stage may learn from: all but each evaluated user's last two events."""
+    """Return the part of the log that every stage may learn from.
+
+    All but each evaluated user's last two events; with a global cut, all before the validation's begin.
+    """
+    if log.cuts is not None:
+        return log.first(_before(log, log.cuts.validation))
     keep_U = np.where(log.lengths_U >= MIN_EVENTS, log.lengths_U - 2, log.lengths_U)
     return log.first(keep_U)
 
 
 def held_out_events(log: EventLog) -> BoolArray:
-    """Return which events training never sees, shape (events,): evaluated users' last two."""
+    """Return which events nothing was learned or chosen from, shape (events,).
+
+    Evaluated users' last two; with a global cut, those from the test's begin on.
+    """
+    if log.cuts is not None:
+        return np.asarray(log.timestamps_E >= log.cuts.test)
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     from_end_E = log.offsets_U1[users_E + 1] - np.arange(len(log.items_E))
     return np.asarray((from_end_E <= 2) & (log.lengths_U[users_E] >= MIN_EVENTS))
 
 
 def questions(log: EventLog, split: Split) -> Questions:
-    """Return the evaluated users of a split, their histories before the target, and the targets."""
+    """Return the evaluated users of a split, their histories before the target, and the targets.
+
+    With a global cut these are the users with events on both sides of it, asked for the first item after it.
+    """
+    if log.cuts is not None:
+        return _questions_at(log, log.cuts, split)
     hidden = HELD_OUT[split]
     users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
     histories = [log.history(int(user), drop_last=hidden) for user in users_U]
     return Questions(users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U + 1] - hidden])
+
+
+def _questions_at(log: EventLog, cuts: TimeCuts, split: Split) -> Questions:
+    begin = cuts.test if split == "test" else cuts.validation
+    before_U = _before(log, begin)
+    until_U = log.lengths_U if split == "test" else _before(log, cuts.test)
+    users_U = np.flatnonzero((before_U > 0) & (until_U > before_U))
+    histories = [log.history(user, drop_last=int(log.lengths_U[user] - before_U[user])) for user in users_U.tolist()]
+    return Questions(
+        users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U] + before_U[users_U]]
+    )
+
+
+def _before(log: EventLog, moment: int) -> IntArray:
+    """Return how many events of each user lie before a moment, shape (users,)."""
+    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+    return np.bincount(users_E[log.timestamps_E < moment], minlength=log.num_users).astype(np.int64)

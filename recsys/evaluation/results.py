@@ -160,6 +160,8 @@ class Evaluation:
     rows: tuple[EvaluationRow, ...]
     against: tuple[Comparison, ...] = ()
     """Ours against each other row; only where several runs are evaluated together."""
+    protocol: str = "leave-one-out"
+    """How the log was divided into what is learned from and what is asked."""
 
     def row(self, recommender: str, seen: Seen = "removed") -> EvaluationRow:
         """Return one recommender's row.
@@ -177,6 +179,7 @@ class Evaluation:
         return {
             "dataset": self.dataset,
             "split": self.split,
+            "protocol": self.protocol,
             "users": self.users,
             "items": self.items,
             "seeds": list(self.seeds),
@@ -198,6 +201,7 @@ class Evaluation:
                 items=values["items"],
                 seeds=tuple(values["seeds"]),
                 rows=tuple(EvaluationRow.from_json(row) for row in values["rows"]),
+                protocol=values.get("protocol", "leave-one-out"),
                 against=tuple(Comparison.from_json(line) for line in values.get("against", ())),
             )
         except KeyError as error:
