@@ -132,17 +132,27 @@ def evaluate(
 
 
 @app.command()
-def replay(run: Run, log: Path | None = None, json_file: JsonFile = None) -> None:
-    """Replay a run's own log in time order: what would each recommender have shown?"""
-    from pipelines.flow import replay_run
-    from pipelines.show import console, replay_table
+def replay(
+    run: Run,
+    log: Annotated[
+        Path | None, typer.Option(help="A folder in the data contract; without it the run's own held-out events.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Also ask this server over HTTP, timing each request.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--recommender", help="Ask only this recommender of the run. Repeatable.")
+    ] = None,
+    max_events: Annotated[int, typer.Option(min=0, help="Ask a seeded sample of so many events; 0 asks all.")] = 20_000,
+    json_file: JsonFile = None,
+) -> None:
+    """Replay a log in time order: what would each recommender have shown before every event?"""
+    from pipelines.replay import ReplayCall, replay_run
+    from pipelines.show_replay import print_replay
+    from recsys.evaluation.replay import ReplayConfig
 
-    if log is not None:
-        raise NotThereYet("replay of another log is not there yet; leave --log out to replay the run's own log")
-    result = replay_run(run, _recipe_of(run))
-    console().print(replay_table(result))
-    if result.note:
-        typer.echo(result.note)
+    config = ReplayConfig(max_events=max_events or None)
+    call = ReplayCall(log=log, url=url, recommenders=tuple(only or ()), config=config)
+    result = replay_run(run, _recipe_of(run), call)
+    print_replay(result)
     _write(json_file, result.to_json())
 
 

@@ -26,7 +26,7 @@ from pipelines.stages.baselines import fit_baselines
 from pipelines.stages.bundle import select_and_bundle
 from pipelines.stages.calibrate import calibrate_head
 from pipelines.stages.catalog import build_catalog
-from pipelines.stages.evaluate import evaluate_models, replay_log
+from pipelines.stages.evaluate import evaluate_models
 from pipelines.stages.experts import train_experts
 from pipelines.stages.features import build_features
 from pipelines.stages.member import train_member
@@ -38,7 +38,6 @@ from recsys.core.artifacts import Manifest, require, write_json
 from recsys.core.errors import CallError
 from recsys.core.lock import owned
 from recsys.data.splits import Split
-from recsys.evaluation.replay_results import Replay
 from recsys.evaluation.results import Evaluation
 
 STAGES = (
@@ -117,8 +116,6 @@ EVALUATIONS: Mapping[Split, Stage] = {
     ),
 }
 """Leave-one-out with full ranking beside the baselines; training ends with the first."""
-REPLAY = Stage(name="replay", work=replay_log, parents=EVALUATED, files=("replay.json",))
-"""What each would have shown, in time order."""
 
 
 def train(
@@ -162,11 +159,6 @@ def run_flow(plan: Plan, *, use_ray: bool) -> Evaluation:
 def evaluate_run(run: Path, recipe: Recipe, *, split: Split = "test") -> Evaluation:
     """Evaluate a trained run on a split; with unchanged inputs the saved result is returned."""
     return Evaluation.from_json(_made_now(EVALUATIONS[split], run, recipe))
-
-
-def replay_run(run: Path, recipe: Recipe) -> Replay:
-    """Replay a trained run's own log in time order; with unchanged inputs the saved result is returned."""
-    return Replay.from_json(_made_now(REPLAY, run, recipe))
 
 
 def _made_now(stage: Stage, run: Path, recipe: Recipe) -> Any:

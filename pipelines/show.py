@@ -9,7 +9,6 @@ from rich.table import Table
 from pipelines.benches.measure import Bench
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Path, Slate
-from recsys.evaluation.replay_results import Replay
 from recsys.evaluation.results import METRICS, Evaluation
 
 
@@ -39,19 +38,6 @@ def share(value: float, digits: int = 4) -> str:
     """Write a share without the zero before its point, e.g. .0352, so that tables stay narrow."""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
-def replay_table(result: Replay) -> Table:
-    """Lay a replay out as a table."""
-    table = Table(title=f"{result.log}: replay in time order", box=SIMPLE)
-    names = sorted({name for row in result.rows for name in row.figures})
-    for heading in ("recommender", "slice", *names):
-        table.add_column(heading)
-    for row in result.rows:
-        figures = [row.figures[name] for name in names]
-        cells = [f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})" for figure in figures]
-        table.add_row(row.recommender, row.slice, *cells)
-    return table
 
 
 def bench_table(result: Bench) -> Table:

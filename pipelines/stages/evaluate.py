@@ -1,4 +1,4 @@
-"""Stage evaluate: leave-one-out beside the baselines, and replay in time order."""
+"""Stage evaluation: a held-out split, ours beside the baselines."""
 
 import json
 import time
@@ -17,16 +17,15 @@ from recsys.contracts import Recommender
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import Split, held_out_events, protocol, questions, training_log
+from recsys.data.splits import Split, protocol, questions, training_log
 from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
-from recsys.evaluation.replay import replay
 from recsys.evaluation.results import Cost, Evaluation, EvaluationRow
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
-from recsys.recommender.token_ranker import PATHS_PROPOSE, TokenRanker
+from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender
 
 OURS = ReasoningRecommender.name
@@ -90,15 +89,6 @@ def evaluate_models(job: Job, split: Split) -> None:
     figures, arrays = job.stage.files
     write_json(job.out / figures, result.to_json())
     np.savez_compressed(job.out / arrays, **ranks)
-
-
-def replay_log(job: Job) -> None:
-    """Replay the run's own log in time order."""
-    log = load_prepared(job.parent("data")).log
-    seed = derive_seed(job.recipe.seed, "replay")
-    asked = [one for one in contestants(job) if not isinstance(one, TokenRecommender) or one.name == PATHS_PROPOSE]
-    result = replay(asked, log, seed=seed, askable_E=held_out_events(log))
-    write_json(job.out / job.stage.files[0], replace(result, log=source_name(job.run)).to_json())
 
 
 def _cost(recommender: Recommender, records: Mapping[str, StageRecord], seconds: float) -> Cost:

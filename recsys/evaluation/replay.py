@@ -1,57 +1,76 @@
-"""Temporal replay: the newest part of a log asked in time order, each event from what its user did before its batch.
+"""Temporal replay: events asked in time order, each from what its user did before the event's batch.
 
-Axes: U user, E event of the log, H held-out event, F figure.
+Axes: E event of the log, H asked event, F figure, X group of events (a slice, a period).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from recsys.contracts import History, Recommender, Slate, requests_for
+from recsys.contracts import History, Recommender, requests_for
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.config import Config
+from recsys.core.errors import DataError
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.events import EventLog
-from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import ndcg_at, ranks_of_targets, recall_at
-from recsys.evaluation.replay_results import Replay, ReplayRow
+from recsys.evaluation.replay_log import ReplayLog
+from recsys.evaluation.replay_results import PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
+from recsys.evaluation.resampling import Resampled, resample
 from recsys.evaluation.results import Estimate
+from recsys.evaluation.slices import Asked, slices
 
-BatchBy = Literal["timestamp", "day"]
-
-CUT_QUANTILE = 0.9
-SHORT_HISTORY = 5
-SECONDS_PER_DAY = 86_400
-MOST_PER_CALL = 256
-
-NOTE = (
-    "Histories hold only events before the event's batch, and only events held out of training are asked; but a "
-    "recommender trained on leave-one-out splits may have seen what other users did after the cut, which flatters it. "
-    "Only a model fitted before the cut gives figures free of that. "
-    "Items of the history are removed from the ranking: a repeat of one counts as a miss."
+HONEST = "Nothing was learned or chosen from events at or after the cut. "
+FLATTERING = (
+    "A recommender trained on leave-one-out splits may have seen what other users did after the cut, which flatters "
+    "it; only data.split = 'time' gives figures free of that. "
 )
 """Beauty, co-occurrence, recall@10: .065 trained leave-one-out against .036 fitted before the cut; were trained events
 asked too, it would be .277 against .060."""
+COMMON = (
+    "Histories hold only events before the event's batch. Items of the history are removed from the ranking: a repeat "
+    "of one counts as a miss, and so does an item that the catalogue lacks. "
+)
+STRANGERS = "No asked event has a history: these are figures of recommendations to strangers. "
+
+
+class ReplayConfig(Config):
+    """How a log is replayed."""
+
+    n: int = Field(default=10, ge=1)
+    """Cut-off of the metrics."""
+
+    max_events: int | None = 20_000
+    """Ask only a seeded sample of so many events; None asks all."""
+
+    periods: int = Field(default=12, ge=1)
+    """Into how many periods the asked time is divided, at most one per batch."""
+
+    batch_size: int = Field(default=256, ge=1)
+    """Requests per call of a recommender."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class Timeline:
     """The events to ask, in time order.
 
     Shape:
-        users_H, events_H, batch_H: (held-out events,) user, place in the log, and batch number, never decreasing.
-        starts_H: (held-out events,) where the user's events of the same batch begin in the log; the history ends there.
-        new_H: (held-out events,) True where the user has no event before the cut.
+        events_H, users_H: (asked,) place in the log and user.
+        begins_H, ends_H: (asked,) where the history begins and ends in the log: before the user's events of the batch.
+        batch_H: (asked,) batch number, never decreasing.
+        new_H: (asked,) True where the user has no event before asking began.
     """
 
-    users_H: IntArray
     events_H: IntArray
+    users_H: IntArray
+    begins_H: IntArray
+    ends_H: IntArray
     batch_H: IntArray
-    starts_H: IntArray
     new_H: BoolArray
 
     def __len__(self) -> int:
@@ -59,101 +78,215 @@ class HeldOut:
         return len(self.events_H)
 
 
-def hold_out(
-    log: EventLog, *, batch_by: BatchBy, max_events: int | None, seed: int, askable_E: BoolArray | None = None
-) -> HeldOut:
-    """Return the askable events from the cut on, a seeded sample of ``max_events`` of them if there are more.
-
-    The cut is the start of the batch in which the 0.9 quantile of the log's times lies, so no batch straddles it.
-    """
-    if not len(log.items_E):
-        raise ValueError("a log to replay must hold at least one event, got none; give a log with events")
-    batch_E = log.timestamps_E // (SECONDS_PER_DAY if batch_by == "day" else 1)
+def timeline(replayed: ReplayLog, *, max_events: int | None, seed: int) -> Timeline:
+    """Return the asked events in time order, a seeded sample of ``max_events`` of them if there are more."""
+    log, batch_E = replayed.log, replayed.batch_E
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     opens_E = np.ones(len(batch_E), np.bool_)
     opens_E[1:] = (np.diff(batch_E) != 0) | (np.diff(users_E) != 0)
     starts_E = np.maximum.accumulate(np.where(opens_E, np.arange(len(batch_E)), 0))
-    cut = np.quantile(batch_E, CUT_QUANTILE, method="lower")
-    events_H = np.flatnonzero((batch_E >= cut) & (True if askable_E is None else askable_E))
+    events_H = np.flatnonzero(replayed.asked_E)
     if max_events is not None and len(events_H) > max_events:
         events_H = np.sort(rng_for(seed, "replay-events").choice(events_H, max_events, replace=False))
     events_H = events_H[np.argsort(log.timestamps_E[events_H], kind="stable")]
     users_H = users_E[events_H]
-    return HeldOut(
-        users_H=users_H,
+    begins_H = log.offsets_U1[users_H]
+    return Timeline(
         events_H=events_H,
+        users_H=users_H,
+        begins_H=begins_H,
+        ends_H=starts_E[events_H],
         batch_H=batch_E[events_H],
-        starts_H=starts_E[events_H],
-        new_H=batch_E[log.offsets_U1[users_H]] >= cut,
+        new_H=batch_E[begins_H] >= replayed.start,
     )
 
 
-def replay(  # noqa: PLR0913 (whom to ask, what, and how)
+def check_no_future(line: Timeline, replayed: ReplayLog) -> None:
+    """Raise unless every history ends before its event's batch and, with a global cut, training before all of them.
+
+    Raises:
+        DataError: says how many events would be asked with knowledge of their own time or later.
+    """
+    ends_H = line.ends_H - 1
+    some_H = line.ends_H > line.begins_H
+    late_H = some_H & (replayed.batch_E[ends_H] >= line.batch_H)
+    if late_H.any():
+        raise DataError(
+            f"histories must end before what is asked, got {int(late_H.sum())} of {len(line)} that reach into it; "
+            "replay a log sorted by user and time"
+        )
+    if replayed.trained_until is None:
+        return
+    times_H = replayed.log.timestamps_E[line.events_H]
+    if (leaked := int((times_H < replayed.trained_until).sum())) > 0:
+        raise DataError(
+            f"training must end before what is asked, got training events up to {replayed.trained_until} and {leaked} "
+            "asked events before that; ask later events or train on earlier ones"
+        )
+
+
+def replay(
     recommenders: Sequence[Recommender],
-    log: EventLog,
+    replayed: ReplayLog,
     *,
-    batch_by: BatchBy = "day",
-    n: int = 10,
-    max_events: int | None = 20_000,
+    training: EventLog,
+    config: ReplayConfig,
+    categories_N: Sequence[str | None] | None = None,
     seed: int,
-    askable_E: BoolArray | None = None,
 ) -> Replay:
-    """Ask every recommender the held-out events in time order.
+    """Ask every recommender the held-out events in time order; recommenders are asked, never updated.
 
     Args:
-        recommenders: who is evaluated; they are asked, never updated.
-        log: all events of the run.
-        batch_by: events of one UTC day, or of one exact timestamp, form a batch that cannot see itself.
-        n: cut-off of the metrics.
-        max_events: ask only a seeded sample of so many events; None asks all.
+        recommenders: who is evaluated; the last one is compared with each other on the same events.
+        replayed: the log in the run's numbers.
+        training: what was learned from; decides the slices of items and transitions.
+        config: how to replay.
+        categories_N: the general category of each item; None splits by none.
         seed: root of the sample's and the bootstrap's randomness.
-        askable_E: (events,) True where an event may be asked, e.g. because training never saw it; None allows all.
-
     """
-    held_out = hold_out(log, batch_by=batch_by, max_events=max_events, seed=seed, askable_E=askable_E)
-    lengths_H = held_out.starts_H - log.offsets_U1[held_out.users_H]
-    slices: dict[str, BoolArray] = {
-        "all": np.ones(len(held_out), np.bool_),
-        "new users": held_out.new_H,
-        "short history": lengths_H < SHORT_HISTORY,
-    }
-    rows: list[ReplayRow] = []
-    for recommender in recommenders:
-        ranks_H = _ask(recommender, log, held_out, n=n)
-        for name, in_slice_H in slices.items():
-            if in_slice_H.any():
-                figures = _figures(ranks_H[in_slice_H], held_out.users_H[in_slice_H], n=n, seed=seed)
-                rows.append(ReplayRow(recommender=recommender.name, slice=name, figures=figures))
-    events = {name: int(in_slice_H.sum()) for name, in_slice_H in slices.items()}
-    return Replay(rows=tuple(rows), note=NOTE, events=events)
+    line = timeline(replayed, max_events=config.max_events, seed=seed)
+    check_no_future(line, replayed)
+    asked = _asked(line, replayed.log)
+    in_slice = slices(asked, training=training, categories_N=categories_N)
+    periods = _periods(line.batch_H, config.periods)
+    names = (f"recall@{config.n}", f"ndcg@{config.n}")
+    answered = [_ask(recommender, replayed.log, line, config) for recommender in recommenders]
+    values_HF = np.stack(
+        [
+            figure_H
+            for ranks_H, _ in answered
+            for figure_H in (recall_at(ranks_H, config.n), ndcg_at(ranks_H, config.n))
+        ],
+        axis=1,
+    )
+    groups_XH = np.stack([*in_slice.values(), *periods])
+    means = resample(values_HF, line.users_H, groups_XH, rng_for(seed, "replay"))
+    asked_for = [recommender.name for recommender in recommenders]
+    strangers = "" if (asked.lengths_H > 0).any() else STRANGERS
+    return Replay(
+        rows=_rows(means, asked_for, list(in_slice), names),
+        note=((FLATTERING if replayed.trained_until is None else HONEST) + COMMON + strangers).strip(),
+        events={name: int(in_slice_H.sum()) for name, in_slice_H in in_slice.items()},
+        split=replayed.split,
+        over_time=_over_time(means, asked_for, periods, replayed.log.timestamps_E[line.events_H], names),
+        paired=_paired(means, asked_for, list(in_slice), names),
+        costs=tuple(cost for _, cost in answered),
+        counts={
+            **replayed.counts,
+            "asked": len(line),
+            "sampled out": int(replayed.asked_E.sum()) - len(line),
+            "asked for unknown items": int((asked.targets_H >= training.num_items).sum()),
+        },
+    )
 
 
-def _calls(held_out: HeldOut) -> Iterator[slice]:
-    """Yield runs of held-out events that share a batch, at most MOST_PER_CALL long."""
-    borders = [0, *(np.flatnonzero(np.diff(held_out.batch_H)) + 1).tolist(), len(held_out)]
-    for start, stop in pairwise(borders):
-        for first in range(start, stop, MOST_PER_CALL):
-            yield slice(first, min(first + MOST_PER_CALL, stop))
+def histories(log: EventLog, line: Timeline, call: slice) -> list[History]:
+    """Return the histories of a run of asked events; items that the catalogue lacks are left out."""
+    found = []
+    for begin, end in zip(line.begins_H[call].tolist(), line.ends_H[call].tolist(), strict=True):
+        items, times = log.items_E[begin:end], log.timestamps_E[begin:end]
+        if (items >= log.num_items).any():
+            items, times = items[items < log.num_items], times[items < log.num_items]
+        found.append(History(items=items, timestamps=times))
+    return found
 
 
-def _ask(recommender: Recommender, log: EventLog, held_out: HeldOut, *, n: int) -> IntArray:
-    slates: list[Slate] = []
-    calls = list(_calls(held_out))
-    begins_H = log.offsets_U1[held_out.users_H]
+def _asked(line: Timeline, log: EventLog) -> Asked:
+    last_H = np.where(line.ends_H > line.begins_H, log.items_E[line.ends_H - 1], -1)
+    return Asked(
+        users_H=line.users_H,
+        targets_H=log.items_E[line.events_H],
+        lengths_H=line.ends_H - line.begins_H,
+        last_H=last_H,
+        new_H=line.new_H,
+    )
+
+
+def _calls(total: int, size: int) -> Iterator[slice]:
+    for first in range(0, total, size):
+        yield slice(first, min(first + size, total))
+
+
+def _ask(recommender: Recommender, log: EventLog, line: Timeline, config: ReplayConfig) -> tuple[IntArray, ReplayCost]:
+    """Return the rank of every asked event's item, and what answering took; slates are not kept."""
+    ranks: list[IntArray] = []
+    took: list[float] = []
+    calls = list(_calls(len(line), config.batch_size))
     for call in track(calls, what=f"replaying {recommender.name}", total=len(calls)):
-        histories = [
-            History(items=log.items_E[begin:end], timestamps=log.timestamps_E[begin:end])
-            for begin, end in zip(begins_H[call], held_out.starts_H[call], strict=True)
-        ]
-        slates += recommender.recommend(requests_for(histories, n=n + 1))
-    return ranks_of_targets(slates, log.items_E[held_out.events_H])
+        requests = requests_for(histories(log, line, call), n=config.n + 1)
+        began = time.perf_counter()
+        slates = recommender.recommend(requests)
+        each = 1000 * (time.perf_counter() - began) / len(requests)
+        took += [each] * len(requests)
+        ranks.append(ranks_of_targets(slates, log.items_E[line.events_H[call]]))
+    milliseconds: Any = getattr(recommender, "latencies_ms", None) or took
+    cost = ReplayCost(
+        recommender=recommender.name,
+        requests=len(line),
+        milliseconds=round(float(np.mean(milliseconds)), 3),
+        milliseconds_p50=round(float(np.percentile(milliseconds, 50)), 3),
+        milliseconds_p99=round(float(np.percentile(milliseconds, 99)), 3),
+    )
+    return np.concatenate(ranks), cost
 
 
-def _figures(ranks_H: IntArray, users_H: IntArray, *, n: int, seed: int) -> dict[str, Estimate]:
-    figures: dict[str, NDArray[np.float64]] = {f"recall@{n}": recall_at(ranks_H, n), f"ndcg@{n}": ndcg_at(ranks_H, n)}
-    values_HF = np.stack(list(figures.values()), axis=1)
-    low_F, high_F = bootstrap_intervals(values_HF, users_H, rng_for(seed, "replay"))
-    return {
-        name: Estimate(value=float(values_HF[:, f].mean()), low=float(low_F[f]), high=float(high_F[f]))
-        for f, name in enumerate(figures)
-    }
+def _periods(batch_H: IntArray, most: int) -> list[BoolArray]:
+    """Return which asked events lie in each period; periods hold about equally many events and whole batches."""
+    batches, counts = np.unique(batch_H, return_counts=True)
+    place = ((np.cumsum(counts) - counts) * most // len(batch_H)).astype(np.int64)
+    period_H = place[np.searchsorted(batches, batch_H)]
+    return [period_H == period for period in np.unique(place)]
+
+
+def _figures(means: Resampled, group: int, recommender: int, names: Sequence[str]) -> dict[str, Estimate]:
+    width = len(names)
+    return {name: means.estimate(group, recommender * width + place) for place, name in enumerate(names)}
+
+
+def _rows(
+    means: Resampled, recommenders: Sequence[str], groups: Sequence[str], names: Sequence[str]
+) -> tuple[ReplayRow, ...]:
+    return tuple(
+        ReplayRow(recommender=recommender, slice=group, figures=_figures(means, row, column, names))
+        for column, recommender in enumerate(recommenders)
+        for row, group in enumerate(groups)
+    )
+
+
+def _over_time(
+    means: Resampled, recommenders: Sequence[str], periods: Sequence[BoolArray], times_H: IntArray, names: Sequence[str]
+) -> tuple[PeriodRow, ...]:
+    first = len(means.means_XF) - len(periods)
+    return tuple(
+        PeriodRow(
+            recommender=recommender,
+            start=int(times_H[in_period_H].min()),
+            end=int(times_H[in_period_H].max()),
+            events=int(in_period_H.sum()),
+            figures=_figures(means, first + place, column, names),
+        )
+        for column, recommender in enumerate(recommenders)
+        for place, in_period_H in enumerate(periods)
+    )
+
+
+def _paired(
+    means: Resampled, recommenders: Sequence[str], groups: Sequence[str], names: Sequence[str]
+) -> tuple[PairedRow, ...]:
+    width, ours = len(names), len(recommenders) - 1
+
+    def difference(row: int, other: int) -> dict[str, Estimate]:
+        return {
+            name: means.difference(row, ours * width + place, other * width + place) for place, name in enumerate(names)
+        }
+
+    return tuple(
+        PairedRow(
+            recommender=recommenders[ours],
+            compared_with=recommenders[other],
+            slice=group,
+            difference=difference(row, other),
+        )
+        for other in range(ours)
+        for row, group in enumerate(groups)
+    )

@@ -1,7 +1,7 @@
 """The figures of a replayed log, as frozen values with one JSON form each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recsys.evaluation.results import Estimate, estimates
@@ -35,11 +35,25 @@ class OffPolicyRow:
     estimator: str
     estimate: Estimate
     effective_sample_size: float
+    clipped_share: float = 0.0
+    """Share of requests whose weight was cut or set aside."""
+    biased: bool = False
+    """Whether the interval leaves out a bias that the log cannot measure."""
+    refusal: str = ""
+    """Why this log cannot decide the value; empty where it can."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row with value and interval beside its names."""
-        names = {"target": self.target, "logging": self.logging, "estimator": self.estimator}
-        return names | self.estimate.to_json() | {"effective_sample_size": self.effective_sample_size}
+        return {
+            "target": self.target,
+            "logging": self.logging,
+            "estimator": self.estimator,
+            **self.estimate.to_json(),
+            "effective_sample_size": self.effective_sample_size,
+            "clipped_share": self.clipped_share,
+            "biased": self.biased,
+            "refusal": self.refusal,
+        }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "OffPolicyRow":
@@ -50,7 +64,72 @@ class OffPolicyRow:
             estimator=row["estimator"],
             estimate=Estimate(value=row["value"], low=row["low"], high=row["high"]),
             effective_sample_size=row["effective_sample_size"],
+            clipped_share=row.get("clipped_share", 0.0),
+            biased=row.get("biased", False),
+            refusal=row.get("refusal", ""),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeriodRow:
+    """One recommender's figures in one period of a replayed log."""
+
+    recommender: str
+    start: int
+    """Unix seconds of the first asked event."""
+    end: int
+    """Unix seconds of the last asked event."""
+    events: int
+    figures: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with its figures beside its names."""
+        figures = {name: estimate.to_json() for name, estimate in self.figures.items()}
+        names = {"recommender": self.recommender, "start": self.start, "end": self.end, "events": self.events}
+        return names | figures
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "PeriodRow":
+        """Read what :meth:`to_json` wrote."""
+        names = {key: row[key] for key in ("recommender", "start", "end", "events")}
+        return cls(**names, figures=estimates(row))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedRow:
+    """One recommender's figures minus another's on the same events, with intervals of the difference."""
+
+    recommender: str
+    compared_with: str
+    """The recommender whose figures are subtracted."""
+    slice: str
+    difference: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row with its differences beside its names."""
+        names = {"recommender": self.recommender, "compared_with": self.compared_with, "slice": self.slice}
+        return names | {name: estimate.to_json() for name, estimate in self.difference.items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "PairedRow":
+        """Read what :meth:`to_json` wrote."""
+        names = {key: row[key] for key in ("recommender", "compared_with", "slice")}
+        return cls(**names, difference=estimates(row))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayCost:
+    """What answering took, a request: over calls of many requests, or each request of a served endpoint."""
+
+    recommender: str
+    requests: int
+    milliseconds: float
+    milliseconds_p50: float
+    milliseconds_p99: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by their names."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +145,16 @@ class Replay:
     """What the figures can't say, in words."""
     events: Mapping[str, int] = field(default_factory=dict)
     """How many events each slice holds."""
+    split: str = "leave-one-out"
+    """How the log was divided into what was learned from and what is asked."""
+    over_time: tuple[PeriodRow, ...] = ()
+    """The same figures period by period."""
+    paired: tuple[PairedRow, ...] = ()
+    """Differences between recommenders on the same events."""
+    costs: tuple[ReplayCost, ...] = ()
+    """What each recommender's answers took."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Events of the log by what became of them: asked, sampled out, known to training, of unknown items or users."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as ``recsys replay --json`` writes it."""
@@ -75,6 +164,11 @@ class Replay:
             "off_policy": [row.to_json() for row in self.off_policy],
             "note": self.note,
             "events": dict(self.events),
+            "split": self.split,
+            "over_time": [row.to_json() for row in self.over_time],
+            "paired": [row.to_json() for row in self.paired],
+            "costs": [row.to_json() for row in self.costs],
+            "counts": dict(self.counts),
         }
 
     @classmethod
@@ -86,4 +180,9 @@ class Replay:
             off_policy=tuple(OffPolicyRow.from_json(row) for row in values["off_policy"]),
             note=values.get("note", ""),
             events=values.get("events", {}),
+            split=values.get("split", "leave-one-out"),
+            over_time=tuple(PeriodRow.from_json(row) for row in values.get("over_time", ())),
+            paired=tuple(PairedRow.from_json(row) for row in values.get("paired", ())),
+            costs=tuple(ReplayCost(**row) for row in values.get("costs", ())),
+            counts=values.get("counts", {}),
         )

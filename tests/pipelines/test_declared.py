@@ -8,13 +8,13 @@ from pydantic import BaseModel
 
 from pipelines.declared import ALWAYS, declared, settings
 from pipelines.execute import Plan, stage_key
-from pipelines.flow import EVALUATIONS, REPLAY, STAGES
+from pipelines.flow import EVALUATIONS, STAGES
 from pipelines.job import Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord
 from recsys.core.errors import UndeclaredError
 
-EVERY_STAGE = (*STAGES, *EVALUATIONS.values(), REPLAY)
+EVERY_STAGE = (*STAGES, *EVALUATIONS.values())
 
 
 def leaves(config: BaseModel, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

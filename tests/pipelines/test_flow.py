@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.flow import STAGES, replay_run, train
+from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_batch, recommend_one
+from pipelines.replay import replay_run
 from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
 from recsys.baselines.sasrec import SASRec
 from recsys.contracts import requests_for

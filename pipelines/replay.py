@@ -1,0 +1,142 @@
+"""Replaying a log with what a run trained, after checking that training cannot have seen it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from pipelines.execute import Plan, is_current, stage_key, stage_settings
+from pipelines.flow import EVALUATED, STAGES
+from pipelines.job import REPORTS, Job, Stage
+from pipelines.recipe import Recipe
+from pipelines.record import StageRecord, read_records
+from pipelines.remote import RemoteRecommender
+from pipelines.stages.evaluate import contestants, source_name
+from recsys.contracts import Recommender
+from recsys.core.artifacts import require, write_json
+from recsys.core.errors import ArtifactError
+from recsys.core.lock import owned
+from recsys.core.seeds import derive_seed
+from recsys.core.telemetry import LOG
+from recsys.data import schema
+from recsys.data.prepare import Prepared, load_prepared
+from recsys.data.splits import training_log
+from recsys.data.table import read_dataset
+from recsys.data.vocabulary import Vocabulary
+from recsys.evaluation.replay import ReplayConfig, replay
+from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log
+from recsys.evaluation.replay_results import Replay
+from recsys.recommender.token_ranker import PATHS_PROPOSE
+from recsys.recommender.token_recommender import TokenRecommender
+
+REPLAYED = ("data", "baselines", "bundle")
+"""The stages whose folders a replay reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayCall:
+    """What a replay is asked for: which log, which recommenders, how."""
+
+    log: Path | None = None
+    """A folder in the data contract; None replays the run's own log."""
+    url: str | None = None
+    """A server to ask beside the run's recommenders, over HTTP."""
+    recommenders: tuple[str, ...] = ()
+    """Which of the run's recommenders are asked; empty asks all."""
+    config: ReplayConfig = field(default_factory=ReplayConfig)
+    """How to replay."""
+
+
+def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Replay:
+    """Replay a log in time order and write ``reports/replay.json``."""
+    call = call or ReplayCall()
+    require(run / "manifest.json", remedy=f"run `recsys train DATA --to {run}` first")
+    with owned(run), stage_settings(recipe.threads):
+        prepared = load_prepared(run / "data")
+        check_provenance(run, recipe, prepared)
+        replayed = own_log(prepared) if call.log is None else joined_log(prepared, read_dataset(call.log))
+        _warn(replayed)
+        result = replay(
+            _asked(run, recipe, prepared, call),
+            replayed,
+            training=training_log(prepared.log),
+            config=call.config,
+            categories_N=general_categories(prepared),
+            seed=derive_seed(recipe.seed, "replay"),
+        )
+        result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
+        (run / REPORTS).mkdir(exist_ok=True)
+        write_json(run / REPORTS / "replay.json", result.to_json())
+    return result
+
+
+def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:
+    """Raise unless what is replayed is what the run's stages made, from the very split that the run's data names.
+
+    A recommender that was fitted on other events, or data whose cut was moved after training, would be asked about
+    what it learned from.
+
+    Raises:
+        ArtifactError: names the stage.
+    """
+    records = read_records(run)
+    stages = {stage.name: stage for stage in STAGES}
+    for name in REPLAYED:
+        if name in records and not is_current(stages[name], run, records[name].key):
+            raise ArtifactError(
+                f"{run / name} must be as its stage left it, got other files, maybe fitted on what is asked; "
+                f"run `recsys train DATA --to {run}` again"
+            )
+    if prepared.log.cuts is None:
+        return
+    plan = Plan(source=run, run=run, recipe=recipe)
+    for stage in STAGES:
+        if stage.reads_source or not _made_now(records, (stage.name, *stage.parents)):
+            continue
+        if stage_key(stage, plan, [records[parent] for parent in stage.parents]) != records[stage.name].key:
+            raise ArtifactError(
+                f"{run / stage.name} must be made from this run's data and recipe, got another's: it may have been "
+                f"fitted on what is asked; run `recsys train DATA --to {run}` again"
+            )
+
+
+def _made_now(records: Mapping[str, StageRecord], names: Sequence[str]) -> bool:
+    """Return whether these stages are recorded, made by this version, whose keys can be computed again."""
+    known = all(name in records for name in names)
+    return known and records[names[0]].versions.get("recsys") == version("recsys")
+
+
+def general_categories(prepared: Prepared) -> list[str | None] | None:
+    """Return the most general category of each item; None where items have none."""
+    if schema.CATEGORIES not in prepared.items.column_names:
+        return None
+    lists = prepared.items[schema.CATEGORIES].to_pylist()
+    found = [str(names[0]) if names else None for names in lists]
+    return found if any(found) else None
+
+
+def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> list[Recommender]:
+    """Return whom to ask; ours, or the server where one is asked, comes last."""
+    stage = Stage(name="replay", work=lambda _: None, parents=EVALUATED)
+    job = Job(stage=stage, run=run, out=run, data_set=run, resolved=recipe, checkpoints=run)
+    every = contestants(job)
+    asked: list[Recommender] = [
+        one
+        for one in every
+        if (not isinstance(one, TokenRecommender) or one.name == PATHS_PROPOSE)
+        and (not call.recommenders or one.name in call.recommenders)
+    ]
+    if call.url is not None:
+        items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
+        asked.append(RemoteRecommender(call.url, items, key=os.environ.get("RECSYS_API_KEY", "")))
+    if not asked:
+        names = [one.name for one in every]
+        raise ArtifactError(f"recommenders must be among {names}, got {list(call.recommenders)}; name some of these")
+    return asked
+
+
+def _warn(replayed: ReplayLog) -> None:
+    for name in ("of unknown items", "of unknown users"):
+        if replayed.counts.get(name):
+            LOG.warning("%s of the log's %s events are %s", replayed.counts[name], replayed.counts["events"], name)
