@@ -13,6 +13,7 @@ from serving.asking import Question, question
 from serving.compose import Composed, Place, compose
 from serving.fallback import fallback_ranker
 from serving.model import ModelRanker, ModelUnavailableError, Refusal, model_of
+from serving.plan import add_exploration
 from serving.schemas.recommend import Asker, RecommendRequest, RecommendResponse
 from serving.service import Service
 from serving.store.slates import Exposure
@@ -39,6 +40,7 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
     """Answer from the model, or from the fallback with ``degraded`` saying why; never fails for want of either."""
     started = time.perf_counter()
     asked = await ask_for(service, request, n=request.n)
+    add_exploration(asked.question.plan, service.config)
     answer = await answer_of(service, asked.question, explain=request.explain, timeout_ms=request.timeout_ms)
     refusal = answer.refusal or (Refusal.HISTORY if asked.stale else None)
     response = _response(asked.question, answer, refusal, explain=request.explain)

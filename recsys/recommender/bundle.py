@@ -99,6 +99,16 @@ class Bundle:
             items, builder=self.features, tokenizer=self.tokenizer, catalogue=self.catalogue, config=config
         )
 
+    def with_items(self, items: pa.Table) -> "Bundle":
+        """Return a bundle that also recommends new items, encoded by this one's features and tokenizer.
+
+        Raises:
+            DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
+        """
+        from recsys.recommender.growth import grow  # which makes bundles
+
+        return grow(self, items)
+
     def probe(self) -> float:
         """Return the share of the expected items that the model recommends to the probe histories here and now."""
         return agreement(self.ranker, self.vocabulary, load_probes(self.folder))

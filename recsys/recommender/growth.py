@@ -1,0 +1,119 @@
+"""Owns a bundle that recommends items added after training: its catalogue, generator and prior, one row longer an item.
+
+Axes: N item of the bundle, I new item, D width, F feature.
+
+Nothing that was learned changes. A new item's codes come from the frozen tokenizer, so token heads and code embeddings
+know it. What a generator holds per item is taken from the training items most alike: the mean of their id vectors and
+biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item that nobody used.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.sparse import block_array, csr_array
+from torch import Tensor
+
+from recsys.core.arrays import FloatArray
+from recsys.model.config import GeneratorConfig
+from recsys.model.cooccurrence_prior import NEIGHBOURS, SHARPNESS, CooccurrencePrior
+from recsys.model.generator import Generator
+from recsys.recommender.bundle import Bundle
+from recsys.recommender.reasoning import ReasoningRecommender
+
+_VOTERS = 10
+"""Training items from which a new one takes its id vector and bias."""
+
+
+def grow(bundle: Bundle, items: pa.Table) -> Bundle:
+    """Return a bundle whose catalogue and model hold new items behind their own; the given one stays as it is.
+
+    Raises:
+        DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
+    """
+    new = bundle.add_items(items)
+    trained_NF = bundle.features.features.vectors_NF
+    likeness_IN = _likeness(new.vectors_IF, trained_NF)
+    old = bundle.recommender
+    generator = widened(old.scorer.generator, new.catalogue.codes_NM, likeness_IN)
+    recommender = ReasoningRecommender(generator, new.catalogue, old.config, trace=old.trace)
+    return replace(bundle, recommender=recommender, catalogue=new.catalogue)
+
+
+def widened(generator: Generator, codes_NM: Any, likeness_IN: FloatArray) -> Generator:
+    """Return a generator with a row more for each new item in everything that it holds per item.
+
+    Shape:
+        codes_NM: (items and new items, codebooks).
+        likeness_IN: (new items, items), from 0 on, how alike they are.
+    """
+    weights_IN = torch.from_numpy(_strongest(likeness_IN, _VOTERS))
+    weights_IN /= weights_IN.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    prior = _wider_prior(generator.prior(), likeness_IN)
+    settings = generator.config.to_dict() | {
+        "num_items": len(codes_NM),
+        "prior_pairs": [int(table.nnz) for table in prior.tables],
+    }
+    wider = Generator(GeneratorConfig(**settings))
+    state = wider.state_dict()
+    for name, values in generator.state_dict().items():
+        if name.startswith(("prior_starts", "prior_items", "prior_values")):
+            continue
+        if values.shape == state[name].shape:
+            state[name] = values
+        else:
+            state[name] = torch.cat([values, _rows_of(name, values, weights_IN.to(values.device))])
+    state["codes_NM"] = torch.from_numpy(np.asarray(codes_NM, np.int64))
+    wider.load_state_dict(state)
+    wider.set_prior(prior)
+    if wider.member is not None:
+        wider.member.requires_grad_(False)
+    return wider.to(generator.device).eval()
+
+
+def _rows_of(name: str, values: Tensor, weights_IN: Tensor) -> Tensor:
+    """Return what new items get of a tensor with one row an item."""
+    if name.startswith("member."):
+        return values.new_zeros((len(weights_IN), *values.shape[1:]))
+    if values.dtype.is_floating_point:
+        return (weights_IN.to(values.dtype) @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+    return values.new_zeros((len(weights_IN), *values.shape[1:]))
+
+
+def _wider_prior(prior: CooccurrencePrior, likeness_IN: FloatArray) -> CooccurrencePrior:
+    """Return a prior in which new items have no pairs, and their likest items where the prior has likeness."""
+    new, old = likeness_IN.shape
+    tables: list[Any] = []
+    for table_NN in prior.tables:
+        corner = csr_array((new, new), dtype=np.float32)
+        below = csr_array((new, old), dtype=np.float32)
+        if table_NN is prior.likeness:
+            below = csr_array(_strongest(likeness_IN, NEIGHBOURS) ** SHARPNESS)
+        wide = block_array([[table_NN, below.T], [below, corner]]).tocsr().astype(np.float32)
+        wide.sort_indices()
+        wide.indices, wide.indptr = wide.indices.astype(np.int32), wide.indptr.astype(np.int32)
+        tables.append(wide)
+    return CooccurrencePrior(tables=tuple(tables))
+
+
+def _likeness(new_IF: FloatArray, trained_NF: FloatArray) -> FloatArray:
+    """Return the cosines of new items and training items, none below 0, shape (new items, items)."""
+    unit_IF, unit_NF = _unit(new_IF), _unit(trained_NF)
+    return np.maximum(unit_IF @ unit_NF.T, 0.0).astype(np.float32)
+
+
+def _unit(vectors_NF: FloatArray) -> FloatArray:
+    length_N1 = np.linalg.norm(vectors_NF, axis=1, keepdims=True)
+    return np.asarray(vectors_NF / np.maximum(length_N1, 1e-9), np.float32)
+
+
+def _strongest(likeness_IN: FloatArray, count: int) -> FloatArray:
+    """Return likeness with all but each new item's strongest set to 0."""
+    if count >= likeness_IN.shape[1]:
+        return likeness_IN.copy()
+    kept_IK = np.argpartition(-likeness_IN, count - 1, axis=1)[:, :count]
+    strongest_IN = np.zeros_like(likeness_IN)
+    np.put_along_axis(strongest_IN, kept_IK, np.take_along_axis(likeness_IN, kept_IK, axis=1), axis=1)
+    return strongest_IN
