@@ -1,5 +1,6 @@
-"""Stage tokens: experts learn from the item head, are mixed, and validation chooses how they search and rank."""
+"""Stage tokens: experts learn from a teacher, are mixed, and validation chooses how they search and rank."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,11 +11,10 @@ from pipelines.job import Job
 from pipelines.stages.experts import expert_ndcg, load_expert
 from pipelines.stages.pretrain import validation_sample
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import ItemScores
+from recsys.contracts import ItemScores, requests_for
 from recsys.core.device import pick_device
-from recsys.core.seeds import derive_seed
+from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG
-from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, training_log
 from recsys.decoding.config import BeliefSearchConfig
@@ -23,12 +23,16 @@ from recsys.model.generator import Generator
 from recsys.model.tokens.distil import ask_teacher, distil
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel
-from recsys.recommender.evidence import Weighed, choose_weights
+from recsys.recommender.evidence import Evidence, Weighed, choose_weights
+from recsys.recommender.faithfulness import facet_ablation
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import HEAD, TokenChoices, TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender, observed_jumps
 from recsys.tokenizer.facets import facets
+
+FAITHFULNESS_USERS = 200
+"""On how many validation users it is measured whether paths name the facets that count."""
 
 
 def rank_by_tokens(job: Job) -> None:
@@ -41,7 +45,9 @@ def rank_by_tokens(job: Job) -> None:
     asked = validation_sample(log, derive_seed(job.recipe.seed, "model")).sample(config.max_users, seed=seed)
     head = head_log_probs(Generator.load(job.parent("calibrated"), pick_device(job.recipe.device)))
     models = {expert.name: load_expert(job.parent("experts"), expert.name, job) for expert in experts}
-    _distil(job, {expert.name: models[expert.name] for expert in experts if expert.distilled}, head, log, asked)
+    if any(expert.distilled for expert in experts) and config.distillation.epochs:
+        teacher = _teacher(models, head, asked, config)
+        _distil(job, {expert.name: models[expert.name] for expert in experts if expert.distilled}, teacher, asked)
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
     mixed, ranked = (
         choose_weights(named, asked, steps=config.weight_steps) for named in (sources, sources | {HEAD: head})
@@ -62,8 +68,9 @@ def rank_by_tokens(job: Job) -> None:
     ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices)
     if config.corp_users:
         ranker = choose_pruning(ranker, head, asked.sample(config.corp_users, seed=seed), config)
+    ranker = _with_faithfulness(ranker, asked.sample(FAITHFULNESS_USERS, seed=seed), seed)
     for name, value in ranker.choices.validation.items():
-        LOG.info("tokens: %s: validation ndcg@10 %.4f", name, value)
+        LOG.info("tokens: validation: %s %.4f", name, value)
     LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
     ranker.save(job.out)
 
@@ -74,13 +81,23 @@ def head_log_probs(generator: Generator) -> ItemScores:
     return lambda histories: scorer.score_items(scorer.encode(histories))
 
 
-def _distil(job: Job, students: dict[str, TokenModel], head: ItemScores, log: EventLog, asked: Questions) -> None:
-    """Train the experts that the recipe wants distilled further on the item head's beliefs, in place."""
-    config = job.recipe.tokens.distillation
-    if not students or not config.epochs:
-        return
-    training, seed = training_log(log), derive_seed(job.recipe.seed, "tokens")
-    beliefs = ask_teacher(head, training, config, seed=seed)
+def _teacher(models: dict[str, TokenModel], head: ItemScores, asked: Questions, config: TokensConfig) -> ItemScores:
+    """Return the log-probabilities that distilled experts learn: the head's, or those of all that has learned apart."""
+    if config.teacher == "head":
+        return head
+    # what is distilled goes on learning in place: the teacher is made of copies
+    sources = {name: token_log_probs(copy.deepcopy(model)) for name, model in models.items()} | {HEAD: head}
+    best = choose_weights(sources, asked, steps=config.weight_steps)[0]
+    LOG.info("tokens: the teacher is %s: validation ndcg@10 %.4f", best.weights, best.ndcg)
+    evidence = Evidence(sources, belief=best.weights, rank=best.weights)
+    return lambda histories: evidence.of(histories)[1]
+
+
+def _distil(job: Job, students: dict[str, TokenModel], teacher: ItemScores, asked: Questions) -> None:
+    """Train experts further on the teacher's beliefs, in place."""
+    config, seed = job.recipe.tokens.distillation, derive_seed(job.recipe.seed, "tokens")
+    training = training_log(load_prepared(job.parent("data")).log)
+    beliefs = ask_teacher(teacher, training, config, seed=seed)
     for name, model in students.items():
         distil(
             model,
@@ -119,6 +136,16 @@ def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, conf
     validation = ranker.choices.validation | figures
     choices = chosen.choices.model_copy(update={"validation": validation})
     return replace(ranker, choices=choices)
+
+
+def _with_faithfulness(ranker: TokenRanker, asked: Questions, seed: int) -> TokenRanker:
+    """Return the ranker with a note of how far first items fall without the facets of their paths."""
+    paths = ranker.recommenders(trace=True)[1]
+    slates = paths.recommend(requests_for(asked.histories, n=1))
+    found = facet_ablation(ranker.mixture, asked.histories, slates, rng_for(seed, "faithfulness"))
+    notes = {"fall without the path's facets": found.path, "fall without random facets": found.random}
+    validation = ranker.choices.validation | notes
+    return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
 
 
 def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker:

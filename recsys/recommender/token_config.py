@@ -1,5 +1,7 @@
 """Settings of the token experts and of how their paths and all other evidence make slates."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from recsys.core.config import Config
@@ -44,8 +46,10 @@ class ExpertsConfig(Config):
 class TokensConfig(Config):
     """How experts are distilled, mixed and searched."""
 
+    teacher: Literal["head", "all"] = "all"
+    """Who teaches: the item head, or its mixture with the undistilled experts that ranks best on validation."""
     distillation: DistillationConfig = DistillationConfig()
-    """How distilled experts learn from the item head."""
+    """How distilled experts learn from the teacher."""
     search: BeliefSearchConfig = BeliefSearchConfig()
     """How paths are searched."""
     weight_steps: int = Field(default=10, ge=1)
@@ -70,4 +74,5 @@ class TokenChoices(Config):
     search: BeliefSearchConfig
     """How paths are searched."""
     validation: dict[str, float]
-    """NDCG@10 on validation users, seen items removed, of each source alone and of what was tried."""
+    """On validation users: NDCG@10, seen items removed, of each source alone and of what was tried, and how far first
+    items fall without facets (see :class:`recsys.recommender.faithfulness.Faithfulness`)."""
