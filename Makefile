@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test gate clean
+.PHONY: install demo test gate fuzz clean
 
 install: .venv/installed
 
@@ -23,6 +23,10 @@ gate: install
 test: gate
 	.ci/install-postgres
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+
+# Ten thousand odd inputs for the importers.
+fuzz: install
+	RECSYS_FUZZ=1 $(BIN)/python -m pytest tests/data/test_fuzz_importers.py -m slow -q
 
 clean:
 	rm -rf .venv runs

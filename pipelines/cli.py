@@ -87,21 +87,23 @@ def import_(  # noqa: PLR0913 (its options are the call)
 
 
 @app.command()
-def train(
+def train(  # noqa: PLR0913 (its options are the call)
     data: Annotated[Path, typer.Argument(help="A folder in the data contract.")],
     to: Annotated[Path, typer.Option(help="The run folder.")],
     recipe: Annotated[str, typer.Option(help="A recipe's name or a TOML file.")] = "default",
     sets: Sets = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from checkpoints, or forget them.")] = True,
     no_ray: NoRay = False,
+    quick: Annotated[bool, typer.Option(help="A first answer in about a minute: less of everything.")] = False,
 ) -> None:
     """Train on a log: tokenizer, generator, alignment, baselines, bundle, evaluation. Unchanged stages are kept."""
     from pipelines.flow import train as run_flow
     from pipelines.recipe import load_recipe
     from pipelines.show import console, evaluation_table
+    from pipelines.sizing import sized_for
     from pipelines.study import run_study
 
-    settings = load_recipe(recipe, tuple(sets or ()))
+    settings = sized_for(data, load_recipe(recipe, tuple(sets or ())), quick=quick)
     work = run_study if settings.study.seeds or settings.study.ablations else run_flow
     console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray, fresh=not resume)))
 

@@ -15,6 +15,7 @@ from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.artifacts import write_json
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError, DataError
+from recsys.core.seeds import rng_for
 from recsys.data import schema
 from recsys.data.clean import codes_of
 from recsys.data.events import EventLog, TimeCuts, build_log
@@ -56,6 +57,9 @@ class PrepareConfig(Config):
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     """With ``split = "time"``: the share of all events just before the test, which is validation."""
 
+    max_events: int = Field(default=0, ge=0)
+    """Keep only so many events, of whole users drawn at random, to try a large log quickly; 0 keeps everything."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -80,8 +84,9 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     rows = dataset.interactions
     rated_E = _rated_enough(rows, config.min_rating)
     liked_E = event_weights(rows, config.event_weights) > config.min_weight
-    start_E = rated_E & liked_E
     user_E = codes_of(rows[schema.USER])
+    drawn_E = _drawn(user_E, rated_E & liked_E, config.max_events)
+    start_E = rated_E & liked_E & drawn_E
     item_E = Vocabulary(dataset.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
     core_E = core(user_E, item_E, start_E, k=config.k_core)
     if not core_E.any():
@@ -101,6 +106,7 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "rows_read": rows.num_rows,
         "rows_below_min_rating": int((~rated_E).sum()),
         "rows_no_likes": counts_by_type(rows, rated_E & ~liked_E),
+        "rows_not_drawn": int((rated_E & liked_E & ~drawn_E).sum()),
         "rows_outside_core": int((start_E & ~core_E).sum()),
         "items_outside_core": dataset.items.num_rows - len(kept_items),
         "items_without_events": int((log.counts_N == 0).sum()),
@@ -179,6 +185,18 @@ def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
         raise ConfigError(f"min_rating must be unset for a log without a 'rating' column, got {least}; remove it")
     rated: BoolArray = pc.fill_null(pc.greater_equal(rows[schema.RATING], least), False).to_numpy()
     return rated
+
+
+def _drawn(user_E: IntArray, start_E: BoolArray, most: int) -> BoolArray:
+    """Return which events are of users that are drawn, so many that their events reach ``most``; 0 draws all."""
+    counts_U = np.bincount(user_E[start_E], minlength=int(user_E.max(initial=0)) + 1)
+    if not most or counts_U.sum() <= most:
+        return np.ones(len(user_E), dtype=np.bool_)
+    order_U = rng_for(0, "users of a smaller log").permutation(len(counts_U))
+    reached_U = np.cumsum(counts_U[order_U]) - counts_U[order_U] < most
+    drawn_U = np.zeros(len(counts_U), dtype=np.bool_)
+    drawn_U[order_U[reached_U]] = True
+    return drawn_U[user_E]
 
 
 def _nothing_left(rows: pa.Table, config: PrepareConfig, rated_E: BoolArray, liked_E: BoolArray) -> str:

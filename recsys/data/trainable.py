@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
-from recsys.data.splits import MIN_EVENTS, training_log
+from recsys.data.splits import HELD_OUT, MIN_EVENTS, protocol, questions, training_log
 
 LONGEST_SLATE: Final = 10
 """Evaluation ranks so many items."""
@@ -29,8 +29,13 @@ def check_trainable(log: EventLog) -> tuple[str, ...]:
             f"the catalogue must hold more than {LONGEST_SLATE} items, because lists of {LONGEST_SLATE} are evaluated, "
             f"got {log.num_items} ({size}); {_REMEDY}"
         )
-    evaluated = int((log.lengths_U >= MIN_EVENTS).sum())
+    evaluated = min(len(questions(log, split).targets_U) for split in HELD_OUT)
     longest = int(log.lengths_U.max(initial=0))
+    if not evaluated and log.cuts is not None:
+        raise DataError(
+            "at least one user must have events on both sides of the cut in time, in validation and in test, got none "
+            f"({size}); use data.split = 'leave-one-out', or other shares"
+        )
     if not evaluated:
         raise DataError(
             f"at least one user must have {MIN_EVENTS} events, of which the last two are held out, got none: "

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,6 +203,7 @@ def test_fuzzed_formats_when_listed_then_are_all_there_are() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.skipif("RECSYS_FUZZ" not in os.environ, reason="ten thousand inputs take minutes: make fuzz")
 @settings(max_examples=10_000)
 @given(st.data())
 def test_importers_when_fed_ten_thousand_inputs_then_never_a_traceback_and_no_row_is_lost(data: st.DataObject) -> None:

@@ -68,6 +68,16 @@ def test_prepare_when_min_rating_then_drops_lower_and_unrated() -> None:
     assert prepared.report["rows_below_min_rating"] == 2
 
 
+def test_prepare_when_events_are_limited_then_whole_users_are_drawn() -> None:
+    rows = [(f"u{user}", f"i{place}", place) for user in range(30) for place in range(4)]
+    prepared = prepare(_dataset(rows), PrepareConfig(max_events=10))
+    # users have 4 events each: 3 users are the first so many that reach 10
+    assert prepared.log.lengths_U.tolist() == [4, 4, 4]
+    assert prepared.report["rows_not_drawn"] == 30 * 4 - 12
+    assert prepared.user_ids != ["u0", "u1", "u2"]
+    assert prepare(_dataset(rows), PrepareConfig(max_events=120)).log.num_users == 30
+
+
 def test_prepare_when_nothing_is_left_then_says_what_to_lower() -> None:
     with pytest.raises(ConfigError, match="lower them"):
         prepare(_dataset([("a", "x", 1)]), PrepareConfig(k_core=2))

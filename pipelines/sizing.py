@@ -1,0 +1,157 @@
+"""How much work a log is worth: settings that a recipe leaves open are sized by the log, and the time is estimated.
+
+Axes: K row or column of a square matrix.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.recipe import Recipe
+from recsys.core.telemetry import LOG
+from recsys.data import schema
+
+FULL_ALIGNMENT = 50_000
+"""Events from which on alignment takes all its default steps; below, in proportion."""
+FEWEST_STEPS = 10
+"""Alignment's steps on the smallest logs."""
+QUICK = {
+    "data.max_events": 20_000,
+    "tokenizer.epochs": 10,
+    "member.epochs": 8,
+    "fit.epochs": 2,
+    "fit.final_epochs": 1,
+    "alignment.steps": 0,
+    "selection.max_users": 300,
+    "evaluation.max_users": 1000,
+    "baselines.fitted": ("popularity", "cooccurrence"),
+}
+"""What `recsys train --quick` sets where the recipe leaves it open: a first answer, not a good one."""
+
+_STEP_SECONDS = 2.5
+_FIXED_SECONDS = 15.0
+_REFERENCE_RATE = 5e10
+"""Floating point operations a second of one thread of the machine on which a step of alignment took 2.5 s."""
+_SHARE_OF_PEAK = 0.3
+"""What training reaches of the rate of a plain matrix product."""
+_MATRIX = 512
+_ENCODER_FLOPS = 6 * 12
+"""Forward and backward operations per layer and squared width for one position of a Transformer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSize:
+    """How large a data set is."""
+
+    events: int
+    items: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """A recipe with its open settings filled in, and one sentence for each that changed."""
+
+    recipe: Recipe
+    changes: tuple[str, ...]
+
+
+def log_size(data: Path) -> LogSize | None:
+    """Return the size of a data set from its files' headers; None where they cannot be read, which a stage will say."""
+    try:
+        events = pq.read_metadata(data / schema.INTERACTIONS).num_rows
+        items = data / schema.ITEMS
+        return LogSize(events=events, items=pq.read_metadata(items).num_rows if items.exists() else events)
+    except (OSError, pa.ArrowException, ValueError):
+        return None
+
+
+def sized(recipe: Recipe, size: LogSize, *, quick: bool = False) -> Sized:
+    """Size what the recipe leaves open; a setting that a recipe or ``--set`` names stays.
+
+    On small logs alignment takes fewer steps: in proportion to the events below :data:`FULL_ALIGNMENT`, at least
+    :data:`FEWEST_STEPS`.
+    """
+    wanted: dict[str, object] = dict(QUICK) if quick else {}
+    if not quick and size.events < FULL_ALIGNMENT:
+        most = recipe.alignment.steps
+        wanted["alignment.steps"] = min(most, max(FEWEST_STEPS, round(most * size.events / FULL_ALIGNMENT)))
+    changes = []
+    for key, value in wanted.items():
+        section, name = key.split(".")
+        config = getattr(recipe, section)
+        before = getattr(config, name, value)
+        if name not in config.model_fields_set and before != value:
+            recipe = recipe.model_copy(update={section: config.model_copy(update={name: value})})
+            changes.append(f"{key} is {_shown(value)} instead of {_shown(before)}{'' if quick else _reason(size)}")
+    return Sized(recipe=recipe, changes=tuple(changes))
+
+
+def sized_for(data: Path, recipe: Recipe, *, quick: bool) -> Recipe:
+    """Return the recipe sized for a data set, after saying what changed and about how long training takes."""
+    size = log_size(data)
+    if size is None:
+        return recipe
+    result = sized(recipe, size, quick=quick)
+    for change in result.changes:
+        LOG.info("recipe: %s", change)
+    LOG.info("training: %s", in_words(estimated_seconds(result.recipe, size, rate=measured_rate())))
+    return result.recipe
+
+
+def _reason(size: LogSize) -> str:
+    return f", because the log has {size.events:,} events (all from {FULL_ALIGNMENT:,} on)"
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str, float]:
+    """Return a rough estimate of the seconds of the stages that take long.
+
+    Networks are counted in floating point operations, alignment in steps.
+
+    Args:
+        recipe: as it will run.
+        size: of the log.
+        rate: floating point operations a second, as :func:`measured_rate` returns.
+    """
+    events = min(size.events, recipe.data.max_events or size.events)
+    model, member = recipe.model, recipe.member
+    network = _ENCODER_FLOPS * model.layers * model.width**2 + 6 * size.items * model.width
+    answers = size.items if not member.negatives else min(size.items, member.negatives + member.batch_positions)
+    small = _ENCODER_FLOPS * member.layers * member.width**2 + 6 * answers * member.width
+    usable = rate * _SHARE_OF_PEAK
+    return {
+        "member": events * member.epochs * small / usable,
+        "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
+        "aligned": recipe.alignment.steps * _STEP_SECONDS * _REFERENCE_RATE / rate,
+        "the rest": _FIXED_SECONDS * _REFERENCE_RATE / rate,
+    }
+
+
+def measured_rate(seconds: float = 0.1) -> float:
+    """Return how many floating point operations a second this process reaches in plain matrix products."""
+    left_KK = np.ones((_MATRIX, _MATRIX), np.float32)
+    begun, products = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        left_KK @ left_KK
+        products += 1
+    return 2 * _MATRIX**3 * products / (time.perf_counter() - begun)
+
+
+def in_words(seconds: dict[str, float]) -> str:
+    """Say an estimate, e.g. ``about 3 min (aligned 2 min, member 40 s); a rough guess``."""
+    parts = sorted(seconds.items(), key=lambda part: -part[1])
+    largest = ", ".join(f"{name} {_duration(value)}" for name, value in parts if value >= 1)
+    return f"about {_duration(sum(seconds.values()))} ({largest}); a rough guess"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
