@@ -44,7 +44,7 @@ def check_trainable(log: EventLog) -> tuple[str, ...]:
     pairs = int(np.maximum(training_log(log).lengths_U - 1, 0).sum())
     if not pairs:
         raise DataError(
-            "at least one user must have two events in a row left when the last two are held out, got none: "
+            f"at least one user must have two events in a row left for training ({protocol(log)}), got none: "
             f"the longest history has {longest} ({size}); {_REMEDY}"
         )
     if evaluated < FEW_USERS:
