@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipelines.execute import Plan, is_current, stage_key, stage_settings
 from pipelines.flow import EVALUATED, STAGES
 from pipelines.job import REPORTS, Job, Stage
@@ -24,12 +26,17 @@ from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import training_log
 from recsys.data.table import read_dataset
 from recsys.data.vocabulary import Vocabulary
+from recsys.evaluation.off_policy.logged import has_propensities, logged_requests
+from recsys.evaluation.off_policy_replay import off_policy_rows
 from recsys.evaluation.replay import ReplayConfig, replay
 from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log
-from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.replay_results import OffPolicyRow, Replay
 from recsys.recommender.token_ranker import PATHS_PROPOSE
 from recsys.recommender.token_recommender import TokenRecommender
 
+NO_PROPENSITIES = (
+    "The log has impressions without propensities: what another policy would have earned cannot be estimated from it."
+)
 REPLAYED = ("data", "baselines", "bundle")
 """The stages whose folders a replay reads."""
 
@@ -55,20 +62,49 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
     with owned(run), stage_settings(recipe.threads):
         prepared = load_prepared(run / "data")
         check_provenance(run, recipe, prepared)
-        replayed = own_log(prepared) if call.log is None else joined_log(prepared, read_dataset(call.log))
+        dataset = None if call.log is None else read_dataset(call.log)
+        replayed = own_log(prepared) if dataset is None else joined_log(prepared, dataset)
         _warn(replayed)
+        asked = _asked(run, recipe, prepared, call)
         result = replay(
-            _asked(run, recipe, prepared, call),
+            asked,
             replayed,
             training=training_log(prepared.log),
             config=call.config,
             categories_N=general_categories(prepared),
             seed=derive_seed(recipe.seed, "replay"),
         )
+        if dataset is not None and dataset.impressions is not None:
+            seed = derive_seed(recipe.seed, "rewards")
+            result = with_off_policy(result, asked, replayed, prepared, impressions=dataset.impressions, seed=seed)
         result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
         (run / REPORTS).mkdir(exist_ok=True)
         write_json(run / REPORTS / "replay.json", result.to_json())
     return result
+
+
+def with_off_policy(
+    result: Replay,
+    asked: Sequence[Recommender],
+    replayed: ReplayLog,
+    prepared: Prepared,
+    *,
+    impressions: pa.Table,
+    seed: int,
+) -> Replay:
+    """Return the replay with what each recommender would have earned on the log's impressions.
+
+    With a global cut only requests from the cut on are used: training may have seen what came of earlier ones.
+    """
+    if not has_propensities(impressions):
+        return replace(result, note=f"{result.note} {NO_PROPENSITIES}")
+    items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
+    rows: list[OffPolicyRow] = []
+    for logged in logged_requests(impressions, items, prepared.users):
+        usable = logged if prepared.log.cuts is None else logged.since(prepared.log.cuts.test)
+        if len(usable):
+            rows += off_policy_rows(asked, replayed.log, usable, seed=seed)
+    return replace(result, off_policy=tuple(rows))
 
 
 def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:

@@ -1,7 +1,9 @@
 """A reward model for the direct method and doubly robust estimates: one ridge regression per item, cross-fitted.
 
-Axes: B logged request, N item, F feature of the request (the first one is constant).
+Axes: B logged request, N item, F feature of the request (the first one is constant), G fold.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,7 +11,32 @@ from recsys.core.arrays import IntArray
 from recsys.evaluation.off_policy.estimate import Array
 
 
-def cross_fitted_rewards(  # noqa: PLR0913 (what was logged, and how it is fitted)
+@dataclass(frozen=True, kw_only=True)
+class RewardModel:
+    """Linear rewards of each item, one model per fold; a request is predicted by a model that never saw its group.
+
+    Shape:
+        coefficients_GFN: (folds, features, items). fold_B: (requests,). design_BF: (requests, features).
+    """
+
+    coefficients_GFN: Array
+    fold_B: IntArray
+    design_BF: Array
+
+    def at(self, items_B: IntArray) -> Array:
+        """Return the predicted reward of one item per request, shape (requests,)."""
+        return np.asarray((self.design_BF * self.coefficients_GFN[self.fold_B, :, items_B]).sum(axis=1))
+
+    def all_items(self) -> Array:
+        """Return the predicted reward of every item at every request, shape (requests, items)."""
+        return np.asarray(np.einsum("bf,bfn->bn", self.design_BF, self.coefficients_GFN[self.fold_B]))
+
+    def mean_over_items(self) -> Array:
+        """Return the predicted reward of an item drawn uniformly, shape (requests,)."""
+        return np.asarray((self.design_BF * self.coefficients_GFN.mean(axis=2)[self.fold_B]).sum(axis=1))
+
+
+def fit_rewards(  # noqa: PLR0913 (what was logged, and how it is fitted)
     rewards_B: Array,
     items_B: IntArray,
     *,
@@ -19,8 +46,8 @@ def cross_fitted_rewards(  # noqa: PLR0913 (what was logged, and how it is fitte
     ridge: float = 10.0,
     folds: int = 5,
     seed: int,
-) -> Array:
-    """Return the predicted reward of every item at every request, from models that never saw the request's group.
+) -> RewardModel:
+    """Fit a reward model whose prediction at a request never used the request's group.
 
     Each item's regression is shrunk to the mean reward, as if ``ridge`` more requests had shown just that. Without a
     context an item's prediction is (sum of its rewards + ridge * mean) / (its requests + ridge).
@@ -42,13 +69,13 @@ def cross_fitted_rewards(  # noqa: PLR0913 (what was logged, and how it is fitte
     fold_B = fold_G[group_B]
     constant_B1 = np.ones((len(rewards_B), 1))
     design_BF = constant_B1 if context_BF is None else np.concatenate([constant_B1, context_BF], axis=1)
-    predicted_BN = np.empty((len(rewards_B), num_items))
+    fitted = []
     for fold in range(folds):
-        held_out_B = fold_B == fold
-        predicted_BN[held_out_B] = design_BF[held_out_B] @ _coefficients(
-            rewards_B[~held_out_B], items_B[~held_out_B], design_BF[~held_out_B], num_items=num_items, ridge=ridge
+        rows_B = fold_B != fold
+        fitted.append(
+            _coefficients(rewards_B[rows_B], items_B[rows_B], design_BF[rows_B], num_items=num_items, ridge=ridge)
         )
-    return predicted_BN
+    return RewardModel(coefficients_GFN=np.stack(fitted), fold_B=fold_B, design_BF=design_BF)
 
 
 def _coefficients(rewards_B: Array, items_B: IntArray, design_BF: Array, *, num_items: int, ridge: float) -> Array:

@@ -12,7 +12,7 @@ from recsys.evaluation.off_policy import marginal, single, slates
 from recsys.evaluation.off_policy.estimate import Array, PolicyValue, effective_sample_size, half_width
 from recsys.evaluation.off_policy.overlap import check_overlap
 from recsys.evaluation.off_policy.plackett_luce import next_propensities, place_propensities, weights_of
-from recsys.evaluation.off_policy.reward_model import cross_fitted_rewards
+from recsys.evaluation.off_policy.reward_model import fit_rewards
 from recsys.evaluation.off_policy.simulator import BanditWorld, SlateWorld, bandit_world, slate_world
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "obp_reference.json").read_text())
@@ -142,9 +142,9 @@ def _estimates(world: BanditWorld, requests: int, rng: np.random.Generator) -> l
     target, logging = world.target_XN[contexts], world.logging_XN[contexts]
     rows = np.arange(requests)
     weights = single.importance_weights(target[rows, items], logging[rows, items])
-    predicted = cross_fitted_rewards(
+    predicted = fit_rewards(
         rewards, items, num_items=target.shape[1], context_BF=np.eye(len(world.chance_XN))[contexts], seed=0
-    )
+    ).all_items()
     model: dict[str, Any] = {"predicted_B": predicted[rows, items], "expected_B": (target * predicted).sum(axis=1)}
     return [
         single.ips(rewards, weights),
@@ -274,7 +274,10 @@ def test_effective_sample_size_when_half_the_weights_are_zero_then_is_half() -> 
 def test_reward_model_when_items_differ_then_predicts_shrunken_means_of_other_folds() -> None:
     # Without a context: (sum + ridge * mean) / (count + ridge). With 2 folds the other fold's rows decide.
     rewards, items = np.array([1.0, 1, 0, 0] * 50), np.array([0, 0, 1, 1] * 50)
-    predicted = cross_fitted_rewards(rewards, items, num_items=3, ridge=10.0, folds=2, seed=0)
+    model = fit_rewards(rewards, items, num_items=3, ridge=10.0, folds=2, seed=0)
+    predicted = model.all_items()
+    assert model.at(items) == pytest.approx(predicted[np.arange(200), items])
+    assert model.mean_over_items() == pytest.approx(predicted.mean(axis=1))
     fold = np.random.default_rng(0).permutation(200) % 2
     for row in (0, 1, 2, 3):
         others = fold != fold[row]
