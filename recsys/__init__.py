@@ -15,6 +15,7 @@ _HOMES = {
     "Request": "recsys.contracts",
     "Slate": "recsys.contracts",
     "Step": "recsys.contracts",
+    "ItemScorer": "recsys.contracts",
     "StepScorer": "recsys.contracts",
     "RecsysError": "recsys.core.errors",
     "Catalogue": "recsys.codes.catalogue",

@@ -176,7 +176,7 @@ ItemScores: TypeAlias = Callable[[Sequence[History]], FloatArray]
 
 
 class StepScorer(Protocol):
-    """Scores the next step of partial paths; decoding knows nothing else about a model."""
+    """Scores the next step of partial paths; all that a search needs of a model."""
 
     def encode(self, histories: Sequence[History]) -> Any:
         """Return an opaque context with one row per history."""
@@ -191,8 +191,12 @@ class StepScorer(Protocol):
         """
         ...
 
+
+class ItemScorer(Protocol):
+    """Scores all items from the context of a step scorer."""
+
     def score_items(self, context: Any) -> FloatArray:
-        """Return the item head's log-probabilities, shape (rows, items)."""
+        """Return log-probabilities, shape (rows of the context, items)."""
         ...
 
 

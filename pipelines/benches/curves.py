@@ -35,15 +35,15 @@ def bench_curves(run: Path) -> list[Line]:
     ours = load_bundle(run / "bundle", trace=False).recommender
     log = load_prepared(run / "data").log
     asked = questions(log, "validation").sample(USERS, seed=0)
-    base = ours.config.model_copy(update={"ranked": "reached", "path_weight": 0.0})
-    free = ReasoningRecommender(ours.scorer.generator, ours.catalogue, base.model_copy(update={"theta": None}))
+    base = ours.config.with_ranking(ranked="reached", path_weight=0.0)
+    free = ReasoningRecommender(ours.scorer.generator, ours.catalogue, base.with_search(theta=None))
     seen = observed_divergences(free, asked.histories[:500])
-    tried = [("beam", float(width), base.model_copy(update={"num_paths": width})) for width in BEAMS]
+    tried = [("beam", float(width), base.with_search(num_paths=width)) for width in BEAMS]
     for quantile in QUANTILES:
         theta = float(np.quantile(seen, quantile)) if quantile < 1 and len(seen) else None
-        tried.append(("theta", quantile, base.model_copy(update={"theta": theta})))
+        tried.append(("theta", quantile, base.with_search(theta=theta)))
     points = [
-        {"by": by, "at": at, "theta": config.theta} | _point(ours, config, asked, num_items=log.num_items)
+        {"by": by, "at": at, "theta": config.search.theta} | _point(ours, config, asked, num_items=log.num_items)
         for by, at, config in track(tried, what="curves", total=len(tried))
     ]
     write_json(run / CURVES, {"users": len(asked.histories), "timed": TIMED, "points": points})

@@ -73,7 +73,7 @@ def random_recommender(size: int) -> ReasoningRecommender:
         layout=CodeLayout(num_codebooks=CODEBOOKS, codebook_size=CODES),
         facets={},
     )
-    return ReasoningRecommender(generator, catalogue, DecoderConfig(path_weight=0.0), trace=True)
+    return ReasoningRecommender(generator, catalogue, DecoderConfig().with_ranking(path_weight=0.0), trace=True)
 
 
 def scan(scorer: GeneratorScorer, history: History) -> IntArray:

@@ -54,10 +54,10 @@ def select_and_bundle(job: Job) -> None:
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)
         for path_weight in job.recipe.selection.path_weights:
-            config = job.recipe.decoder.model_copy(update={"path_weight": path_weight, "theta": theta})
+            config = job.recipe.decoder.with_ranking(path_weight=path_weight).with_search(theta=theta)
             recall, ndcg = _accuracy(generator, catalogue, config, asked)
             tried.append(Candidate(model=name, path_weight=path_weight, theta=theta, recall=recall, ndcg=ndcg))
-        alone = job.recipe.decoder.model_copy(update={"item_head": False, "finish_below": 1, "theta": theta})
+        alone = job.recipe.decoder.with_ranking(item_head=False).with_search(finish_below=1, theta=theta)
         LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(generator, catalogue, alone, asked)[1])
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
@@ -66,7 +66,7 @@ def select_and_bundle(job: Job) -> None:
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
-        decoder=job.recipe.decoder.model_copy(update={"path_weight": best.path_weight, "theta": best.theta}),
+        decoder=job.recipe.decoder.with_ranking(path_weight=best.path_weight).with_search(theta=best.theta),
         items=prepared.items,
         counts_N=training_log(prepared.log).counts_N,
         tokenizer=load_tokenizer(job.parent("tokenizer")),
@@ -102,9 +102,9 @@ MODELS = {"pre-trained": "calibrated", "aligned": "aligned"}
 
 
 def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Questions) -> float | None:
-    if not job.recipe.decoder.corp:
+    if not job.recipe.decoder.search.corp:
         return None
-    free = job.recipe.decoder.model_copy(update={"theta": None})
+    free = job.recipe.decoder.with_search(theta=None)
     seen = observed_divergences(ReasoningRecommender(generator, catalogue, free), asked.histories[:500])
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 

@@ -1,6 +1,6 @@
-"""How paths are searched, and how they and the item head make a score."""
+"""How paths are searched, and how they and an item scorer make a slate."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -8,8 +8,8 @@ from recsys.core.config import Config
 from recsys.decoding.crss import Order
 
 
-class DecoderConfig(Config):
-    """How paths are searched and how they and the item head make a score."""
+class SearchConfig(Config):
+    """How paths are searched."""
 
     num_paths: PositiveInt = 32
     """Number of paths per history, finished ones included."""
@@ -24,22 +24,49 @@ class DecoderConfig(Config):
     theta: NonNegativeFloat | None = None
     """Largest JS divergence (base 2) between neighbouring steps of a consistent path; None prunes nothing."""
     guidance: float = Field(default=0.8, ge=0, le=1)
-    """How much a step listens to the item head: 0 not at all, 1 the exact conditionals of its belief alone."""
+    """Weight of the item scorer in a step: 0 leaves it out, 1 takes its exact conditionals alone."""
     overdraw: PositiveInt = 2
     """Size of the pool of expansions, in multiples of the free paths, from which pruned paths are replaced."""
-    path_weight: NonNegativeFloat = 0.1
-    """Weight of the path evidence beside the item head's log-probability."""
     codes_per_path: PositiveInt = 16
     """Number of best codes by which a path is expanded; the first step takes as many as fill the pool."""
+
+
+class RankingConfig(Config):
+    """How what paths reached becomes a slate."""
+
     item_head: bool = True
-    """Whether the item head scores items; without it the path evidence does alone."""
+    """Whether the item scorer ranks; without it path evidence does, and only what paths reach is in the slate."""
+    path_weight: NonNegativeFloat = 0.1
+    """Weight of the path evidence beside the item scorer's log-probability."""
     ranked: Literal["reached", "catalogue"] = "catalogue"
-    """Which items the item head ranks: those that paths reach, or all, where reached ones have a bonus of evidence."""
+    """Which items the item scorer ranks: those that paths reach, or all, where reached ones have a bonus."""
 
     @property
     def head_decides(self) -> bool:
-        """Whether the item head alone orders the slate, so that paths only explain it."""
+        """Whether the item scorer alone orders the slate, so that paths only explain it."""
         return self.item_head and self.ranked == "catalogue" and self.path_weight == 0
+
+
+class DecoderConfig(Config):
+    """How histories become slates."""
+
+    search: SearchConfig = SearchConfig()
+    """How paths are searched."""
+    ranking: RankingConfig = RankingConfig()
+    """How what paths reached becomes a slate."""
+
+    @property
+    def reads_items(self) -> bool:
+        """Whether an item scorer takes part, in the ranking or in the steps."""
+        return self.ranking.item_head or self.search.guidance > 0
+
+    def with_search(self, **settings: Any) -> "DecoderConfig":
+        """Return the config with other settings of the search."""
+        return self.model_copy(update={"search": self.search.model_copy(update=settings)})
+
+    def with_ranking(self, **settings: Any) -> "DecoderConfig":
+        """Return the config with other settings of the ranking."""
+        return self.model_copy(update={"ranking": self.ranking.model_copy(update=settings)})
 
 
 class BeliefSearchConfig(Config):

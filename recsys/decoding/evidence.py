@@ -121,6 +121,10 @@ class RankedItems:
     score_S: FloatArray
     group_S: IntArray
 
+    def first(self, n: int) -> "RankedItems":
+        """Return the ``n`` best items."""
+        return RankedItems(item_S=self.item_S[:n], score_S=self.score_S[:n], group_S=self.group_S[:n])
+
 
 def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> RankedItems:
     """Append the eligible items the item head likes best until there are ``n``, scored below what paths reached.

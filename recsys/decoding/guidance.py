@@ -19,8 +19,6 @@ def guided(logits_PMK: FloatArray, beam: Beam, index: ValidityIndex, head_BN: Fl
         logits_PMK, result: (paths, codebooks, codes).
         head_BN: (rows, items) log-probabilities of the item head.
     """
-    if weight == 0:
-        return logits_PMK
     implied_PMK = np.log(np.maximum(implied(beam, index, head_BN), _FLOOR))
     if weight == 1:
         return implied_PMK

@@ -29,7 +29,7 @@ def retrace(
         score: gives the logits of the next step of paths, (paths, codebooks, codes).
         index: the catalogue's.
         asked: rows of the batch and an item for each.
-        finish_below: see :class:`recsys.decoding.config.DecoderConfig`.
+        finish_below: see :class:`recsys.decoding.config.SearchConfig`.
         min_steps: likewise.
 
     Shape:

@@ -12,7 +12,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import StepScorer, StepScores
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DecodingError
-from recsys.decoding.config import DecoderConfig
+from recsys.decoding.config import SearchConfig
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.crss import choose_codebook
 from recsys.decoding.evidence import Cut
@@ -51,7 +51,7 @@ class Search:
     """One batch's beam search."""
 
     def __init__(
-        self, scorer: StepScorer, context: Any, index: ValidityIndex, head_BN: FloatArray, config: DecoderConfig
+        self, scorer: StepScorer, context: Any, index: ValidityIndex, head_BN: FloatArray | None, config: SearchConfig
     ) -> None:
         self.scorer, self.context, self.index, self.head_BN, self.config = scorer, context, index, head_BN, config
         self.theta = config.theta if config.corp else None
@@ -80,8 +80,10 @@ class Search:
         return join_beams(finished)
 
     def score(self, beam: Beam) -> StepScores:
-        """Score the next step of paths, by the token heads and, as far as the config says, by the item head."""
+        """Score the next step of paths, by the token heads and, as far as the config says, by the item scorer."""
         scores = self.scorer.score_steps(self.context, beam.row_P, beam.codes_PM)
+        if self.head_BN is None or self.config.guidance == 0:
+            return scores
         logits_PMK = guided(scores.logits_PMK, beam, self.index, self.head_BN, self.config.guidance)
         return StepScores(logits_PMK=logits_PMK, category_PQ=scores.category_PQ)
 

@@ -1,7 +1,6 @@
 """Our ranking taken apart, to say what each part is worth: evaluated like any other recommender."""
 
 from collections.abc import Collection
-from typing import Any
 
 from recsys.core.errors import ConfigError
 from recsys.recommender.reasoning import ReasoningRecommender
@@ -23,16 +22,12 @@ def dissected(ours: ReasoningRecommender, wanted: Collection[str] = PARTS) -> li
     """
     if unknown := set(wanted) - set(PARTS):
         raise ConfigError(f"parts must be among {list(PARTS)}, got {sorted(unknown)}; correct evaluation.dissect")
-    alone: dict[str, Any] = {"item_head": False, "finish_below": 1}
-    by_head: dict[str, Any] = {"item_head": True, "path_weight": 0.0}
-    changes = {
+    alone = ours.config.with_ranking(item_head=False).with_search(finish_below=1)
+    by_head = ours.config.with_ranking(item_head=True, path_weight=0.0)
+    configs = {
         PATHS_ALONE: alone,
-        PATHS_UNGUIDED: alone | {"guidance": 0.0},
-        PATHS_PROPOSE: by_head | {"ranked": "reached"},
-        HEAD_ALONE: by_head | {"ranked": "catalogue"},
+        PATHS_UNGUIDED: alone.with_search(guidance=0.0),
+        PATHS_PROPOSE: by_head.with_ranking(ranked="reached"),
+        HEAD_ALONE: by_head.with_ranking(ranked="catalogue"),
     }
-    return [
-        ours.variant(name, ours.config.model_copy(update=change)).untraced()
-        for name, change in changes.items()
-        if name in wanted
-    ]
+    return [ours.variant(name, config).untraced() for name, config in configs.items() if name in wanted]

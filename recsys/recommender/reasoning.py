@@ -50,6 +50,7 @@ class ReasoningRecommender:
             [request.history for request in requests],
             n=max(request.n for request in requests),
             config=self.config,
+            item_scorer=self.scorer if self.config.reads_items else None,
             eligible_BN=None if everything else eligible_items(requests, len(self.catalogue.codes_NM)),
             trace=self.trace,
         )

@@ -24,8 +24,8 @@ def test_default_recipe_when_loaded_then_equals_the_defaults_of_the_code() -> No
 
 
 def test_overrides_when_given_then_change_nested_values() -> None:
-    recipe = load_recipe("smoke", ("fit.epochs=9", "decoder.order=fixed"))
-    assert (recipe.fit.epochs, recipe.decoder.order) == (9, "fixed")
+    recipe = load_recipe("smoke", ("fit.epochs=9", "decoder.search.order=fixed"))
+    assert (recipe.fit.epochs, recipe.decoder.search.order) == (9, "fixed")
 
 
 def test_recipe_when_it_has_two_faults_then_both_are_named() -> None:

@@ -10,6 +10,7 @@ from recsys.core.errors import CallError
 from recsys.decoding.config import DecoderConfig
 from recsys.recommender.reasoning import ReasoningRecommender
 from tests.support.cycle_world import tiny_generator
+from tests.support.table_scorer import decoder_config
 
 ITEMS = 20
 
@@ -27,7 +28,7 @@ def small_recommender(config: DecoderConfig) -> ReasoningRecommender:
     return ReasoningRecommender(generator, catalogue, config)
 
 
-@pytest.mark.parametrize("config", [DecoderConfig(), DecoderConfig(path_weight=0.0, ranked="reached", num_paths=2)])
+@pytest.mark.parametrize("config", [DecoderConfig(), decoder_config(path_weight=0.0, ranked="reached", num_paths=2)])
 def test_recommend_when_requests_differ_then_each_gets_what_it_gets_alone(config: DecoderConfig) -> None:
     recommender = small_recommender(config)
     history = History(items=np.array([3, 4, 5]), timestamps=np.array([0, 60, 120]))

@@ -7,12 +7,13 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Request
 from recsys.core.arrays import FloatArray
 from recsys.decoding.belief_search import Categories
-from recsys.decoding.config import BeliefSearchConfig, DecoderConfig
+from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.decoder import decode
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence
 from recsys.recommender.token_recommender import TokenRecommender
 from recsys.recommender.token_scorer import TokenScorer
+from tests.support.table_scorer import decoder_config
 from tests.support.tiny_tokens import histories, tiny_mixture
 
 CATEGORIES = Categories(category_N=np.arange(20) % 3, count=3)
@@ -61,7 +62,7 @@ def test_step_scores_when_an_item_is_reached_in_any_order_then_the_product_is_it
 
 def test_the_generic_decoder_when_it_asks_the_token_scorer_then_it_finds_the_best_items_too() -> None:
     scorer = _scorer()
-    config = DecoderConfig(num_paths=20, finish_below=1, guidance=0.0, corp=False, item_head=False, codes_per_path=5)
+    config = decoder_config(num_paths=20, finish_below=1, guidance=0.0, corp=False, item_head=False, codes_per_path=5)
     slates = decode(scorer, scorer.index, histories(), n=3, config=config)
     for slate, log_prob_N in zip(slates, scorer.encode(histories()), strict=True):
         np.testing.assert_array_equal(slate.items, np.argsort(-log_prob_N)[:3])
