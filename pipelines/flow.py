@@ -70,7 +70,7 @@ STAGES = (
     Stage(
         name="tokens",
         work=rank_by_tokens,
-        parents=("data", "catalog", "calibrated", "experts"),
+        parents=("data", "tokenizer", "catalog", "calibrated", "experts"),
         sections=("experts", "tokens", "device"),
     ),
     # reinforcement learning on recommendation rewards

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -26,10 +27,11 @@ from recsys.model.tokens.network import TokenModel
 from recsys.recommender.evidence import Evidence, Weighed, choose_weights
 from recsys.recommender.faithfulness import facet_ablation
 from recsys.recommender.scorer import GeneratorScorer
-from recsys.recommender.token_config import HEAD, TokenChoices, TokensConfig
+from recsys.recommender.token_config import HEAD, ExpertConfig, TokenChoices, TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender, observed_jumps
 from recsys.tokenizer.facets import facets
+from recsys.tokenizer.kinds import load_tokenizer
 
 FAITHFULNESS_USERS = 200
 """On how many validation users it is measured whether paths name the facets that count."""
@@ -65,7 +67,8 @@ def rank_by_tokens(job: Job) -> None:
         facets=facets(mixture.codes_NM(), prepared.items, mixture.layout.codebook_size),
     )
     choices = TokenChoices(belief=mixed[0].weights, rank=ranked[0].weights, search=config.search, validation=figures)
-    ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices)
+    tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
+    ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices, tokenizers=tokenizers)
     if config.corp_users:
         ranker = choose_pruning(ranker, head, asked.sample(config.corp_users, seed=seed), config)
     ranker = _with_faithfulness(ranker, asked.sample(FAITHFULNESS_USERS, seed=seed), seed)
@@ -73,6 +76,11 @@ def rank_by_tokens(job: Job) -> None:
         LOG.info("tokens: validation: %s %.4f", name, value)
     LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
     ranker.save(job.out)
+
+
+def _tokenizer_folder(job: Job, expert: ExpertConfig) -> Path:
+    """Return where the tokenizer lies that made an expert's codes."""
+    return job.parent("tokenizer") if expert.tokenizer is None else job.parent("experts") / expert.name / "tokenizer"
 
 
 def head_log_probs(generator: Generator) -> ItemScores:

@@ -1,16 +1,24 @@
 """The folder of a run's token models: the mixture, the catalogue in all its codebooks, and what validation chose.
 
-model/         the mixture of experts
-catalog/       every item's codes in all experts' codebooks, and words for each code
-choices.json   weights and search, see :class:`recsys.recommender.token_config.TokenChoices`
+model/             the mixture of experts
+catalog/           every item's codes in all experts' codebooks, and words for each code
+tokenizers/NAME/   from item vectors to an expert's codes, so that new items are ranked without training
+choices.json       weights and search, see :class:`recsys.recommender.token_config.TokenChoices`
+
+Axes: N item, F feature, M codebook.
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require
 from recsys.core.device import Device, pick_device
 from recsys.decoding.belief_search import Categories
@@ -19,6 +27,8 @@ from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.evidence import Evidence
 from recsys.recommender.token_config import HEAD, TokenChoices
 from recsys.recommender.token_recommender import TokenRecommender
+from recsys.tokenizer.base import ItemTokenizer
+from recsys.tokenizer.kinds import load_tokenizer
 
 TOKENS_EXACT = "recsys: tokens alone (exact)"
 TOKENS_PATHS = "recsys: tokens alone ({paths} paths)"
@@ -35,11 +45,16 @@ class TokenRanker:
     mixture: TokenMixture
     catalogue: Catalogue
     choices: TokenChoices
+    tokenizers: Mapping[str, ItemTokenizer]
+    """By the expert whose codes it makes."""
 
     def save(self, folder: Path) -> None:
         """Write all parts into a folder."""
         self.mixture.save(folder / "model")
         self.catalogue.save(folder / "catalog")
+        for name, tokenizer in self.tokenizers.items():
+            (folder / "tokenizers" / name).mkdir(parents=True)
+            tokenizer.save(folder / "tokenizers" / name)
         (folder / _CHOICES).write_text(self.choices.model_dump_json(indent=2) + "\n")
 
     @classmethod
@@ -50,11 +65,35 @@ class TokenRanker:
             ArtifactError: a part is missing.
         """
         choices = require(folder / _CHOICES, remedy="train the run with experts to make it").read_text()
+        mixture = TokenMixture.load(folder / "model", pick_device(device))
         return cls(
-            mixture=TokenMixture.load(folder / "model", pick_device(device)),
+            mixture=mixture,
             catalogue=Catalogue.load(folder / "catalog"),
             choices=TokenChoices.model_validate_json(choices),
+            tokenizers={name: load_tokenizer(folder / "tokenizers" / name) for name in mixture.experts},
         )
+
+    def add_items(
+        self, vectors_NF: FloatArray, *, item_ids: Sequence[int | str], category_N: IntArray
+    ) -> "TokenRanker":
+        """Return the ranker with new items behind its own, scored by their codes alone; nothing is trained.
+
+        A new item with all codes of another scores exactly as that one does.
+
+        Shape:
+            vectors_NF: (new items, features) what the tokenizers read. category_N: (new items,).
+        """
+        parts = [self.tokenizers[name].encode(vectors_NF, resolve=False) for name in self.mixture.experts]
+        codes_NM = np.concatenate([self.catalogue.codes_NM, np.concatenate(parts, axis=1)])
+        mixture = copy.deepcopy(self.mixture)
+        mixture.set_items(codes_NM)
+        catalogue = replace(
+            self.catalogue,
+            item_ids=[*self.catalogue.item_ids, *item_ids],
+            codes_NM=codes_NM,
+            category_N=np.concatenate([self.catalogue.category_N, category_N]),
+        )
+        return replace(self, mixture=mixture, catalogue=catalogue)
 
     def sources(self) -> dict[str, ItemScores]:
         """Return each expert's log-probabilities by its name."""

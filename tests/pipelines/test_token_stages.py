@@ -17,8 +17,10 @@ from recsys.contracts import History, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
+from recsys.features.assemble import Features
 from recsys.model.generator import Generator
 from recsys.recommender.token_ranker import TokenRanker
+from recsys.tokenizer.kinds import load_tokenizer
 
 RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
 TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
@@ -60,6 +62,21 @@ def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_si
     figures = json.loads((tmp_path / "tokens" / "choices.json").read_text())["validation"]
     assert figures["tokens mixed"] >= max(figures["ranking alone"], figures["facets alone"])
     assert figures["all evidence"] >= max(figures["tokens mixed"], figures["head alone"])
+
+
+def test_tokens_when_items_are_new_then_they_are_ranked_by_their_codes_without_training(run: Path) -> None:
+    ranker, vectors_NF = TokenRanker.load(run / "tokens"), Features.load(run / "features").vectors_NF
+    old, items = ranker.catalogue, len(ranker.catalogue.item_ids)
+    grown = ranker.add_items(vectors_NF[[3, 7]], item_ids=["new 3", "new 7"], category_N=old.category_N[[3, 7]])
+    assert list(grown.catalogue.item_ids[-2:]) == ["new 3", "new 7"]
+    tokenizer = load_tokenizer(run / "tokenizer")
+    np.testing.assert_array_equal(grown.catalogue.codes_NM[items:], tokenizer.encode(vectors_NF[[3, 7]], resolve=False))
+    (own,) = grown.sources().values()
+    log_prob_BN = own(_histories(run))
+    assert log_prob_BN.shape == (20, items + 2)
+    slates = grown.recommenders()[0].recommend(requests_for(_histories(run), n=items + 2, keep_seen=True))
+    assert all({items, items + 1} <= set(slate.items.tolist()) for slate in slates)
+    assert len(ranker.catalogue.item_ids) == items == ranker.mixture.num_items  # the ranker itself is as it was
 
 
 def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
