@@ -165,28 +165,38 @@ def recommend(  # noqa: PLR0913 (its options are the call)
         str | None, typer.Option(help="Item ids, oldest first, separated by commas; id@1700000000 says when (unix).")
     ] = None,
     users: Annotated[
-        Path | None, typer.Option(help="Parquet or CSV with a user_id column: batch mode, on Ray.")
+        str | None,
+        typer.Option(help="Batch: a Parquet or CSV file with a user_id column, a folder of such files, or all."),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Batch mode: the Parquet file to write.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Batch: the folder to write; a killed job goes on there.")] = None,
     n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
     at: Annotated[int | None, typer.Option(help="The unix second at which events without a time count; now.")] = None,
     explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
     by: Annotated[
         str, typer.Option(help="head: as served; paths: token paths propose, all evidence ranks them.")
     ] = "head",
+    shard: Annotated[str, typer.Option(help="Batch: answer share I of N only, 0/N to N-1/N, for schedulers.")] = "0/1",
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="Batch: answer every part in this process.")] = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Recommend for one history, or for a file of users."""
-    from pipelines.recommend import recommend_batch, recommend_one
+    """Recommend for one history, or for a file of users or all users into a folder (user_id, rank, item_id, score)."""
+    from pipelines.batch.call import BatchCall, Shard
+    from pipelines.batch.job import recommend_batch
+    from pipelines.recommend import recommend_one
 
     if (history is None) == (users is None):
-        raise CallError("recommend needs either --history ID,ID,... or --users FILE --to FILE, got both or neither")
+        raise CallError(
+            "recommend needs either --history ID,ID,... or --users FILE|all --to FOLDER, got both or neither"
+        )
     if history is not None:
         _write(json_file, recommend_one(run, history, n=n, explain=explain, moment=at, by=by))
-    elif users is not None and to is not None:
-        typer.echo(recommend_batch(run, users, to, n=n))
-    else:
-        raise CallError("--users needs --to FILE for the result")
+        return
+    if users is None or to is None:
+        raise CallError("--users needs --to FOLDER for the result")
+    asked = None if users == "all" else Path(users)
+    report = recommend_batch(BatchCall(run=run, users=asked, to=to, n=n, shard=Shard.parse(shard)), use_ray=not no_ray)
+    typer.echo(report.sentence(to))
+    _write(json_file, report.to_json())
 
 
 @app.command()

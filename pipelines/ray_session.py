@@ -43,9 +43,19 @@ class RaySession:
             RecsysError: what the call raised on purpose.
             WorkerError: anything else that went wrong there, in one line; the whole of it is in the debug log.
         """
-        name = self._names.get(ref, "work")
-        try:
+        with self.errors(self._names.get(ref, "work")):
             return self._ray.get(ref)
+
+    @contextmanager
+    def errors(self, name: str) -> Iterator[None]:
+        """Turn what Ray raises in the block into what the work raised on purpose, or into one line that names the work.
+
+        Raises:
+            RecsysError: what was raised on purpose.
+            WorkerError: anything else that went wrong in another process; the whole of it is in the debug log.
+        """
+        try:
+            yield
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, RecsysError):
                 raise error.cause from error
@@ -65,6 +75,11 @@ class RaySession:
         """Give up work that is not done."""
         for ref in refs:
             self._ray.cancel(ref, force=True)
+
+    @property
+    def cores(self) -> int:
+        """How many cores the machine or the cluster has."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     @property
     def data(self) -> Any:

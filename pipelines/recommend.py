@@ -1,27 +1,19 @@
-"""Recommending from a run: for one history in this process, for many users on Ray."""
+"""Recommending from a run for one history in this process; for many users see :mod:`pipelines.batch`."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipelines.ray_session import ray_session
 from pipelines.show import console, slate_json, slate_table
 from pipelines.stages.evaluate import token_recommenders
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import Recommender, Request, empty_history, requests_for
-from recsys.core.errors import CallError, DataError
+from recsys.contracts import Recommender, Request
+from recsys.core.errors import CallError
 from recsys.core.telemetry import LOG
-from recsys.data.prepare import load_prepared
-from recsys.data.table import write_parquet
-from recsys.data.vocabulary import UNKNOWN, some_ids
+from recsys.data.vocabulary import some_ids
 from recsys.recommender.bundle import Bundle, load_bundle
 from recsys.recommender.token_ranker import PATHS_PROPOSE
-
-BATCH_USERS = 256
 
 
 def recommend_one(
@@ -79,65 +71,3 @@ def item_titles(run: Path) -> list[str]:
     column = "title" if "title" in items.column_names else "item_id"
     ids = items["item_id"].to_pylist()
     return [str(title or item) for title, item in zip(items[column].to_pylist(), ids, strict=True)]
-
-
-class BatchRecommender:
-    """A Ray Data worker: loads the bundle once, then turns batches of users into rows of recommendations."""
-
-    def __init__(self, run: Path, n: int) -> None:
-        import torch
-
-        torch.set_num_threads(1)
-        self.bundle = load_bundle(run / "bundle", trace=False)
-        prepared = load_prepared(run / "data")
-        self.log, self.users, self.n = prepared.log, prepared.users, n
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Recommend for a batch with a ``user_id`` column; unknown users get an empty history's answer."""
-        users = [str(user) for user in batch["user_id"]]
-        rows = self.users.find(users).rows_V.tolist()
-        histories = [empty_history() if row == UNKNOWN else self.log.history(row) for row in rows]
-        slates = self.bundle.recommender.recommend(requests_for(histories, n=self.n))
-        lengths = [len(slate.items) for slate in slates]
-        ids = self.bundle.catalogue.item_ids
-        return {
-            "user_id": np.repeat(np.array(users), lengths),
-            "rank": np.concatenate([np.arange(1, length + 1) for length in lengths]),
-            "item_id": np.array([ids[int(item)] for slate in slates for item in slate.items]),
-            "score": np.concatenate([slate.scores for slate in slates]),
-        }
-
-
-def recommend_batch(run: Path, users: Path, to: Path, *, n: int) -> str:
-    """Recommend for every user of a file on Ray Data and write one Parquet file; returns a sentence about it."""
-    if to.exists() and to.samefile(users):
-        raise CallError(f"--to must not be the users file, got {to} for both; choose another name")
-    table = read_users(users)
-    with ray_session() as session:
-        rows = (
-            session.data.from_arrow(table)
-            .repartition(max(1, table.num_rows // (4 * BATCH_USERS)))
-            .map_batches(
-                BatchRecommender,
-                fn_constructor_args=(run.resolve(), n),
-                batch_size=BATCH_USERS,
-                compute=session.data.ActorPoolStrategy(min_size=1, max_size=2),
-            )
-        )
-        parts = [session.result(ref) for ref in rows.to_arrow_refs()]
-        tables = [pa.table(part) if isinstance(part, dict) else part for part in parts]
-        result = pa.concat_tables(part for part in tables if part.num_rows)
-    result = result.sort_by([("user_id", "ascending"), ("rank", "ascending")])
-    write_parquet(result, to)
-    return f"{result.num_rows:,} recommendations for {table.num_rows:,} users written to {to}"
-
-
-def read_users(path: Path) -> pa.Table:
-    """Read the ``user_id`` column of a Parquet or CSV file."""
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"users must be a Parquet or CSV file, got {path}: {error}") from error
-    if "user_id" not in table.column_names:
-        raise DataError(f"{path} must have a column user_id, got {table.column_names}; rename the column")
-    return table.select(["user_id"])

@@ -124,6 +124,15 @@ def test_extended_when_ids_are_new_then_old_rows_stay() -> None:
             Vocabulary([4, 2]).extended(ids)
 
 
+def test_vocabulary_when_given_as_a_column_then_is_the_same_as_from_a_list() -> None:
+    for ids in ([4, 2], ["4", "02"]):
+        listed, held = Vocabulary(ids), Vocabulary(column(*ids))
+        assert (len(held), list(held.ids)) == (2, ids)
+        assert [held.row(value) for value in ("2", "02", 4)] == [listed.row(value) for value in ("2", "02", 4)]
+        asked = column("02", "4", "x")
+        assert held.rows_of(asked, "x").tolist() == listed.rows_of(asked, "x").tolist()
+
+
 def test_to_arrow_when_ids_are_numbers_then_stays_numbers() -> None:
     assert Vocabulary([4, 2]).to_arrow().type == pa.int64()
     assert Vocabulary([4, "02"]).to_arrow().to_pylist() == ["4", "02"]

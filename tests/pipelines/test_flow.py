@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.recommend import recommend_batch, recommend_one
+from pipelines.recommend import recommend_one
 from pipelines.replay import replay_run
 from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
 from recsys.baselines.sasrec import SASRec
@@ -165,25 +163,6 @@ def test_replay_when_run_then_every_figure_has_an_interval(run: Path, recipe: Re
     assert any(figure.low < figure.value < figure.high for row in result.rows for figure in row.figures.values())
     assert json.loads((run / "reports" / "replay.json").read_text()) == result.to_json()
     assert Replay.from_json(result.to_json()) == result
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
-def test_recommend_batch_when_on_ray_then_equals_recommending_in_process(run: Path, tmp_path: Path) -> None:
-    prepared, bundle = load_prepared(run / "data"), load_bundle(run / "bundle")
-    users = prepared.user_ids[:40]
-    pq.write_table(pa.table({"user_id": users}), tmp_path / "users.parquet")
-    recommend_batch(run, tmp_path / "users.parquet", tmp_path / "out.parquet", n=5)
-    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    assert len(rows) == 40 * 5
-    slates = bundle.recommender.recommend(requests_for([prepared.log.history(row) for row in range(40)], n=5))
-    wanted = {
-        (str(user), rank + 1): bundle.catalogue.item_ids[int(item)]
-        for user, slate in zip(users, slates, strict=True)
-        for rank, item in enumerate(slate.items)
-    }
-    assert {(row["user_id"], row["rank"]): row["item_id"] for row in rows} == wanted
 
 
 def candidate(model: str, weight: float, ndcg: float) -> Candidate:
