@@ -25,6 +25,8 @@ from recsys.recommender.reasoning import ReasoningRecommender
 
 _VOTERS = 10
 """Training items from which a new one takes its id vector and bias."""
+_OF_THE_PRIOR = ("head.prior_starts", "head.prior_items", "head.prior_values")
+"""Tensors that are written anew from the wider prior."""
 
 
 def grow(bundle: Bundle, items: pa.Table) -> Bundle:
@@ -51,7 +53,7 @@ def widened(generator: Generator, codes_NM: Any, likeness_IN: FloatArray) -> Gen
     """
     weights_IN = torch.from_numpy(_strongest(likeness_IN, _VOTERS))
     weights_IN /= weights_IN.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    prior = _wider_prior(generator.prior(), likeness_IN)
+    prior = _wider_prior(generator.head.prior(), likeness_IN)
     settings = generator.config.to_dict() | {
         "num_items": len(codes_NM),
         "prior_pairs": [int(table.nnz) for table in prior.tables],
@@ -59,23 +61,23 @@ def widened(generator: Generator, codes_NM: Any, likeness_IN: FloatArray) -> Gen
     wider = Generator(GeneratorConfig(**settings))
     state = wider.state_dict()
     for name, values in generator.state_dict().items():
-        if name.startswith(("prior_starts", "prior_items", "prior_values")):
+        if name.startswith(_OF_THE_PRIOR):
             continue
         if values.shape == state[name].shape:
             state[name] = values
         else:
             state[name] = torch.cat([values, _rows_of(name, values, weights_IN.to(values.device))])
-    state["codes_NM"] = torch.from_numpy(np.asarray(codes_NM, np.int64))
+    state["items.codes_NM"] = torch.from_numpy(np.asarray(codes_NM, np.int64))
     wider.load_state_dict(state)
-    wider.set_prior(prior)
-    if wider.member is not None:
-        wider.member.requires_grad_(False)
+    wider.head.set_prior(prior)
+    if wider.head.member is not None:
+        wider.head.member.requires_grad_(False)
     return wider.to(generator.device).eval()
 
 
 def _rows_of(name: str, values: Tensor, weights_IN: Tensor) -> Tensor:
     """Return what new items get of a tensor with one row an item."""
-    if name.startswith("member."):
+    if name.startswith("head.member."):
         return values.new_zeros((len(weights_IN), *values.shape[1:]))
     if values.dtype.is_floating_point:
         return (weights_IN.to(values.dtype) @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])

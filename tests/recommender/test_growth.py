@@ -74,13 +74,13 @@ def test_widened_when_likeness_is_known_then_weighs_id_vectors_by_it(bundle: Bun
     likeness_IN = np.zeros((1, len(bundle.catalogue.item_ids)), np.float32)
     likeness_IN[0, [3, 8]] = [0.9, 0.3]
     wider = widened(generator, codes_NM, likeness_IN)
-    old = generator.item_embedding.weight
+    old = generator.items.id_embedding.weight
     # 0.9 and 0.3 of 1.2: three quarters of the one, a quarter of the other.
-    assert torch.allclose(wider.item_embedding.weight[-1], 0.75 * old[3] + 0.25 * old[8], atol=1e-6)
-    assert torch.equal(wider.item_embedding.weight[:-1], old)
+    assert torch.allclose(wider.items.id_embedding.weight[-1], 0.75 * old[3] + 0.25 * old[8], atol=1e-6)
+    assert torch.equal(wider.items.id_embedding.weight[:-1], old)
     assert wider.codes_NM[-1].tolist() == generator.codes_NM[0].tolist()
-    if wider.member is not None:
-        assert not wider.member.items.weight[-1].any()
+    if wider.head.member is not None:
+        assert not wider.head.member.items.weight[-1].any()
 
 
 def test_strongest_when_fewer_are_wanted_then_keeps_the_largest() -> None:
