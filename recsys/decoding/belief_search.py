@@ -99,19 +99,33 @@ class BeliefSearch:
         live = root_beam(row_P, self.index.start(len(row_P), eligible_PN), num_codebooks=self.index.num_codebooks)
         if self.categories is not None:
             live = live.with_category(self._category_at_root(row_P))
-        slots_B = np.full(rows, self.config.num_paths)
+        slots_B, held_B = np.full(rows, self.config.num_paths), np.zeros(rows)
         finished: list[Beam] = []
         for step in range(self.index.num_codebooks):
             pool = self._at_root(live) if step == 0 else self._expand(live)
-            grown = self._advance(live, pool, slots_B, step=step)
+            wanted_B = slots_B
+            if self.config.enough < 1:
+                wanted_B = np.minimum(slots_B, self._enough(live, pool, held_B))
+            grown = self._advance(live, pool, wanted_B, step=step)
             done_P = self._is_done(grown, step=step)
             done = grown.take(np.flatnonzero(done_P))
             finished.append(done)
             slots_B = slots_B - np.bincount(done.row_P, minlength=rows)
+            held_B = held_B + np.bincount(done.row_P, weights=np.exp(done.log_prob_P), minlength=rows)
             live = grown.take(np.flatnonzero(~done_P))
             if not len(live):
                 break
         return join_beams(finished)
+
+    def _enough(self, live: Beam, pool: Expansions, held_B: Float64Array) -> IntArray:
+        """Return how many expansions of each row, best first, hold enough probability beside its finished paths."""
+        order_E = np.lexsort((-pool.log_prob_E, live.row_P[pool.parent_E]))
+        row_E, mass_E = live.row_P[pool.parent_E][order_E], np.exp(pool.log_prob_E[order_E])
+        sum_E = np.cumsum(mass_E)
+        before_E = sum_E - mass_E
+        before_E = before_E - before_E[np.searchsorted(row_E, row_E)] + held_B[row_E]
+        wanted_E = (before_E < self.config.enough) | (rank_in_row(row_E) == 0)
+        return np.bincount(row_E[wanted_E], minlength=len(held_B))
 
     def _is_done(self, beam: Beam, *, step: int) -> BoolArray:
         sizes_P = beam.candidates.sizes_P

@@ -110,6 +110,26 @@ def test_a_later_codebook_when_it_isolates_the_best_item_then_it_is_chosen() -> 
     assert [step.codebook for step in found] == [0, 2]
 
 
+@pytest.mark.parametrize(("enough", "paths"), [(0.5, 1), (0.61, 2), (0.95, 3), (1.0, 4)])
+def test_search_when_some_paths_hold_enough_then_no_further_one_is_followed(enough: float, paths: int) -> None:
+    # one codebook with four items of probability .6, .3, .06 and .04: .6, .9, .96 and 1 are reached with 1 to 4 paths
+    log_prob_BN = np.log(np.array([[0.3, 0.6, 0.04, 0.06]], np.float32))
+    config = BeliefSearchConfig(num_paths=9, finish_below=1, enough=enough)
+    search = BeliefSearch(ValidityIndex(np.arange(4)[:, None], 4), item_probabilities(log_prob_BN, None), config)
+    beam = search.run(np.arange(1), None)
+    assert beam.candidates.items_C[np.argsort(-beam.log_prob_P)].tolist() == [1, 0, 3, 2][:paths]
+
+
+def test_search_when_rows_differ_in_how_clear_they_are_then_the_clear_one_takes_fewer_paths() -> None:
+    codes_NM, log_prob_BN = _world(5, items=200, books=4, codes=8, rows=2)
+    log_prob_BN[0] *= 4  # much of the probability on few items
+    log_prob_BN -= np.log(np.exp(log_prob_BN).sum(axis=1, keepdims=True))
+    config = BeliefSearchConfig(num_paths=64, finish_below=1, enough=0.6)
+    search = BeliefSearch(ValidityIndex(codes_NM, 8), item_probabilities(log_prob_BN, None), config)
+    paths_B = np.bincount(search.run(np.arange(2), None).row_P, minlength=2)
+    assert 0 < paths_B[0] < paths_B[1] <= 64
+
+
 def _jumping(theta: float | None, *, corp: bool = True) -> BeliefSearch:
     """Sixteen items in two codebooks of four codes; the category is the second code's."""
     codes_NM = np.stack([np.arange(16) // 4, np.arange(16) % 4], axis=1)
