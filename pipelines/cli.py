@@ -225,6 +225,19 @@ def serve(  # noqa: PLR0913 (its options are the call)
 
 
 @app.command()
+def export(
+    store: Annotated[str, typer.Option(help="SQLAlchemy URL of a service's store.")],
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    run: Annotated[Path | None, typer.Option(help="A run whose bundle tells the items of training.")] = None,
+) -> None:
+    """Write events, items and exposures of a service as a data set, which training and replay read."""
+    from serving.export import export_store
+
+    found = export_store(store, to, run=run)
+    typer.echo(f"{found.events:,} events, {found.items:,} items, {found.exposures:,} exposures written to {to}")
+
+
+@app.command()
 def report(run: Run) -> None:
     """Write one HTML page about a run: figures, plots, example users with their paths; no network needed."""
     from pipelines.report.page import write_report

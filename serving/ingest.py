@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from recsys.data.preferences import NO_LIKES
 from serving.problems import Fault, ProblemError, faults_of, shown
 from serving.schemas.writes import EventIn, EventsResponse, Rejection
 from serving.service import Service
@@ -13,6 +14,8 @@ from serving.store.events import StoredEvent
 
 _IN_WORDS = 100
 """How many rejected rows are told in words."""
+_SHOWN = frozenset({"impression", "impressions", "exposure", "exposed", "shown", "display", "view_impression"})
+"""Event types that say what a user was shown, not what they did."""
 
 
 async def add_events(service: Service, body: bytes) -> EventsResponse:
@@ -84,8 +87,16 @@ def _event(row: Any) -> StoredEvent:
         event_type=event.event_type,
         timestamp=event.timestamp,
         request_id=event.request_id,
-        weight=float(event.weight),
+        weight=_weight_of(event.event_type) if event.weight is None else float(event.weight),
     )
+
+
+def _weight_of(event_type: str) -> float:
+    """Return what an event counts whose weight was not sent: 1, -1 for a dislike, 0 for an item that was only shown."""
+    plain = event_type.strip().casefold().replace(" ", "_").replace("-", "_")
+    if plain in _SHOWN:
+        return 0.0
+    return -1.0 if plain in NO_LIKES else 1.0
 
 
 def _malformed(wanted: str, came: str, change: str) -> ProblemError:

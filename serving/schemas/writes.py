@@ -18,7 +18,9 @@ class EventIn(BaseModel):
     event_type: Text256
     timestamp: Timestamp
     request_id: Id | None = None
-    weight: Annotated[StrictFloat | StrictInt, Field(ge=-1e6, le=1e6)] = 1.0
+    weight: Annotated[StrictFloat | StrictInt, Field(ge=-1e6, le=1e6)] | None = Field(
+        default=None, description="1 where left out, -1 for dislikes, 0 for impressions; negative: disliked"
+    )
 
 
 class Rejection(BaseModel):

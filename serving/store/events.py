@@ -30,7 +30,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Past:
-    """What a user did: the latest liked events, oldest first, and every item the user has an event with."""
+    """What a user did: the latest liked events, oldest first, and every item the user liked or disliked."""
 
     events: tuple[tuple[str, int], ...]
     seen: tuple[str, ...]
@@ -64,9 +64,9 @@ class EventStore:
         with self._engine.connect() as connection:
             found = connection.execute(latest).all()
             if len(found) < limit:
-                seen = tuple(dict.fromkeys(row[0] for row in found))
+                seen = tuple(dict.fromkeys(row[0] for row in found if row[2]))
             else:
-                every = select(EVENTS.c.item_id).where(EVENTS.c.user_id == user_id).distinct()
+                every = select(EVENTS.c.item_id).where(EVENTS.c.user_id == user_id, EVENTS.c.weight != 0).distinct()
                 seen = tuple(connection.execute(every).scalars())
         liked = tuple((item_id, int(at)) for item_id, at, weight in reversed(found) if weight > 0)
         return Past(events=liked, seen=seen)

@@ -10,7 +10,19 @@ from typer.testing import CliRunner
 from pipelines.cli import app, main
 
 PLANNED = {"update", "publish"}
-VERBS = {"demo", "fetch", "import", "train", "evaluate", "replay", "recommend", "serve", "report", "bench"} | PLANNED
+VERBS = {
+    "demo",
+    "fetch",
+    "import",
+    "train",
+    "evaluate",
+    "replay",
+    "recommend",
+    "serve",
+    "report",
+    "export",
+    "bench",
+} | PLANNED
 
 
 def test_verbs_when_listed_then_are_the_frozen_ones() -> None:

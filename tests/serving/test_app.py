@@ -119,7 +119,9 @@ def test_events_with_ten_thousand_good_rows_are_taken_in_one_body(client: TestCl
 
 
 def test_events_of_dislike_are_seen_and_no_history(client: TestClient, fake: Fake) -> None:
-    client.post("/v1/events", json=[event("a", "10"), event("b", "11", weight=-1)])
+    rows = [event("a", "10"), event("b", "11", event_type="Thumbs Down"), event("c", "12", event_type="impression")]
+    client.post("/v1/events", json=rows)
+    # 12 was only shown, which neither bars nor tells anything.
     assert ids(client.post("/v1/recommend", json={"user_id": "u"})) == ["12", "13", "14", "15"]
     assert fake.histories[0].items.tolist() == [0]
 
