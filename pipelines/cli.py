@@ -99,13 +99,16 @@ def train(  # noqa: PLR0913 (its options are the call)
     """Train on a log: tokenizer, generator, alignment, baselines, bundle, evaluation. Unchanged stages are kept."""
     from pipelines.flow import train as run_flow
     from pipelines.recipe import load_recipe
-    from pipelines.show import console, evaluation_table
+    from pipelines.record import read_records
+    from pipelines.show import console, evaluation_table, stage_table
     from pipelines.sizing import sized_for
     from pipelines.study import run_study
 
     settings = sized_for(data, load_recipe(recipe, tuple(sets or ())), quick=quick)
     work = run_study if settings.study.seeds or settings.study.ablations else run_flow
-    console().print(evaluation_table(work(data, to, settings, use_ray=not no_ray, fresh=not resume)))
+    result = work(data, to, settings, use_ray=not no_ray, fresh=not resume)
+    console().print(stage_table(read_records(to)))
+    console().print(evaluation_table(result))
 
 
 @app.command()
@@ -273,6 +276,7 @@ def bench(
     from pipelines.benches.measure import Line, as_result
     from pipelines.benches.tokens import bench_tokens
     from pipelines.benches.valid import bench_valid
+    from pipelines.display import shown_as
     from pipelines.show import bench_table, console
 
     benches: dict[str, Callable[[], list[Line]]] = {
@@ -286,7 +290,9 @@ def bench(
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
-    result = as_result(name, benches[name]())
+    with shown_as(f"bench {name}"):
+        lines = benches[name]()
+    result = as_result(name, lines)
     console().print(bench_table(result))
     _write(json_file, result.to_json())
 

@@ -8,8 +8,10 @@ import numpy as np
 from pipelines.flow import train
 from pipelines.recipe import load_recipe
 from pipelines.recommend import item_titles
-from pipelines.show import console, evaluation_table, slate_table
+from pipelines.record import read_records
+from pipelines.show import console, evaluation_table, slate_table, stage_table
 from recsys.contracts import requests_for
+from pipelines.sizing import sized_for
 from recsys.core.errors import DataError
 from recsys.data.fetch import fetch
 from recsys.data.prepare import load_prepared
@@ -30,7 +32,8 @@ def run_demo(to: Path, recipe_name: str, *, use_ray: bool) -> None:
         data = to / "synthetic"
         out.print(fetch("synthetic", data))
     run = to / "run"
-    result = train(data, run, load_recipe(recipe_name), use_ray=use_ray)
+    result = train(data, run, sized_for(data, load_recipe(recipe_name), quick=False), use_ray=use_ray)
+    out.print(stage_table(read_records(run)))
     show_users(run)
     out.print(evaluation_table(result))
     kept = json.loads((run / "bundle" / "manifest.json").read_text())

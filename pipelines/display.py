@@ -21,15 +21,19 @@ from rich.progress import (
 from rich.progress import (
     Progress as Bars,
 )
+from rich.table import Column
 from rich.text import Text
 
-from recsys.core.telemetry import LOG, Progress
+from recsys.core.telemetry import LOG, Progress, listening
 
 _LINE_EVERY_SECONDS = 15.0
 
 
 class Display(Protocol):
     """Is told what stages do; stages may overlap."""
+
+    def expect(self, stages: int) -> None:
+        """Say how many stages are to come."""
 
     def begin(self, stage: str) -> None:
         """Say that a stage has begun."""
@@ -71,11 +75,28 @@ def showing() -> Iterator[Display]:
         yield live
 
 
+@contextmanager
+def shown_as(name: str) -> Iterator[None]:
+    """Show the progress of the block as one stage's."""
+    with showing() as display, listening(lambda progress: display.progress(name, progress)):
+        display.begin(name)
+        began = time.monotonic()
+        outcome = "not finished"
+        try:
+            yield
+            outcome = f"done in {time.monotonic() - began:.1f} s"
+        finally:
+            display.end(name, outcome)
+
+
 class PlainDisplay:
     """Log lines: where a stage begins and ends, and every 15 seconds how far it is."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
+
+    def expect(self, stages: int) -> None:
+        """Say nothing: each stage has lines of its own."""
 
     def begin(self, stage: str) -> None:
         """Log that a stage runs."""
@@ -116,11 +137,16 @@ class LiveDisplay:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
         self._doing: dict[str, str] = {}
+        self._all: TaskID | None = None
 
     @property
     def rows(self) -> list[Task]:
-        """What is shown now, a row for each stage that runs."""
+        """What is shown now: a row for all stages where they were counted, and one for each that runs."""
         return list(self._bars.tasks)
+
+    def expect(self, stages: int) -> None:
+        """Add a row for all stages."""
+        self._all = self._bars.add_task("all stages", total=stages, doing="")
 
     def begin(self, stage: str) -> None:
         """Add a row."""
@@ -143,6 +169,8 @@ class LiveDisplay:
         """Take the row away and print how the stage ended."""
         if (task := self._tasks.pop(stage, None)) is not None:
             self._bars.remove_task(task)
+        if self._all is not None:
+            self._bars.advance(self._all)
         self._bars.console.print(Text.assemble((f"{stage:<12}", "bold"), f" {outcome}"))
 
 
@@ -151,7 +179,7 @@ def live_display(console: Console) -> Iterator[LiveDisplay]:
     """Yield a live display on a console; what is written to standard error meanwhile stands above it."""
     bars = Bars(
         TextColumn("[bold]{task.description:<12}"),
-        TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[doing]}", table_column=Column(max_width=36, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rate(),

@@ -27,7 +27,8 @@ def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[st
         ArtifactError: such a parent is missing or was changed.
     """
     records = _finished_before(stages, plan.run)
-    with showing():
+    with showing() as display:
+        display.expect(len(stages))
         if use_ray and not _all_current(stages, plan, records):
             with ray_session() as session:
                 return _run_on_ray(session, stages, plan, records)

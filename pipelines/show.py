@@ -1,5 +1,6 @@
 """What people see in a terminal: the evaluation table, and recommendations with their paths in words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.benches.measure import Bench
+from pipelines.record import StageRecord
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Path, Slate
 from recsys.evaluation.results import METRICS, Evaluation
@@ -38,6 +40,20 @@ def share(value: float, digits: int = 4) -> str:
     """Write a share without the zero before its point, e.g. .0352, so that tables stay narrow."""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def stage_table(records: Mapping[str, StageRecord]) -> Table:
+    """Lay out what each stage of a run took when it ran: seconds, processor seconds and its peak of memory."""
+    table = Table(title="what the stages took when they ran", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("stage")
+    for heading in ("seconds", "processor seconds", "peak memory, MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, record in records.items():
+        table.add_row(name, f"{record.seconds:,.1f}", f"{record.cpu_seconds:,.1f}", f"{record.peak_memory_mb:,}")
+    seconds, worked = (sum(getattr(one, what) for one in records.values()) for what in ("seconds", "cpu_seconds"))
+    peak = max((record.peak_memory_mb for record in records.values()), default=0)
+    table.add_row("together", f"{seconds:,.1f}", f"{worked:,.1f}", f"{peak:,}", style="bold")
+    return table
 
 
 def bench_table(result: Bench) -> Table:

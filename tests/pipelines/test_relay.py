@@ -18,6 +18,9 @@ class Told:
     def __init__(self) -> None:
         self.said: list[tuple[str, ...]] = []
 
+    def expect(self, stages: int) -> None:
+        self.said.append(("expect", f"{stages}"))
+
     def begin(self, stage: str) -> None:
         self.said.append(("begin", stage))
 
@@ -98,17 +101,19 @@ def test_plain_display_when_progress_comes_often_then_says_little() -> None:
 def test_live_display_when_two_stages_overlap_then_each_has_a_row_and_ended_ones_a_line() -> None:
     console = Console(force_terminal=True, width=120, record=True)
     with live_display(console) as display:
+        display.expect(3)
         display.begin("model")
         display.begin("member")
         display.progress("model", Progress(what="epoch 1", done=3, total=4))
         display.progress("unknown", Progress(what="nothing", done=0, total=1))
         display.line("a line with [brackets]")
         rows = [(task.description, task.fields["doing"], task.completed, task.total) for task in display.rows]
-        assert rows == [("model", "epoch 1", 3, 4), ("member", "", 0, None)]
+        assert rows == [("all stages", "", 0, 3), ("model", "epoch 1", 3, 4), ("member", "", 0, None)]
         display.progress("model", Progress(what="epoch 2", done=1, total=4))
         display.end("member", "done in 2.0 s")
         assert [(task.description, task.fields["doing"], task.completed) for task in display.rows] == [
-            ("model", "epoch 2", 1)
+            ("all stages", "", 1),
+            ("model", "epoch 2", 1),
         ]
         display.end("model", "done in 3.0 s")
     said = console.export_text()
