@@ -24,7 +24,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from recsys.core.telemetry import LOG, Progress, listening
+from recsys.core.telemetry import LOG, WorkProgress, listening
 
 _LINE_EVERY_SECONDS = 15.0
 
@@ -38,7 +38,7 @@ class Display(Protocol):
     def begin(self, stage: str) -> None:
         """Say that a stage has begun."""
 
-    def progress(self, stage: str, progress: Progress) -> None:
+    def progress(self, stage: str, progress: WorkProgress) -> None:
         """Say how far a stage is in what it does now."""
 
     def line(self, text: str) -> None:
@@ -103,7 +103,7 @@ class PlainDisplay:
         self._said[stage] = time.monotonic()
         self.line(f"{stage}: running")
 
-    def progress(self, stage: str, progress: Progress) -> None:
+    def progress(self, stage: str, progress: WorkProgress) -> None:
         """Log how far a stage is, unless the last line about it is younger than 15 seconds."""
         now = time.monotonic()
         if now - self._said.get(stage, 0.0) >= _LINE_EVERY_SECONDS:
@@ -152,7 +152,7 @@ class LiveDisplay:
         """Add a row."""
         self._tasks[stage] = self._bars.add_task(stage, total=None, doing="")
 
-    def progress(self, stage: str, progress: Progress) -> None:
+    def progress(self, stage: str, progress: WorkProgress) -> None:
         """Move a row's bar; the bar and the rate begin anew with each kind of work."""
         if (task := self._tasks.get(stage)) is None:
             return

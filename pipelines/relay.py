@@ -1,4 +1,4 @@
-"""Progress and log lines of a stage in another process: it appends them to a file, and this process shows them."""
+"""WorkProgress and log lines of a stage in another process: it appends them to a file, and this process shows them."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.display import Display, shown_on
-from recsys.core.telemetry import Progress, logging_to
+from recsys.core.telemetry import WorkProgress, logging_to
 
 
 class FileDisplay:
@@ -25,7 +25,7 @@ class FileDisplay:
         """Append that a stage has begun."""
         self._append({"begin": stage})
 
-    def progress(self, stage: str, progress: Progress) -> None:
+    def progress(self, stage: str, progress: WorkProgress) -> None:
         """Append how far a stage is."""
         self._append({"progress": stage, "what": progress.what, "done": progress.done, "total": progress.total})
 
@@ -87,7 +87,7 @@ class Relay:
         if "begin" in event:
             display.begin(label + event["begin"])
         elif "progress" in event:
-            progress = Progress(what=event["what"], done=event["done"], total=event["total"])
+            progress = WorkProgress(what=event["what"], done=event["done"], total=event["total"])
             display.progress(label + event["progress"], progress)
         elif "end" in event:
             display.end(label + event["end"], event["outcome"])

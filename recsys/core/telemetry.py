@@ -17,7 +17,7 @@ _HEARD_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class WorkProgress:
     """How far some counted work is."""
 
     what: str
@@ -25,7 +25,7 @@ class Progress:
     total: int
 
 
-Listener = Callable[[Progress], None]
+Listener = Callable[[WorkProgress], None]
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
@@ -84,17 +84,17 @@ def track(items: Iterable[_T], *, what: str, total: int, done: int = 0) -> Itera
     say, every = (listener, _HEARD_EVERY_SECONDS) if listener else (_log, _LINE_EVERY_SECONDS)
     last = time.monotonic()
     if listener:
-        listener(Progress(what=what, done=done, total=total))
+        listener(WorkProgress(what=what, done=done, total=total))
     place = done
     for place, item in enumerate(items, start=done + 1):
         yield item
         now = time.monotonic()
         if now - last >= every:
-            say(Progress(what=what, done=place, total=total))
+            say(WorkProgress(what=what, done=place, total=total))
             last = now
     if listener:
-        listener(Progress(what=what, done=place, total=total))
+        listener(WorkProgress(what=what, done=place, total=total))
 
 
-def _log(progress: Progress) -> None:
+def _log(progress: WorkProgress) -> None:
     LOG.info("%s: %d of %d", progress.what, progress.done, progress.total)
