@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -270,37 +269,12 @@ def bench(
 
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     """
-    from pipelines.benches.curves import bench_curves
-    from pipelines.benches.decode import bench_decode
-    from pipelines.benches.encode import bench_encode
-    from pipelines.benches.measure import Line, as_result
-    from pipelines.benches.tokens import bench_tokens
-    from pipelines.benches.valid import bench_valid
-    from pipelines.display import shown_as
+    from pipelines.benches.run import run_bench
     from pipelines.show import bench_table, console
 
-    benches: dict[str, Callable[[], list[Line]]] = {
-        "encode": bench_encode,
-        "decode": lambda: bench_decode(run),
-        "valid": bench_valid,
-        "tokens": bench_tokens,
-        "curves": lambda: bench_curves(_required(run)),
-    }
-    if name in ("train", "serve", "scale"):
-        raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
-    if name not in benches:
-        raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
-    with shown_as(f"bench {name}"):
-        lines = benches[name]()
-    result = as_result(name, lines)
+    result = run_bench(name, run)
     console().print(bench_table(result))
     _write(json_file, result.to_json())
-
-
-def _required(run: Path | None) -> Path:
-    if run is None:
-        raise CallError("bench curves must be told a run, got none; add --run RUN")
-    return run
 
 
 def _recipe_of(run: Path) -> Any:

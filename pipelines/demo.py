@@ -10,8 +10,8 @@ from pipelines.recipe import load_recipe
 from pipelines.recommend import item_titles
 from pipelines.record import read_records
 from pipelines.show import console, evaluation_table, slate_table, stage_table
-from recsys.contracts import requests_for
 from pipelines.sizing import sized_for
+from recsys.contracts import requests_for
 from recsys.core.errors import DataError
 from recsys.data.fetch import fetch
 from recsys.data.prepare import load_prepared

@@ -1,0 +1,42 @@
+"""The benches by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines.benches.curves import bench_curves
+from pipelines.benches.decode import bench_decode
+from pipelines.benches.encode import bench_encode
+from pipelines.benches.measure import Bench, Line, as_result
+from pipelines.benches.tokens import bench_tokens
+from pipelines.benches.valid import bench_valid
+from pipelines.display import shown_as
+from recsys.core.errors import CallError, NotThereYet
+
+
+def run_bench(name: str, run: Path | None) -> Bench:
+    """Run one bench, on a run where it measures one.
+
+    Raises:
+        CallError: there is no such bench, or it needs a run.
+        NotThereYet: it is promised and not built.
+    """
+    benches: dict[str, Callable[[], list[Line]]] = {
+        "encode": bench_encode,
+        "decode": lambda: bench_decode(run),
+        "valid": bench_valid,
+        "tokens": bench_tokens,
+        "curves": lambda: bench_curves(_required(run)),
+    }
+    if name in ("train", "serve", "scale"):
+        raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
+    if name not in benches:
+        raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
+    with shown_as(f"bench {name}"):
+        lines = benches[name]()
+    return as_result(name, lines)
+
+
+def _required(run: Path | None) -> Path:
+    if run is None:
+        raise CallError("bench curves must be told a run, got none; add --run RUN")
+    return run
