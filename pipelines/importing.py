@@ -12,6 +12,7 @@ from recsys.data.options import ImportOptions
 from recsys.data.table import Dataset, require_target, write_dataset
 
 SHOWN_ROWS = 3
+SHOWN_COLUMNS = 8
 _WIDEST = 40
 
 
@@ -41,9 +42,14 @@ def summary(dataset: Dataset, to: Path | None) -> Iterator[str]:
 
 def first_rows(name: str, table: pa.Table) -> Iterator[str]:
     """Yield a heading and a table's first rows as aligned text."""
-    rows = [table.column_names, *([_cell(row[column]) for column in row] for row in table[:SHOWN_ROWS].to_pylist())]
+    more = table.column_names[SHOWN_COLUMNS:]
+    table = table.select(table.column_names[:SHOWN_COLUMNS])[:SHOWN_ROWS]
+    rows = [
+        list(map(_cell, table.column_names)),
+        *([_cell(row[column]) for column in row] for row in table.to_pylist()),
+    ]
     widths = [max(len(row[place]) for row in rows) for place in range(table.num_columns)]
-    yield f"first {name} as understood:"
+    yield f"first {name} as understood{f', without {len(more)} more columns' if more else ''}:"
     for row in rows:
         yield ("  " + "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True))).rstrip()
 

@@ -75,6 +75,8 @@ class _Read:
     valid_E: BoolArray
     unit: str
     example: pa.ChunkedArray
+    form: str = ""
+    """What the values are where no key of :data:`UNITS` says it."""
 
 
 def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, now: float | None = None) -> Times:
@@ -106,7 +108,7 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
     masks = {NOT_A_TIME: ~read.valid_E} if not read.valid_E.all() else {}
     notes: tuple[str, ...] = ()
     if read.valid_E.any():
-        notes = (f"{where} is read as {UNITS[read.unit]}: {_example(read)}",)
+        notes = (f"{where} is read as {read.form or UNITS[read.unit]}: {_example(read)}",)
     outliers = _outliers(read, time.time() if now is None else now)
     if unit is not None:
         notes += tuple(f"{int(out_E.sum()):,} times kept: {cause}" for cause, out_E in outliers.items())
@@ -165,7 +167,10 @@ def _from_arrow(column: pa.ChunkedArray) -> _Read:
     whole_E = np.asarray(pc.fill_null(numbers, 0).to_numpy(), dtype=np.int64)
     seconds_E, rest_E = np.divmod(whole_E, _PER_SECOND[unit])
     nanoseconds_E = rest_E * (_BILLION // _PER_SECOND[unit])
-    return _Read(seconds_E=seconds_E, nanoseconds_E=nanoseconds_E, valid_E=valid_E, unit="iso", example=numbers)
+    form = f"the file's own {kind}{'' if pa.types.is_timestamp(kind) and kind.tz else ', in UTC'}"
+    return _Read(
+        seconds_E=seconds_E, nanoseconds_E=nanoseconds_E, valid_E=valid_E, unit="iso", example=numbers, form=form
+    )
 
 
 def _from_text(column: pa.ChunkedArray, where: str, unit: str | None) -> _Read:

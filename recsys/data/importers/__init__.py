@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+
 from recsys.core.errors import CallError, DataError
 from recsys.data.importers.amazon import import_amazon
 from recsys.data.importers.coat import import_coat
@@ -34,3 +36,5 @@ def import_dataset(format: str, source: Path, options: ImportOptions | None = No
         return IMPORTERS[format](source, options or ImportOptions())
     except OSError as error:
         raise DataError(f"{source} must be readable, got {error}; check the path and its rights") from error
+    except pa.ArrowException as error:
+        raise DataError(f"{source} must hold columns of types that fit together, got {error}; convert them") from error

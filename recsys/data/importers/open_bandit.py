@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.clean import check_columns
+from recsys.data.columns import decode
 from recsys.data.importers.delimited import read_delimited
 from recsys.data.importers.raw import RawTable, joined
 from recsys.data.impressions import clean_impressions
@@ -111,12 +112,8 @@ def _renamed(table: pa.Table) -> pa.Table:
 
 
 def _decoded(table: pa.Table) -> pa.Table:
-    """Return the columns without dictionaries."""
-    columns = {}
-    for name in table.column_names:
-        kind = table[name].type
-        columns[name] = table[name].cast(kind.value_type) if pa.types.is_dictionary(kind) else table[name]
-    return pa.table(columns)
+    """Return the columns without dictionaries, text as plain text."""
+    return pa.table({name: decode(table[name]) for name in table.column_names})
 
 
 def _item_ids(rows: pa.Table) -> pa.ChunkedArray:

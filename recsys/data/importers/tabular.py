@@ -1,7 +1,7 @@
 """Owns importing tables of any make (CSV and its kin, Parquet, JSON lines): files are found, columns understood."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from recsys.data.importers.delimited import Form, read_delimited
 from recsys.data.importers.headers import Kind, kind_of, understood
 from recsys.data.importers.json_lines import read_json_lines
 from recsys.data.importers.raw import RawTable, joined
+from recsys.data.impressions import clean_impressions
 from recsys.data.numbers import floats
 from recsys.data.options import ImportOptions
 from recsys.data.table import BadRows, Dataset, build_dataset, build_folder, is_ours, read_parquet
@@ -40,7 +41,11 @@ def import_parquet(source: Path, options: ImportOptions) -> Dataset:
     """Import Parquet: a file of interactions, a folder in the contract, or a folder of parts."""
     if is_ours(source / schema.INTERACTIONS):
         return build_folder(source, options)
-    return _import(source, options, _PARQUET, lambda path: RawTable(table=read_parquet(path), path=path))
+    dataset = _import(source, options, _PARQUET, lambda path: RawTable(table=read_parquet(path), path=path))
+    shown = source / schema.IMPRESSIONS
+    return (
+        replace(dataset, impressions=clean_impressions(read_parquet(shown), str(shown))) if shown.exists() else dataset
+    )
 
 
 def import_any(source: Path, options: ImportOptions) -> Dataset:
@@ -126,6 +131,7 @@ def _files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
         path
         for path in paths
         if path.name.lower().endswith(suffixes)
+        and path.name != schema.IMPRESSIONS
         and not any(part.startswith((".", "_")) for part in path.relative_to(source).parts)
     ]
 
