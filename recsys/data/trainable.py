@@ -14,6 +14,9 @@ LONGEST_SLATE: Final = 10
 FEW_USERS: Final = 100
 """With fewer evaluated users a figure moves by a percent and more when one user changes."""
 
+MANY_REPEATS: Final = 0.2
+"""From this share of targets on that the user has already, figures without seen items are said to leave them out."""
+
 _REMEDY = "import more events, or lower data.k_core, data.min_rating and data.min_weight"
 
 
@@ -47,6 +50,14 @@ def check_trainable(log: EventLog) -> tuple[str, ...]:
             f"at least one user must have two events in a row left for training ({protocol(log)}), got none: "
             f"the longest history has {longest} ({size}); {_REMEDY}"
         )
+    notes = []
     if evaluated < FEW_USERS:
-        return (f"only {evaluated} users are evaluated: figures of so few say little ({size})",)
-    return ()
+        notes.append(f"only {evaluated} users are evaluated: figures of so few say little ({size})")
+    asked = questions(log, "test")
+    again = [target in history.items for target, history in zip(asked.targets_U, asked.histories, strict=True)]
+    if np.mean(again) > MANY_REPEATS:
+        notes.append(
+            f"{sum(again):,} of {len(again):,} evaluated users come back to an item they have: "
+            "where seen items are removed these count as misses"
+        )
+    return tuple(notes)

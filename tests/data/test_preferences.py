@@ -27,6 +27,12 @@ def test_event_weights_when_no_recipe_says_more_then_dislikes_and_impressions_ar
     assert event_weights(rows, {}).tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
 
 
+def test_said_of_types_when_a_log_is_read_then_counts_them_and_names_no_likes() -> None:
+    assert _dataset(["view", "Dislike", "view", None]).notes[-1] == (
+        "event types: view 2, Dislike 1, no type 1; no likes unless data.event_weights says so: Dislike"
+    )
+
+
 def test_event_weights_when_types_are_named_then_others_count_nothing_and_weights_multiply() -> None:
     rows = _dataset(["buy", "view", "dislike", "other"], [2.0, None, 1.0, 5.0]).interactions
     # buy 1 x 2, view 0.5 x 1 (no weight of its own), dislike -1 x 1, other 0 x 5
@@ -93,6 +99,11 @@ def test_check_trainable_when_the_cut_in_time_leaves_nobody_to_ask_then_says_so(
 
 
 def test_check_trainable_when_few_users_are_evaluated_then_says_so_and_goes_on() -> None:
+    again = check_trainable(prepare(_log([40] * 100, 30), PrepareConfig()).log)
+    # items come round every 30 events, so each of the 100 users has the target of 40 events already
+    assert again == (
+        "100 of 100 evaluated users come back to an item they have: where seen items are removed these count as misses",
+    )
     # users with 4, 4 and 20 events are evaluated, the one with 2 is not
     assert "only 3 users are evaluated" in check_trainable(prepare(_log([4, 4, 2, 20], 30), PrepareConfig()).log)[0]
     assert check_trainable(prepare(_log([4] * 100, 30), PrepareConfig()).log) == ()

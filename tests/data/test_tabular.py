@@ -140,9 +140,10 @@ def test_import_when_events_are_less_than_a_second_apart_then_order_stays_and_no
 
 def test_import_when_values_do_not_fit_then_they_are_noted_with_an_example(tmp_path: Path) -> None:
     rows = [("u", "a", _T, "5", "x"), ("u", "b", _T + 1, "N/A", "x"), ("u", "c", _T + 2, "good", "x")]
+    rows.append(("u", "d", _T + 3, "", "x"))
     (tmp_path / "log.csv").write_text(_csv("user_id,item_id,timestamp,rating,shop", rows))
     dataset = import_dataset("csv", tmp_path)
-    assert dataset.interactions["rating"].to_pylist() == [5.0, None, None]
+    assert dataset.interactions["rating"].to_pylist() == [5.0, None, None, None]
     assert "1 values of rating are no numbers, e.g. 'good'; the events stay without one" in dataset.notes
     assert "columns of the interactions that nothing uses: 'shop'" in dataset.notes
 
