@@ -254,9 +254,21 @@ def update(run: Run, events: Annotated[Path, typer.Option(help="New events.")]) 
 
 
 @app.command()
-def publish(run: Run) -> None:
-    """Gate a run and move the current pointer (not there yet)."""
-    raise NotThereYet(f"publish is not there yet; point the server at {run} yourself")
+def publish(
+    run: Run,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the release before.")] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="Publish among the releases of this run, the one that is served.")
+    ] = None,
+) -> None:
+    """Compare a run with the current release by replay and, if the gate lets it pass, make it current."""
+    from pipelines.publish import publish_run, roll_back
+
+    if rollback:
+        move = roll_back(into or run)
+        typer.echo(f"{move.version} serves again, in place of {move.replaced}")
+    else:
+        typer.echo(publish_run(run, _recipe_of(run), into=into).words)
 
 
 @app.command()

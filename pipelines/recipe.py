@@ -18,6 +18,7 @@ from recsys.core.device import Device
 from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
 from recsys.decoding.config import DecoderConfig
+from recsys.evaluation.gate import GateConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.config import FitConfig, ModelConfig
 from recsys.recommender.token_config import ExpertsConfig, TokensConfig
@@ -146,6 +147,8 @@ class Recipe(Config):
     """How the run is evaluated."""
     study: StudyConfig = StudyConfig()
     """Seeds and ablations."""
+    gate: GateConfig = GateConfig()
+    """When a release may replace the current one."""
 
 
 def recipe_names() -> list[str]:
