@@ -22,9 +22,8 @@ from recsys.core.errors import ArtifactError
 from recsys.data.vocabulary import UNKNOWN, Vocabulary
 from recsys.recommender.bundle import Bundle, load_bundle
 from recsys.recommender.manifest import read_manifest, verify_bundle
+from recsys.recommender.pointer import CURRENT, RELEASES
 
-RELEASES = "releases"
-CURRENT = "current.json"
 HISTORY = "history.json"
 
 

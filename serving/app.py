@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import Scope
 
+from recsys.recommender.pointer import published_version
 from serving.documents import install_documents, responses
 from serving.edge import Edge
 from serving.exposures import ExposureWriter
@@ -60,7 +61,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         sync.start()
-        service.releases.start(version=service.store.changes.setting(ACTIVE_MODEL))
+        service.releases.start(version=service.store.changes.setting(ACTIVE_MODEL) or published_version(run))
         yield
         service.draining = True
         sync.close()

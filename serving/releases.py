@@ -37,7 +37,7 @@ class Releases:
     """
 
     def __init__(self, run: Path, *, loader: Loader | None = None, on_change: Callable[[Release], None]) -> None:
-        self._run = run
+        self.run = run
         self._loader = loader or load_from_run
         self._on_change = on_change
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class Releases:
 
     def _folders(self) -> list[Path]:
         """Return the folders of this run that hold a bundle: its own, and those that were published."""
-        places = [self._run / "bundle", *sorted((self._run / "releases").glob("*"))]
+        places = [self.run / "bundle", *sorted((self.run / "releases").glob("*"))]
         places += [place / "bundle" for place in places[1:]]
         return [place for place in places if (place / FILE).is_file()]
 
@@ -121,7 +121,7 @@ class Releases:
 
     def _first(self, version: str | None) -> None:
         try:
-            folder = self._run / "bundle"
+            folder = self.run / "bundle"
             if version is not None and version != self._base.version:
                 try:
                     folder = self._folder(version)
@@ -131,10 +131,10 @@ class Releases:
                 self._swap(self._load(folder))
         except Exception as error:
             # Whatever is wrong with the bundle, the fallback answers and says so.
-            LOG.error("the model of %s cannot be loaded", self._run, exc_info=error)
+            LOG.error("the model of %s cannot be loaded", self.run, exc_info=error)
             with self._lock:
                 reason = f"{type(error).__name__}: {error}"
-                self._swap(bare_release(self._run / "bundle", state=State.FAILED, reason=reason))
+                self._swap(bare_release(self.run / "bundle", state=State.FAILED, reason=reason))
         self._settled.set()
 
     def _load(self, folder: Path) -> Release:

@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
+from recsys.recommender.pointer import published_version
 from serving.rules import read_rules
 from serving.service import Service
 from serving.shop import refresh_items
@@ -23,6 +24,8 @@ class Sync:
         self._service = service
         self._seen: dict[str, int] = {}
         self._active: str | None = None
+        self._published: str | None = None
+        self._rounds = 0
         self._dated = False
         self._expired_at = 0.0
         self._away = False
@@ -51,6 +54,19 @@ class Sync:
         if active is not None and active != self._active and self._active is not None:
             self._activate(active)
         self._active = active or service.releases.current.version
+        self._follow()
+
+    def _follow(self) -> None:
+        """Activate what was published since the last round; what was published before the start is loaded there."""
+        try:
+            published = published_version(self._service.releases.run)
+        except (RecsysError, OSError) as error:
+            LOG.error("the published version cannot be read; the old one stays: %s", error)
+            return
+        if self._rounds and published is not None and published != self._published:
+            self._activate(published)
+        self._published = published
+        self._rounds += 1
 
     def _activate(self, version: str) -> None:
         try:

@@ -13,6 +13,7 @@ from recsys.core.errors import ArtifactError
 from serving.app import create_app
 from serving.release import load_release
 from serving.settings import Keys
+from serving.sync import Sync
 from tests.support.small_shop import Fake, bundle_of, event, ids, is_problem, make_run, opened, seal, service_of
 
 ADMIN = {"X-API-Key": "boss"}
@@ -174,4 +175,30 @@ def test_server_when_started_again_then_the_activated_version_answers(shop: Path
     with opened(shop, fake, keys=KEYS) as client:
         client.post(f"/v1/models/{second}/activate", headers=ADMIN)
     with opened(shop, fake, keys=KEYS) as client:
+        assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == second
+
+
+def point(shop: Path, version: str) -> None:
+    (shop / "releases" / "current.json").write_text(json.dumps({"version": version}))
+
+
+def test_server_when_a_release_was_published_before_it_starts_then_that_one_answers(shop: Path, fake: Fake) -> None:
+    second = second_version(shop)
+    point(shop, second)
+    with opened(shop, fake) as client:
+        assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == second
+
+
+def test_sync_when_the_pointer_moves_then_the_published_release_answers_and_a_bad_pointer_changes_nothing(
+    shop: Path, fake: Fake
+) -> None:
+    second = second_version(shop)
+    with opened(shop, fake) as client:
+        sync = Sync(service_of(client))
+        sync.once()
+        point(shop, second)
+        sync.once()
+        assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == second
+        (shop / "releases" / "current.json").write_text("{")
+        sync.once()
         assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == second
