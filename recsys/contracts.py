@@ -1,6 +1,20 @@
 """The values and protocols that cross the walls between packages.
 
-Axes: B batch, P path, M codebook, K code, N item, Q category.
+The axes of arrays are the upper-case letters at the end of a name, and one letter is one axis in the whole package:
+
+    B batch row (a request, a history, a prompt)     C candidate item that remains on a path
+    T time (a place in a history, a token)           L live path
+    M codebook                                       S slate position
+    K code of a codebook                             R training row (a position, a sampled path)
+    D width of vectors                               G group of rollouts of one prompt
+    P path                                           J co-occurrence window
+    N item of the catalogue                          U user
+    Q category                                       E event
+    F feature
+
+Any other letter is local: the first lines of a module say what it stands for there. ``1`` beside a letter is one
+entry more (offsets), or a kept axis of length one.
+
 Items travel as catalogue indices (0..N-1, the row order of ``items.parquet`` in a run's data folder); external
 ids appear only at the borders (importers, command line, HTTP).
 """

@@ -27,7 +27,7 @@ def fit_codebooks(job: Job) -> None:
         config.codebook_size,
         nearest_NM=nearest_NM,
         reference=ReferenceData(
-            experts_FC=tokenizer.directions_FC(),
+            experts_FW=tokenizer.directions_FW(),
             category_N=category_N,
             nearest_NF=tokenizer.reconstruct(vectors_NF, nearest_NM),
             seed=seed,

@@ -1,6 +1,6 @@
-"""Aligns a generator in place with the rewards and says what happened.
+"""Alignment of a generator in place with the rewards, and the report of it.
 
-Axes: M codebook, K code, D width, N item, R row (a path).
+Axes: M codebook, K code, D width, N item, R training row (a sampled path), O choice of a path in the order chosen.
 """
 
 import random
@@ -44,7 +44,7 @@ class AlignmentReport:
 
     method: str
     group_hit_rate: float
-    """Share of groups in which at least one path found a target: the first thing to look at."""
+    """Share of groups in which at least one sampled path found a target; near zero, nothing can be learned."""
     flat_group_rate: float
     """Share of groups whose total rewards are all equal; they carry no gradient and are skipped."""
     rewards_before: Mapping[str, float]
@@ -136,7 +136,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
 
 
 def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed: int) -> list[Fold]:
-    """Return priors that hold none of the pairs of the users they are asked about, where the model has a prior."""
+    """Return folds of users, each with a prior counted without them; none where the model has no prior."""
     if not generator.config.prior_pairs:
         return []
     return cross_fit(log, config.prior_folds, rng_for(seed, "alignment", "folds"), generator.head.prior().likeness)
@@ -196,14 +196,14 @@ def probe(collector: RolloutCollector, reference: PathPolicy) -> dict[str, float
     )
     paths = rollouts.paths
     with torch.no_grad():
-        logits_RSK = (
-            reference.backbone.along(rollouts.prompt_R, paths.book_RS, paths.code_RS) / collector.config.temperature
+        logits_ROK = (
+            reference.backbone.along(rollouts.prompt_R, paths.book_RO, paths.code_RO) / collector.config.temperature
         )
-    held_RS = logits_RSK.log_softmax(-1).gather(2, paths.code_RS[..., None]).squeeze(2)
+    held_RO = logits_ROK.log_softmax(-1).gather(2, paths.code_RO[..., None]).squeeze(2)
     found = {name: float(part_R.mean(dtype=np.float64)) for name, part_R in rollouts.scores.parts.items()}
     return found | {
-        "entropy": float(-paths.log_prob_RS.sum(1).mean()),
-        "kl": float((paths.log_prob_RS - held_RS).sum(1).mean()),
+        "entropy": float(-paths.log_prob_RO.sum(1).mean()),
+        "kl": float((paths.log_prob_RO - held_RO).sum(1).mean()),
     }
 
 
@@ -237,7 +237,7 @@ def _report(
 
 @contextmanager
 def _ambient_state_kept() -> Iterator[None]:
-    """Give back the global random states, which the trainer seeds."""
+    """Restore the global random states afterwards; the trainer seeds them."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -249,7 +249,7 @@ def _ambient_state_kept() -> Iterator[None]:
 
 @contextmanager
 def _member_away(generator: Generator) -> Iterator[None]:
-    """Take the ensemble member out meanwhile: it was trained on the answers to the prompts."""
+    """Leave the ensemble member out of the block: it was trained on the answers to the prompts."""
     member, generator.head.member = generator.head.member, None
     try:
         yield

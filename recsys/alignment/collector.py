@@ -1,6 +1,6 @@
-"""Rollouts with their rewards, and the account of them: what groups hit, which teach nothing, where the time went.
+"""Rollouts with their rewards, and figures of them: groups that hit, groups without a gradient, seconds.
 
-Axes: R row (a path), G group, H next item.
+Axes: R training row (a sampled path), B prompt, G group, H next item of a window.
 """
 
 import time
@@ -19,7 +19,7 @@ from recsys.rewards.rollout import Rollout
 from recsys.rewards.rubric import Rubric, RubricScores
 
 FLAT = 1e-6
-"""Rewards of a group that differ by no more than this teach nothing."""
+"""A group whose rewards differ by no more than this has no advantages, and no gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,23 +83,23 @@ class RolloutCollector:
         return Rollouts(prompt_R=prompt_R, shown_R=shown_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
 
     def _demonstrated(self, prompt_R: torch.Tensor) -> torch.Tensor:
-        """Return the item that each row demonstrates, -1 where its path is sampled; what a user has stays barred."""
-        size, prompt_P = self.config.group_size, prompt_R.cpu().numpy()[:: self.config.group_size]
-        shown_GR = np.full((len(prompt_P), size), -1)
-        wanted_GH = self.prompts.targets_PH[prompt_P][:, : self.config.demonstrations]
-        new_GH = np.take_along_axis(self.prompts.new_to(prompt_P), wanted_GH, axis=1)
+        """Return the item that each row demonstrates, never one that the user has; -1 where its path is sampled."""
+        size, prompt_B = self.config.group_size, prompt_R.cpu().numpy()[:: self.config.group_size]
+        shown_GR = np.full((len(prompt_B), size), -1)
+        wanted_GH = self.prompts.targets_BH[prompt_B][:, : self.config.demonstrations]
+        new_GH = np.take_along_axis(self.prompts.new_to(prompt_B), wanted_GH, axis=1)
         shown_GR[:, : wanted_GH.shape[1]] = np.where(new_GH, wanted_GH, -1)
         return torch.from_numpy(shown_GR.ravel()).to(prompt_R.device)
 
-    def groups(self, prompt_P: torch.Tensor) -> torch.Tensor:
+    def groups(self, prompt_B: torch.Tensor) -> torch.Tensor:
         """Return the rows of whole groups of these prompts, (prompts x group size,)."""
-        return prompt_P.repeat_interleave(self.config.group_size)
+        return prompt_B.repeat_interleave(self.config.group_size)
 
 
 def as_rollout(paths: SampledPaths, prompts: PromptTable, prompt_R: torch.Tensor) -> Rollout:
-    """Return sampled paths with the windows of their prompts, as the rewards want them."""
+    """Return sampled paths with the windows of their prompts, as the rewards read them."""
     return Rollout(
         tokens_RM=paths.tokens_RM.cpu().numpy(),
-        category_RSQ=paths.category_RSQ.cpu().numpy(),
-        target_items_RH=prompts.targets_PH[prompt_R.cpu().numpy()],
+        category_ROQ=paths.category_ROQ.cpu().numpy(),
+        target_items_RH=prompts.targets_BH[prompt_R.cpu().numpy()],
     )

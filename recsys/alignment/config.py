@@ -8,10 +8,10 @@ from recsys.core.config import Config
 
 
 class RewardWeights(Config):
-    """What each reward counts in the total; 0 only reports it."""
+    """Weight of each reward in the total; 0 only reports it."""
 
     step: float = 1.0
-    """Weight of the share of tokens that the target has too."""
+    """Weight of the share of codes that the path has in common with the target."""
     category: float = 1.0
     """Weight of the share of steps that predict the target's category."""
     consistency: float = 1.0
@@ -42,7 +42,7 @@ class AlignmentConfig(Config):
     steps: int = Field(default=340, ge=0)
     """Gradient steps: the supervised loss sees a log of 130,000 events twice. 0 leaves the model as it is."""
     prompts_per_step: int = Field(default=16, ge=1)
-    """Histories a step learns from."""
+    """Histories per gradient step."""
     group_size: int = Field(default=16, ge=2)
     """Paths sampled for each history (G)."""
     demonstrations: int = Field(default=0, ge=0)
@@ -70,11 +70,11 @@ class AlignmentConfig(Config):
     top_n: int = Field(default=10, ge=1)
     """Length of the search that the path reward looks into (N)."""
     guidance: float = Field(default=0.8, ge=0, le=1)
-    """How much a sampled step listens to the item head, as the decoder's guidance; 0 aligns the token heads alone."""
+    """Weight of the item head in a sampled step, as ``decoder.search.guidance``; 0 aligns the token heads alone."""
     temperature: float = Field(default=1.0, gt=0)
     """Temperature of sampling; the trained probabilities are taken at the same one."""
     prior_folds: int = Field(default=8, ge=2)
-    """Into how many parts users are dealt; each samples with the prior of the others, never with its own pairs."""
+    """Number of folds of users; each is sampled with a prior counted without its own pairs."""
     probe_prompts: int = Field(default=64, ge=1)
     """Histories on which the rewards are measured before and after."""
     save_every: int = Field(default=25, ge=1)

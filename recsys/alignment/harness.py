@@ -1,4 +1,4 @@
-"""What both of trl's trainers need: common settings, a tokenizer, progress, checkpoints to go on from."""
+"""What both trl trainers share: common settings, a tokenizer, progress, checkpoints to go on from."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def common_settings(config: AlignmentConfig, *, seed: int, device: torch.device,
 
 
 def _checkpointing_setting() -> str:
-    """Return what this transformers calls recomputing activations; the old name warns beside the new."""
+    """Return the name of the activation checkpointing setting in this version of transformers; the old name warns."""
     names = {setting.name for setting in fields(TrainingArguments)}
     return "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
 

@@ -1,9 +1,10 @@
-"""The generator as a causal language model over code and codebook tokens, as trl's trainers want one.
+"""The generator as a causal language model over code and codebook tokens, as trl's trainers take one.
 
 A sequence is a prompt token (an index into the bound prompts) and then, step by step, the codebook that was
 chosen and the code chosen from it. Token ids: 0..K-1 codes, K..K+M-1 codebooks, then padding and end.
 
-Axes: R row (a path), P distinct prompt, S step, T token, V vocabulary, M codebook, K code, N item, Q category, D width.
+Axes: R training row (a sampled path), B distinct prompt, O choice of a path in the order chosen, T token, V vocabulary,
+M codebook, K code, N item, Q category, D width, C candidate item of a path.
 """
 
 from dataclasses import dataclass
@@ -42,19 +43,19 @@ class PathPolicyConfig(PretrainedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptState:
-    """What is known of rows before their first step; rows of one prompt share it.
+    """The encoded histories and item probabilities of rows before their first step; rows of one prompt share them.
 
     Shape:
         states: each row's history, encoded.
-        belief_PN: (prompts, items) the item head's probabilities.
+        belief_BN: (prompts, items) the item head's probabilities.
         prompt_R: (rows,) each row's place among the distinct prompts.
-        new_PN: (prompts, items) which items the user does not have yet.
+        new_BN: (prompts, items) which items the user does not have yet.
     """
 
     states: HistoryStates
-    belief_PN: Tensor
+    belief_BN: Tensor
     prompt_R: Tensor
-    new_PN: BoolArray
+    new_BN: BoolArray
 
 
 class PathBackbone(nn.Module):
@@ -81,23 +82,23 @@ class PathBackbone(nn.Module):
         self.guidance = guidance
 
     def prompt_state(self, prompt_R: Tensor) -> PromptState:
-        """Return what is known of rows before their first step, reading each distinct prompt once."""
+        """Return the state of rows before their first step; each distinct prompt is encoded once."""
         distinct, row_R = torch.unique(prompt_R, return_inverse=True)
-        prompt_P = distinct.cpu().numpy()
+        prompt_B = distinct.cpu().numpy()
         generator = self.generator
-        states = generator.encode([self.prompts.histories[prompt] for prompt in prompt_P.tolist()])
+        states = generator.encode([self.prompts.histories[prompt] for prompt in prompt_B.tolist()])
         # Item vectors anew: with dropout, the items that are scored and those that are read have masks of their own.
         keys_ND = generator.head.keys(generator.items())
-        logits_PN = generator.head.logits(states, keys_ND, self.prompts.prior_scores_of(prompt_P))
-        new_PN = self.prompts.new_to(prompt_P)
-        belief_PN = logits_PN.softmax(-1)
-        belief_PN = belief_PN.masked_fill(~torch.from_numpy(new_PN).to(belief_PN.device), 0.0)
-        return PromptState(states=states.take(row_R), belief_PN=belief_PN, prompt_R=row_R, new_PN=new_PN)
+        logits_BN = generator.head.logits(states, keys_ND, self.prompts.prior_scores_of(prompt_B))
+        new_BN = self.prompts.new_to(prompt_B)
+        belief_BN = logits_BN.softmax(-1)
+        belief_BN = belief_BN.masked_fill(~torch.from_numpy(new_BN).to(belief_BN.device), 0.0)
+        return PromptState(states=states.take(row_R), belief_BN=belief_BN, prompt_R=row_R, new_BN=new_BN)
 
     def start(self, state: PromptState) -> Candidates:
-        """Return what remains for each row before its first step: all that the user does not have yet."""
+        """Return the candidates of each row before its first step: all items that the user does not have."""
         row_R = state.prompt_R.cpu().numpy()
-        return self.validity.start(len(state.new_PN), state.new_PN).take(row_R)
+        return self.validity.start(len(state.new_BN), state.new_BN).take(row_R)
 
     def step(self, state: PromptState, codes_RM: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
         """Score the next step of partial paths.
@@ -115,20 +116,20 @@ class PathBackbone(nn.Module):
         return logits_RMK.masked_fill(~allowed_RMK, BARRED), allowed_RMK, category_RQ
 
     def _implied(self, state: PromptState, candidates: Candidates, codes: int) -> Tensor:
-        """Return the belief in the remaining items that have each code, (rows, codebooks, codes)."""
-        device = state.belief_PN.device
+        """Return the probability of the remaining items that have each code, (rows, codebooks, codes)."""
+        device = state.belief_BN.device
         codes_MN = self.generator.codes_NM.T
         if candidates.at_root:
-            return sum_by_code(state.belief_PN, codes_MN, codes)[state.prompt_R]
+            return sum_by_code(state.belief_BN, codes_MN, codes)[state.prompt_R]
         prompt_C = state.prompt_R[path_of(candidates, device)]
-        belief_C = state.belief_PN[prompt_C, items_of(candidates, device)]
+        belief_C = state.belief_BN[prompt_C, items_of(candidates, device)]
         return sum_remaining(candidates, belief_C, codes_MN, codes)
 
-    def along(self, prompt_R: Tensor, book_RS: Tensor, code_RS: Tensor) -> Tensor:
+    def along(self, prompt_R: Tensor, book_RO: Tensor, code_RO: Tensor) -> Tensor:
         """Return the masked logits of the chosen codebook before every step of known paths.
 
         Shape:
-            book_RS, code_RS: (rows, steps) the paths in the order they were chosen.
+            book_RO, code_RO: (rows, steps) the paths in the order they were chosen.
             result: (rows, steps, codes).
         """
         state = self.prompt_state(prompt_R)
@@ -136,7 +137,7 @@ class PathBackbone(nn.Module):
         codes_RM = torch.full((len(rows), self.validity.num_codebooks), -1, device=prompt_R.device)
         candidates = self.start(state)
         logits = []
-        for book_R, code_R in zip(book_RS.T, code_RS.T, strict=True):
+        for book_R, code_R in zip(book_RO.T, code_RO.T, strict=True):
             logits_RMK, _, _ = self.step(state, codes_RM, candidates)
             logits.append(logits_RMK[rows, book_R])
             codes_RM, candidates = self.chosen(codes_RM, candidates, book_R, code_R)
@@ -145,7 +146,7 @@ class PathBackbone(nn.Module):
     def chosen(
         self, codes_RM: Tensor, candidates: Candidates, book_R: Tensor, code_R: Tensor
     ) -> tuple[Tensor, Candidates]:
-        """Return the paths and what remains of them after one more choice each."""
+        """Return the paths and their candidates after one more choice each."""
         rows = np.arange(len(codes_RM))
         left = self.validity.choose(candidates, rows, book_R.cpu().numpy(), code_R.cpu().numpy())
         return codes_RM.scatter(1, book_R[:, None], code_R[:, None]), left
@@ -157,12 +158,12 @@ class PathBackbone(nn.Module):
         codebook positions are certain, for the order is a function of the state and not sampled.
         """
         size = self.generator.config.codebook_size
-        book_RS, code_RS = input_ids[:, 1::2] - size, input_ids[:, 2::2]
-        rows, steps = code_RS.shape
-        logits_RSK = self.along(input_ids[:, 0], book_RS, code_RS)
-        hidden_RTV = logits_RSK.new_full((rows, input_ids.shape[1], self.vocabulary), BARRED)
-        hidden_RTV[:, 1 : 2 * steps : 2, :size] = logits_RSK
-        hidden_RTV[:, 0 : 2 * steps : 2].scatter_(2, (book_RS + size)[..., None], 0.0)
+        book_RO, code_RO = input_ids[:, 1::2] - size, input_ids[:, 2::2]
+        rows, steps = code_RO.shape
+        logits_ROK = self.along(input_ids[:, 0], book_RO, code_RO)
+        hidden_RTV = logits_ROK.new_full((rows, input_ids.shape[1], self.vocabulary), BARRED)
+        hidden_RTV[:, 1 : 2 * steps : 2, :size] = logits_ROK
+        hidden_RTV[:, 0 : 2 * steps : 2].scatter_(2, (book_RO + size)[..., None], 0.0)
         return BaseModelOutput(last_hidden_state=hidden_RTV)
 
 
@@ -205,14 +206,14 @@ class PathPolicy(PreTrainedModel):
         return other
 
     def train(self, mode: bool = True) -> "PathPolicy":
-        """Switch the mode; the generator goes along where it may use its dropout."""
+        """Switch the mode; the generator's too where ``dropout`` is on."""
         super().train(mode)
         self.backbone.generator.train(mode and self.dropout)
         return self
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        """Never: paths are short. trl reads this name, which warns where transformers has renamed it."""
+        """Always False: paths are short. trl reads this name, and newer transformers warn about theirs."""
         return False
 
     def get_output_embeddings(self) -> nn.Module:

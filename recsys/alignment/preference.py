@@ -1,6 +1,6 @@
-"""The cheaper alternative: paths are sampled once, and trl's DPO trainer prefers each group's best to its worst.
+"""Alignment by preferences: paths are sampled once, and trl's DPO trainer prefers each group's best to its worst.
 
-Axes: R row (a path), G group, X pair.
+Axes: R training row (a sampled path), G group, B prompt, T token, X pair.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class PathDPOTrainer(WithSupervisedLoss, DPOTrainer):
 
 
 def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, list[dict[str, float]]]:
-    """Roll out every prompt once and pair each group's best path with its worst; a finished sampling is read back.
+    """Sample every prompt once and pair each group's best path with its worst; a finished sampling is read back.
 
     Groups whose rewards are all equal make no pair.
 
@@ -53,8 +53,8 @@ def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, li
 def _collected(collector: RolloutCollector) -> Iterator[Rollouts]:
     step, steps = collector.config.prompts_per_step, collector.config.steps
     for draw in track(range(steps), what="sampling pairs", total=steps):
-        prompt_P = torch.arange(draw * step, (draw + 1) * step, device=collector.policy.device)
-        yield collector.collect(collector.groups(prompt_P), draw)
+        prompt_B = torch.arange(draw * step, (draw + 1) * step, device=collector.policy.device)
+        yield collector.collect(collector.groups(prompt_B), draw)
 
 
 def _pairs(rollouts: Rollouts, collector: RolloutCollector) -> list[dict[str, list[int]]]:

@@ -1,6 +1,6 @@
-"""The prompts of alignment: histories inside the training log, what followed them there, what others' histories say.
+"""The prompts of alignment: histories inside the training log, the items that followed, and cross-fitted prior scores.
 
-Axes: P prompt, H next item, E event, N item, J window.
+Axes: B prompt, H next item of a window, E event, N item, J co-occurrence window, X prompt asked for, or entry.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class PromptTable:
     """Histories, the window of items after each, and the scores of a prior counted without the user.
 
     Shape:
-        targets_PH: (prompts, window) the items at t+1..t+h, -1 where the training log of the user ends.
+        targets_BH: (prompts, window) the items at t+1..t+h, -1 where the training log of the user ends.
         prior_scores: for each window of the prior sparse (prompts, items); empty without a prior.
     """
 
     histories: Sequence[History]
-    targets_PH: IntArray
+    targets_BH: IntArray
     num_items: int
     prior_scores: Sequence[Any] = ()
 
@@ -43,7 +43,7 @@ class PromptTable:
 
     def prior_scores_of(self, prompt_X: IntArray) -> list[Any]:
         """Return each window's scores of some prompts, sparse (prompts asked for, items) each."""
-        return [prior_PN[prompt_X] for prior_PN in self.prior_scores]
+        return [prior_BN[prompt_X] for prior_BN in self.prior_scores]
 
 
 def draw_prompts(
@@ -70,35 +70,35 @@ def draw_prompts(
         raise DataError(
             "the training log must have a user with two events who lacks an item, got none; import more interactions"
         )
-    drawn_P = rng.choice(next_E, size=count, replace=len(next_E) < count)
-    users_P = users_E[drawn_P]
-    starts_P, ends_P = log.offsets_U1[users_P], log.offsets_U1[users_P + 1]
-    at_PH = drawn_P[:, None] + np.arange(window)
-    inside_PH = at_PH < ends_P[:, None]
-    targets_PH = np.where(inside_PH, log.items_E[np.where(inside_PH, at_PH, 0)], -1).astype(np.int64)
+    drawn_B = rng.choice(next_E, size=count, replace=len(next_E) < count)
+    users_B = users_E[drawn_B]
+    starts_B, ends_B = log.offsets_U1[users_B], log.offsets_U1[users_B + 1]
+    at_BH = drawn_B[:, None] + np.arange(window)
+    inside_BH = at_BH < ends_B[:, None]
+    targets_BH = np.where(inside_BH, log.items_E[np.where(inside_BH, at_BH, 0)], -1).astype(np.int64)
     histories = [
         History(items=log.items_E[start:stop], timestamps=log.timestamps_E[start:stop])
-        for start, stop in zip(starts_P, drawn_P, strict=True)
+        for start, stop in zip(starts_B, drawn_B, strict=True)
     ]
     return PromptTable(
         histories=histories,
-        targets_PH=targets_PH,
+        targets_BH=targets_BH,
         num_items=log.num_items,
-        prior_scores=_prior_scores(histories, users_P, folds, num_items=log.num_items),
+        prior_scores=_prior_scores(histories, users_B, folds, num_items=log.num_items),
     )
 
 
 def _prior_scores(
-    histories: Sequence[History], users_P: IntArray, folds: Sequence[Fold], *, num_items: int
+    histories: Sequence[History], users_B: IntArray, folds: Sequence[Fold], *, num_items: int
 ) -> list[Any]:
     """Return each window's prior scores for the prompts, each from the prior of its user's fold."""
     windows = len(folds[0].prior.tables) if folds else 0
     entries: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(windows)]
     for fold in folds:
-        inside_P = np.flatnonzero(fold.log.lengths_U[users_P] > 0)
-        for window, prior_XN in enumerate(fold.prior.scores([histories[prompt].items for prompt in inside_P.tolist()])):
+        inside_B = np.flatnonzero(fold.log.lengths_U[users_B] > 0)
+        for window, prior_XN in enumerate(fold.prior.scores([histories[prompt].items for prompt in inside_B.tolist()])):
             part = prior_XN.tocoo()
-            entries[window].append((inside_P[part.row], part.col, part.data))
+            entries[window].append((inside_B[part.row], part.col, part.data))
     shape = (len(histories), num_items)
     return [
         coo_array((np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=shape).tocsr()

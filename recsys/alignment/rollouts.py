@@ -1,6 +1,6 @@
 """Sampling of paths from the policy, in the order CRSS chooses codebooks.
 
-Axes: R row (a path), M codebook, S step, K code, Q category, D width.
+Axes: R training row (a sampled path), M codebook, O choice of a path in the order chosen, K code, Q category, D width.
 """
 
 from dataclasses import dataclass, fields
@@ -13,19 +13,19 @@ from recsys.alignment.policy import BARRED, PathBackbone
 
 @dataclass(frozen=True, kw_only=True)
 class SampledPaths:
-    """Sampled paths with what was believed on the way.
+    """Sampled paths with the probabilities of their steps.
 
     Shape:
-        book_RS, code_RS: (rows, steps) the path in the order it was chosen.
-        log_prob_RS: (rows, steps) log-probability of each code under the mask it was sampled with.
-        category_RSQ: (rows, steps, categories) category distribution before each step.
+        book_RO, code_RO: (rows, steps) the path in the order it was chosen.
+        log_prob_RO: (rows, steps) log-probability of each code under the mask it was sampled with.
+        category_ROQ: (rows, steps, categories) category distribution before each step.
         tokens_RM: (rows, codebooks) the codes in codebook order.
     """
 
-    book_RS: Tensor
-    code_RS: Tensor
-    log_prob_RS: Tensor
-    category_RSQ: Tensor
+    book_RO: Tensor
+    code_RO: Tensor
+    log_prob_RO: Tensor
+    category_ROQ: Tensor
     tokens_RM: Tensor
 
     def take(self, row_X: Tensor) -> "SampledPaths":
@@ -34,7 +34,7 @@ class SampledPaths:
 
     def token_ids(self, codebook_size: int) -> Tensor:
         """Return [codebook token, code token] pairs, shape (rows, 2 x steps)."""
-        return torch.stack([self.book_RS + codebook_size, self.code_RS], dim=2).flatten(1)
+        return torch.stack([self.book_RO + codebook_size, self.code_RO], dim=2).flatten(1)
 
 
 def choose_codebook(logits_RMK: Tensor, allowed_RMK: Tensor, codes_RM: Tensor) -> Tensor:
@@ -88,9 +88,9 @@ def sample_paths(
         categories.append(category_RQ.softmax(dim=-1))
         codes_RM, candidates = backbone.chosen(codes_RM, candidates, book_R, code_R)
     return SampledPaths(
-        book_RS=torch.stack(books, dim=1),
-        code_RS=torch.stack(codes, dim=1),
-        log_prob_RS=torch.stack(log_probs, dim=1),
-        category_RSQ=torch.stack(categories, dim=1),
+        book_RO=torch.stack(books, dim=1),
+        code_RO=torch.stack(codes, dim=1),
+        log_prob_RO=torch.stack(log_probs, dim=1),
+        category_ROQ=torch.stack(categories, dim=1),
         tokens_RM=codes_RM,
     )

@@ -1,6 +1,6 @@
 """Self-distillation: losses at the ends of whole training histories against a frozen teacher's probabilities.
 
-Axes: B history, T time, N item, D width, X entry.
+Axes: B history, T time, N item, D width, X entry of a batch.
 """
 
 from collections.abc import Sequence

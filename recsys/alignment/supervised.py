@@ -16,8 +16,8 @@ from recsys.model.training_objective import TrainingObjective
 class SupervisedLoss:
     """A supervised loss for every gradient step; each step takes the next batch of windows of the training log.
 
-    Positions answer with an item of their window, as rewards measure paths against it. ``teacher`` is what was served
-    before alignment, member included; it stays as it is.
+    The target of a position is an item of its window, which is what rewards compare paths with. ``teacher`` is the
+    recommender before alignment, ensemble member included; it is not changed.
     """
 
     def __init__(self, objective: TrainingObjective, teacher: Generator, config: AlignmentConfig) -> None:
@@ -43,7 +43,7 @@ class SupervisedLoss:
         return config.supervised.weight * loss
 
     def _batch(self, step: int) -> Batch:
-        """Return a step's batch, whatever was asked before; every pass over the log has an order of its own."""
+        """Return a step's batch, the same in whatever order steps come; every pass over the log has its own order."""
         wanted, place = divmod(step, self.steps_a_pass)
         if wanted != self.passed:
             self.passed, self.batches = wanted, list(self.objective.batches(wanted))

@@ -1,6 +1,6 @@
-"""The set-up of trl's GRPO trainer: rollouts, rewards as it calls them, the reference.
+"""The set-up of trl's GRPO trainer: rollouts, reward functions, the reference policy.
 
-Axes: R row (a path), M codebook, G group.
+Axes: R training row (a sampled path), M codebook, G group, O choice of a path in the order chosen.
 """
 
 from collections.abc import Callable
@@ -29,26 +29,26 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         super().__init__(model=collector.policy, rollout_func=self.rollout, **parts)
 
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        """Return what trl's ``rollout_func`` must, and the scores as an extra field (trl repeats prompts).
+        """Return the fields of trl's ``rollout_func``, and the scores as an extra field (trl repeats prompts).
 
         Groups whose rewards are all equal are masked: they have no advantage, and are left out of the divergence too.
         """
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.collector.policy.device)
         rollouts = self.collector.collect(prompt_R, trainer.state.global_step)
         self.account, self.shown_R = rollouts.account, rollouts.shown_R
-        log_prob_RS = rollouts.paths.log_prob_RS
-        pairs = torch.stack([torch.zeros_like(log_prob_RS), log_prob_RS], dim=2).flatten(1)
+        log_prob_RO = rollouts.paths.log_prob_RO
+        pairs = torch.stack([torch.zeros_like(log_prob_RO), log_prob_RO], dim=2).flatten(1)
         learnt_R = np.repeat(~rollouts.flat_G, self.collector.config.group_size)
         return {
             "prompt_ids": prompt_R[:, None].tolist(),
             "completion_ids": rollouts.paths.token_ids(self.collector.policy.config.codebook_size).tolist(),
             "logprobs": pairs.tolist(),
-            "env_mask": [[0, int(learnt)] * log_prob_RS.shape[1] for learnt in learnt_R],
+            "env_mask": [[0, int(learnt)] * log_prob_RO.shape[1] for learnt in learnt_R],
             "scores": rollouts.scores,
         }
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        """Measure a group's paths by what the policy gets by itself: demonstrations do not count in the baseline."""
+        """Return trl's outputs with advantages relative to the sampled paths alone, without the demonstrations."""
         outputs: dict[str, Any] = super()._generate_and_score_completions(inputs)
         advantage_GR = outputs["advantages"].view(-1, self.collector.config.group_size)
         sampled_GR = (~self.shown_R).view(advantage_GR.shape).to(advantage_GR)
@@ -63,7 +63,7 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
 
 
 def _reward(name: str) -> Callable[..., list[float]]:
-    """Return one reward as trl calls it; the rollout has scored all of them already."""
+    """Return one reward as a function for trl; it reads the scores that the rollout computed."""
 
     def part(*, scores: list[RubricScores], **_: Any) -> list[float]:
         values: list[float] = scores[0].parts[name].tolist()
@@ -76,7 +76,7 @@ def _reward(name: str) -> Callable[..., list[float]]:
 def build_grpo(
     collector: RolloutCollector, reference: PathPolicy, supervised_loss: SupervisedLoss | None, *, folder: str
 ) -> GRPOTrainer:
-    """Return a trainer for the collector's policy that is held to the reference.
+    """Return a trainer for the collector's policy, with a divergence from the reference in its loss.
 
     trl would load the reference by a path; made without one (beta 0) and given ours, it needs no files.
     """

@@ -1,6 +1,6 @@
 """From distributions over items to slates: paths are searched by one, and what they reach is ranked by another.
 
-Axes: B batch, N item, P path, S entry of a slate.
+Axes: B request, N item, P path, S slate position.
 """
 
 import numpy as np
@@ -89,8 +89,8 @@ def _best_reached(
     reached: ReachedItems, rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int
 ) -> list[RankedItems]:
     """Return each row's best reached items, filled up with others where they are too few."""
-    score_G = rank_BN[reached.row_G, reached.item_G]
-    ranking = rank(reached, score_G, n=n, rows=len(rank_BN))
+    score_I = rank_BN[reached.row_I, reached.item_I]
+    ranking = rank(reached, score_I, n=n, rows=len(rank_BN))
     return [
         fill_up(
             ranking.of_row(row, reached),
@@ -99,23 +99,23 @@ def _best_reached(
             n=n,
         )
         if len(reached.items_of_row(row))
-        else RankedItems(item_S=np.empty(0, np.int64), score_S=np.empty(0, np.float32), group_S=np.empty(0, np.int64))
+        else RankedItems(item_S=np.empty(0, np.int64), score_S=np.empty(0, np.float32), reached_S=np.empty(0, np.int64))
         for row in range(len(rank_BN))
     ]
 
 
 def _known(item_S: IntArray, rank_N: FloatArray, reached: ReachedItems, row: int) -> RankedItems:
-    """Return ranked items with their groups among what the row's paths reached, -1 where none did."""
-    start, own_G = int(np.searchsorted(reached.row_G, row)), reached.items_of_row(row)
-    at_S = np.searchsorted(own_G, item_S)
-    group_S = np.where(np.isin(item_S, own_G), start + at_S, -1)
-    return RankedItems(item_S=item_S, score_S=rank_N[item_S], group_S=group_S)
+    """Return ranked items with their indices among what the row's paths reached, -1 where none did."""
+    start, own_I = int(np.searchsorted(reached.row_I, row)), reached.items_of_row(row)
+    at_S = np.searchsorted(own_I, item_S)
+    reached_S = np.where(np.isin(item_S, own_I), start + at_S, -1)
+    return RankedItems(item_S=item_S, score_S=rank_N[item_S], reached_S=reached_S)
 
 
 def _paths(entry: RankedItems, reached: ReachedItems, beam: Beam) -> tuple[tuple[Path, ...], ...]:
     """Return the searched paths to each entry, none where no path reached it."""
-    found_S = np.flatnonzero(entry.group_S >= 0)
-    paths: list[tuple[Path, ...]] = [()] * len(entry.group_S)
-    for at, own in zip(found_S.tolist(), item_paths(reached, beam, entry.group_S[found_S]), strict=True):
+    found_S = np.flatnonzero(entry.reached_S >= 0)
+    paths: list[tuple[Path, ...]] = [()] * len(entry.reached_S)
+    for at, own in zip(found_S.tolist(), item_paths(reached, beam, entry.reached_S[found_S]), strict=True):
         paths[at] = own
     return tuple(paths)

@@ -3,7 +3,7 @@
 p(code | codes chosen so far) is the probability of the items that have all of them, over that of the items that have
 the chosen ones. So all orders agree, and a path that names one item has that item's probability, whichever way it took.
 
-Axes: B batch, P path, M codebook, K code, N item, Q category, C candidate item of a path, E expansion.
+Axes: B request, P path, M codebook, K code, N item, Q category, C candidate item of a path, X expansion.
 """
 
 from dataclasses import dataclass
@@ -119,13 +119,13 @@ class BeliefSearch:
 
     def _enough(self, live: Beam, pool: Expansions, held_B: Float64Array) -> IntArray:
         """Return how many expansions of each row, best first, hold enough probability beside its finished paths."""
-        order_E = np.lexsort((-pool.log_prob_E, live.row_P[pool.parent_E]))
-        row_E, mass_E = live.row_P[pool.parent_E][order_E], np.exp(pool.log_prob_E[order_E])
-        sum_E = np.cumsum(mass_E)
-        before_E = sum_E - mass_E
-        before_E = before_E - before_E[np.searchsorted(row_E, row_E)] + held_B[row_E]
-        wanted_E = (before_E < self.config.enough) | (rank_in_row(row_E) == 0)
-        return np.bincount(row_E[wanted_E], minlength=len(held_B))
+        order_X = np.lexsort((-pool.log_prob_X, live.row_P[pool.parent_X]))
+        row_X, mass_X = live.row_P[pool.parent_X][order_X], np.exp(pool.log_prob_X[order_X])
+        sum_X = np.cumsum(mass_X)
+        before_X = sum_X - mass_X
+        before_X = before_X - before_X[np.searchsorted(row_X, row_X)] + held_B[row_X]
+        wanted_X = (before_X < self.config.enough) | (rank_in_row(row_X) == 0)
+        return np.bincount(row_X[wanted_X], minlength=len(held_B))
 
     def _is_done(self, beam: Beam, *, step: int) -> BoolArray:
         sizes_P = beam.candidates.sizes_P
@@ -144,8 +144,8 @@ class BeliefSearch:
         best_PMW = -np.partition(-mass_PMK, width - 1, axis=2)[:, :, :width]
         book_P = best_PMW.sum(axis=2).argmax(axis=1)
         mass_PK = mass_PMK[np.arange(len(live)), book_P]
-        parent_E, code_E = np.nonzero(mass_PK > 0)
-        return _expansions(live, parent_E, book_P[parent_E], code_E, mass_PK[parent_E, code_E])
+        parent_X, code_X = np.nonzero(mass_PK > 0)
+        return _expansions(live, parent_X, book_P[parent_X], code_X, mass_PK[parent_X, code_X])
 
     def _token_mass(self, row_P: IntArray) -> Float64Array:
         """Return the probability of all items with each code, (paths, codebooks x codes)."""
@@ -172,25 +172,25 @@ class BeliefSearch:
         order_C = np.lexsort((code_C, path_C))
         path_C, code_C, prob_C = path_C[order_C], code_C[order_C], prob_C[order_C]
         opens_C = np.concatenate([[True], (path_C[1:] != path_C[:-1]) | (code_C[1:] != code_C[:-1])])
-        start_E = np.flatnonzero(opens_C)
-        parent_E = path_C[start_E]
-        mass_E = np.add.reduceat(prob_C, start_E)
-        return _expansions(live, parent_E, book_P[parent_E], code_C[start_E], mass_E)
+        start_X = np.flatnonzero(opens_C)
+        parent_X = path_C[start_X]
+        mass_X = np.add.reduceat(prob_C, start_X)
+        return _expansions(live, parent_X, book_P[parent_X], code_C[start_X], mass_X)
 
     def _advance(self, live: Beam, pool: Expansions, slots_B: IntArray, *, step: int) -> Beam:
         """Grow the most probable expansions; with CORP, take back those that jump and try their parents' next ones."""
-        best_E = top_per_row(live.row_P[pool.parent_E], pool.log_prob_E, slots_B)
-        best_E = best_E[
-            deduplicate(live.row_P[pool.parent_E[best_E]], live.codes_of(pool.take(best_E)), pool.log_prob_E[best_E])
+        best_X = top_per_row(live.row_P[pool.parent_X], pool.log_prob_X, slots_B)
+        best_X = best_X[
+            deduplicate(live.row_P[pool.parent_X[best_X]], live.codes_of(pool.take(best_X)), pool.log_prob_X[best_X])
         ]
-        first = live.grow(pool.take(best_E), self.index, step=step)
+        first = live.grow(pool.take(best_X), self.index, step=step)
         if self.categories is None:
             return first
         first, jump_P = self._with_jumps(first)
         self.jumps.append(jump_P)
         if self.theta is None or not (jump_P > self.theta).any():
             return first
-        retried = self._next_best(pool, best_E, pool.parent_E[best_E][jump_P > self.theta])
+        retried = self._next_best(pool, best_X, pool.parent_X[best_X][jump_P > self.theta])
         second, second_jump_P = self._with_jumps(live.grow(pool.take(retried), self.index, step=step))
         both, both_jump_P = join_beams([first, second]), np.concatenate([jump_P, second_jump_P])
         order_P = np.lexsort((-both.log_prob_P, both.row_P))
@@ -201,14 +201,14 @@ class BeliefSearch:
         self.cuts.append(Cut(beam=both.take(cut_P), jump_P=both_jump_P[cut_P], step=step, theta=self.theta))
         return both.take(np.flatnonzero(keep_P))
 
-    def _next_best(self, pool: Expansions, taken_E: IntArray, parent_X: IntArray) -> IntArray:
+    def _next_best(self, pool: Expansions, taken_X: IntArray, parent_X: IntArray) -> IntArray:
         """Return as many untried expansions of each parent as it is named, the most probable first."""
-        named_P = np.bincount(parent_X, minlength=int(pool.parent_E.max()) + 1)
-        left_E = np.ones(len(pool.parent_E), np.bool_)
-        left_E[taken_E] = False
-        left_X = np.flatnonzero(left_E)
-        order_X = left_X[np.lexsort((-pool.log_prob_E[left_X], pool.parent_E[left_X]))]
-        parent_X = pool.parent_E[order_X]
+        named_P = np.bincount(parent_X, minlength=int(pool.parent_X.max()) + 1)
+        untried_X = np.ones(len(pool.parent_X), np.bool_)
+        untried_X[taken_X] = False
+        left_X = np.flatnonzero(untried_X)
+        order_X = left_X[np.lexsort((-pool.log_prob_X[left_X], pool.parent_X[left_X]))]
+        parent_X = pool.parent_X[order_X]
         return order_X[rank_in_row(parent_X) < named_P[parent_X]]
 
     def _with_jumps(self, beam: Beam) -> tuple[Beam, FloatArray]:
@@ -240,14 +240,14 @@ class BeliefSearch:
 
 
 def _expansions(
-    live: Beam, parent_E: IntArray, codebook_E: IntArray, code_E: IntArray, mass_E: NDArray[np.float64]
+    live: Beam, parent_X: IntArray, codebook_X: IntArray, code_X: IntArray, mass_X: NDArray[np.float64]
 ) -> Expansions:
     """Return expansions whose paths have the given probabilities; steps follow as ratios to their parents'."""
-    log_prob_E = np.log(np.maximum(mass_E, 1e-300))
+    log_prob_X = np.log(np.maximum(mass_X, 1e-300))
     return Expansions(
-        parent_E=parent_E,
-        codebook_E=codebook_E,
-        code_E=code_E,
-        step_log_prob_E=np.minimum(log_prob_E - live.log_prob_P[parent_E], 0.0),
-        log_prob_E=log_prob_E,
+        parent_X=parent_X,
+        codebook_X=codebook_X,
+        code_X=code_X,
+        step_log_prob_X=np.minimum(log_prob_X - live.log_prob_P[parent_X], 0.0),
+        log_prob_X=log_prob_X,
     )

@@ -1,6 +1,6 @@
-"""Owns CORP: how far a step moves a path's idea of the category, and which paths are cut for it.
+"""CORP: how far a step moves the predicted category distribution of a path, and which paths are pruned for it.
 
-Axes: P path, Q category, B batch.
+Axes: P path, Q category, B request.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Owns CRSS: which codebook each path decides next, and how probable its codes are.
+"""CRSS: which codebook each path decides next, and how probable its codes are.
 
 Axes: P path, M codebook, K code.
 """

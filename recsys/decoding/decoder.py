@@ -1,6 +1,6 @@
-"""Owns decoding: from histories and a step scorer to slates, all rows and paths of a batch at once.
+"""Decoding: from histories and a step scorer to slates, all rows and paths of a batch at once.
 
-Axes: B batch, P path, N item, S entry of a slate.
+Axes: B request, P path, N item, S slate position.
 """
 
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def _item_scores(item_scorer: ItemScorer, context: Any) -> FloatArray:
 
 
 def _by_head(head_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> list[Slate]:
-    """Return what the item head likes best: paths would change no score, and nobody asks for them."""
+    """Return the items with the highest head scores, without a search: paths have no weight and are not asked for."""
     nothing = np.empty(0, np.int64)
     slates = []
     for row, head_N in enumerate(head_BN):
@@ -116,13 +116,13 @@ def _ranked(
     wanted_B: IntArray,
     config: RankingConfig,
 ) -> list[RankedItems]:
-    """Return each row's best items by what the config lets decide: paths alone, or the item scorer with them."""
+    """Return each row's best items, by path evidence alone or by item scores with a bonus of path evidence."""
     rows = len(wanted_B)
-    score_G = reached.evidence_G
+    score_I = reached.evidence_I
     if head_BN is not None:
-        bonus_G = config.path_weight * above_worst(reached, score_G, rows=rows)
-        score_G = head_BN[reached.row_G, reached.item_G] + bonus_G
-    ranking = rank(reached, score_G.astype(np.float32), n=int(wanted_B.max()), rows=rows)
+        bonus_I = config.path_weight * above_worst(reached, score_I, rows=rows)
+        score_I = head_BN[reached.row_I, reached.item_I] + bonus_I
+    ranking = rank(reached, score_I.astype(np.float32), n=int(wanted_B.max()), rows=rows)
     entries = []
     for row, wanted in enumerate(wanted_B.tolist()):
         found = ranking.of_row(row, reached)
@@ -138,14 +138,14 @@ def _ranked(
 
 def _with_paths(entries: list[RankedItems], reached: ReachedItems, beam: Beam, search: Search) -> list[Slate]:
     """Return slates with the paths to each item, retraced where no searched path reached it, and the cut paths."""
-    group_S = np.concatenate([entry.group_S for entry in entries])
-    row_S = np.repeat(np.arange(len(entries)), [len(entry.group_S) for entry in entries])
+    reached_S = np.concatenate([entry.reached_S for entry in entries])
+    row_S = np.repeat(np.arange(len(entries)), [len(entry.reached_S) for entry in entries])
     item_S = np.concatenate([entry.item_S for entry in entries])
-    paths: list[tuple[Path, ...]] = [()] * len(group_S)
-    found_X = np.flatnonzero(group_S >= 0)
-    for at, own in zip(found_X.tolist(), item_paths(reached, beam, group_S[found_X]), strict=True):
+    paths: list[tuple[Path, ...]] = [()] * len(reached_S)
+    found_X = np.flatnonzero(reached_S >= 0)
+    for at, own in zip(found_X.tolist(), item_paths(reached, beam, reached_S[found_X]), strict=True):
         paths[at] = own
-    missed_X = np.flatnonzero(group_S < 0)
+    missed_X = np.flatnonzero(reached_S < 0)
     retraced = retrace(
         lambda live: search.score(live).logits_PMK,
         search.index,

@@ -1,6 +1,7 @@
-"""Owns the end of decoding: what finished paths say about items, and the slates made of it.
+"""From finished paths to slates: the items they reach, their path evidence, and the ranking.
 
-Axes: B batch, N item, P path, C candidate (an item on a path), G group (an item of a row, over its paths).
+Axes: B request, N item, P path, C candidate item that remains on a path, I reached item of a row, S slate position,
+X ranked item of all rows.
 """
 
 from collections.abc import Sequence
@@ -18,32 +19,32 @@ MAX_PRUNED = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ReachedItems:
-    """The items that finished paths lead to, one group per row and item, each with its paths, best first.
+    """The items that finished paths reach, each once per row, with its paths, best first.
 
     Shape:
-        row_G, item_G: (groups,).
-        evidence_G: (groups,) the best path evidence.
-        offsets_G1: (groups + 1,) start of each group's paths in ``path_C``.
+        row_I, item_I: (reached items,).
+        evidence_I: (reached items,) the best path evidence.
+        offsets_I1: (reached items + 1,) start of each item's paths in ``path_C``.
         path_C: (candidates,) indices into the finished beam.
     """
 
-    row_G: IntArray
-    item_G: IntArray
-    evidence_G: Float64Array
-    offsets_G1: IntArray
+    row_I: IntArray
+    item_I: IntArray
+    evidence_I: Float64Array
+    offsets_I1: IntArray
     path_C: IntArray
 
     def items_of_row(self, row: int) -> IntArray:
         """Return the items that a row's paths reach, ascending, shape (items of the row,)."""
-        start, stop = np.searchsorted(self.row_G, (row, row + 1))
-        return self.item_G[start:stop]
+        start, stop = np.searchsorted(self.row_I, (row, row + 1))
+        return self.item_I[start:stop]
 
 
-def above_worst(reached: ReachedItems, evidence_G: Float64Array, *, rows: int) -> Float64Array:
-    """Return how far each group's evidence lies above its row's least: what no path reaches has none, that is 0."""
+def above_worst(reached: ReachedItems, evidence_I: Float64Array, *, rows: int) -> Float64Array:
+    """Return how far each item's evidence lies above the least of its row, whose bonus is 0."""
     worst_B = np.full(rows, np.inf)
-    np.minimum.at(worst_B, reached.row_G, evidence_G)
-    return np.asarray(evidence_G - worst_B[reached.row_G])
+    np.minimum.at(worst_B, reached.row_I, evidence_I)
+    return np.asarray(evidence_I - worst_B[reached.row_I])
 
 
 def reach(beam: Beam, head_BN: FloatArray | None) -> ReachedItems:
@@ -69,42 +70,44 @@ def reach(beam: Beam, head_BN: FloatArray | None) -> ReachedItems:
     order_C = np.lexsort((-evidence_C, item_C, row_C))
     row_C, item_C = row_C[order_C], item_C[order_C]
     first_C = np.concatenate([[True], (row_C[1:] != row_C[:-1]) | (item_C[1:] != item_C[:-1])])
-    start_G = np.flatnonzero(first_C)
+    start_I = np.flatnonzero(first_C)
     return ReachedItems(
-        row_G=row_C[start_G],
-        item_G=item_C[start_G],
-        evidence_G=evidence_C[order_C[start_G]],
-        offsets_G1=np.concatenate([start_G, [len(order_C)]]),
+        row_I=row_C[start_I],
+        item_I=item_C[start_I],
+        evidence_I=evidence_C[order_C[start_I]],
+        offsets_I1=np.concatenate([start_I, [len(order_C)]]),
         path_C=path_C[order_C],
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Ranking:
-    """The best reached groups of all rows, rows ascending, best first.
+    """The best reached items of all rows, rows ascending, best first.
 
     Shape:
-        group_R: (entries,) indices of groups; score_R: (entries,); offsets_B1: (rows + 1,).
+        reached_X: (ranked items,) indices into :class:`ReachedItems`.
+        score_X: (ranked items,).
+        offsets_B1: (rows + 1,).
     """
 
-    group_R: IntArray
-    score_R: FloatArray
+    reached_X: IntArray
+    score_X: FloatArray
     offsets_B1: IntArray
 
     def of_row(self, row: int, reached: ReachedItems) -> "RankedItems":
-        """Return one row's entries."""
+        """Return one row's ranked items."""
         part = slice(self.offsets_B1[row], self.offsets_B1[row + 1])
-        group_S = self.group_R[part]
-        return RankedItems(item_S=reached.item_G[group_S], score_S=self.score_R[part], group_S=group_S)
+        reached_S = self.reached_X[part]
+        return RankedItems(item_S=reached.item_I[reached_S], score_S=self.score_X[part], reached_S=reached_S)
 
 
-def rank(reached: ReachedItems, score_G: FloatArray, *, n: int, rows: int) -> Ranking:
-    """Return the best ``n`` groups of each row, ties by item index."""
-    group_R = top_per_row(reached.row_G, score_G, np.full(rows, n), reached.item_G)
+def rank(reached: ReachedItems, score_I: FloatArray, *, n: int, rows: int) -> Ranking:
+    """Return the best ``n`` reached items of each row, ties by item index."""
+    reached_X = top_per_row(reached.row_I, score_I, np.full(rows, n), reached.item_I)
     return Ranking(
-        group_R=group_R,
-        score_R=score_G[group_R],
-        offsets_B1=np.searchsorted(reached.row_G[group_R], np.arange(rows + 1)),
+        reached_X=reached_X,
+        score_X=score_I[reached_X],
+        offsets_B1=np.searchsorted(reached.row_I[reached_X], np.arange(rows + 1)),
     )
 
 
@@ -113,21 +116,21 @@ class RankedItems:
     """The ranked items of one row, best first.
 
     Shape:
-        item_S, score_S: (entries,).
-        group_S: (entries,) the item's group in :class:`ReachedItems`, -1 where no path reached it.
+        item_S, score_S: (slate,).
+        reached_S: (slate,) the item's index in :class:`ReachedItems`, -1 where no path reached it.
     """
 
     item_S: IntArray
     score_S: FloatArray
-    group_S: IntArray
+    reached_S: IntArray
 
     def first(self, n: int) -> "RankedItems":
         """Return the ``n`` best items."""
-        return RankedItems(item_S=self.item_S[:n], score_S=self.score_S[:n], group_S=self.group_S[:n])
+        return RankedItems(item_S=self.item_S[:n], score_S=self.score_S[:n], reached_S=self.reached_S[:n])
 
 
 def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> RankedItems:
-    """Append the eligible items the item head likes best until there are ``n``, scored below what paths reached.
+    """Append the eligible items with the highest head scores until there are ``n``, scored below what paths reached.
 
     Shape:
         head_N, eligible_N: (items,).
@@ -144,7 +147,7 @@ def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None
 def merge(
     found: RankedItems, head_N: FloatArray, reached: IntArray, eligible_N: BoolArray | None, *, n: int
 ) -> RankedItems:
-    """Rank what paths reached together with all other eligible items, which score what the item head gives them.
+    """Rank what paths reached together with all other eligible items, which keep their head scores.
 
     Shape:
         head_N, eligible_N: (items,).
@@ -153,11 +156,11 @@ def merge(
     more = best_items(head_N, reached, eligible_N, n=n)
     both = _joined(found, more, head_N[more])
     best = np.lexsort((both.item_S, -both.score_S))[:n]
-    return RankedItems(item_S=both.item_S[best], score_S=both.score_S[best], group_S=both.group_S[best])
+    return RankedItems(item_S=both.item_S[best], score_S=both.score_S[best], reached_S=both.reached_S[best])
 
 
 def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None, *, n: int) -> IntArray:
-    """Return the ``n`` eligible items that are not taken and that the item head likes best, ties by index."""
+    """Return the ``n`` eligible items that are not taken with the highest head scores, ties by index."""
     left_N = head_N.copy() if eligible_N is None else np.where(eligible_N, head_N, -np.inf)
     left_N[taken] = -np.inf
     if 0 < n < len(left_N):
@@ -174,15 +177,15 @@ def _joined(found: RankedItems, items: IntArray, scores: FloatArray) -> RankedIt
     return RankedItems(
         item_S=np.concatenate([found.item_S, items]),
         score_S=np.concatenate([found.score_S, scores]).astype(np.float32),
-        group_S=np.concatenate([found.group_S, np.full(len(items), -1)]),
+        reached_S=np.concatenate([found.reached_S, np.full(len(items), -1)]),
     )
 
 
-def item_paths(reached: ReachedItems, beam: Beam, group_R: IntArray) -> list[tuple[Path, ...]]:
-    """Return the best paths of each group as values for people."""
+def item_paths(reached: ReachedItems, beam: Beam, reached_X: IntArray) -> list[tuple[Path, ...]]:
+    """Return the best paths of each reached item as values of the contract."""
     made: dict[int, Path] = {}
     result = []
-    for start, stop in zip(reached.offsets_G1[group_R], reached.offsets_G1[group_R + 1], strict=True):
+    for start, stop in zip(reached.offsets_I1[reached_X], reached.offsets_I1[reached_X + 1], strict=True):
         ids = reached.path_C[start : min(stop, start + MAX_PATHS_PER_ITEM)].tolist()
         for at in ids:
             if at not in made:

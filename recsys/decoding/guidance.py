@@ -1,6 +1,9 @@
-"""Owns what a belief over items says about the next code of a path: exact conditionals, in any order, for nothing.
+"""Conditional probabilities of a code given the codes chosen so far, computed from item probabilities.
 
-Axes: P path, B batch, C candidate (an item that remains on a path), M codebook, K code, N item.
+They are exact for every order of codebooks, and cost O(remaining items) a path and step.
+
+
+Axes: P path, B request, C candidate (an item that remains on a path), M codebook, K code, N item.
 """
 
 import numpy as np
@@ -13,7 +16,7 @@ _FLOOR = 1e-30
 
 
 def guided(logits_PMK: FloatArray, beam: Beam, index: ValidityIndex, head_BN: FloatArray, weight: float) -> FloatArray:
-    """Mix the token heads' logits with the item head's conditionals, geometrically.
+    """Return the weighted mean of the token heads' logits and the log of the item head's conditionals.
 
     Shape:
         logits_PMK, result: (paths, codebooks, codes).
@@ -26,7 +29,7 @@ def guided(logits_PMK: FloatArray, beam: Beam, index: ValidityIndex, head_BN: Fl
 
 
 def implied(beam: Beam, index: ValidityIndex, head_BN: FloatArray) -> FloatArray:
-    """Return the share of the belief in a path's remaining items that lies on items with each code.
+    """Return the probability of each code among a path's remaining items.
 
     Shape:
         result: (paths, codebooks, codes); sums to one over the codes of every codebook.

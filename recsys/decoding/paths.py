@@ -1,6 +1,6 @@
-"""Owns the state of a beam: partial paths as arrays, how they grow, and how they are ranked and deduplicated.
+"""The state of a beam: partial paths as arrays, how they grow, and how they are ranked and deduplicated.
 
-Axes: P path, M codebook, Q category, E expansion (a path and one more code).
+Axes: P path, M codebook, Q category, X expansion (a path and one more code).
 """
 
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ class Expansions:
     """Paths with one more code each, not grown yet.
 
     Shape:
-        parent_E: (expansions,) index of the path that grows.
-        codebook_E, code_E: (expansions,) the code that is added.
-        step_log_prob_E: (expansions,) log-probability of that code.
-        log_prob_E: (expansions,) log-probability of the whole new path.
+        parent_X: (expansions,) index of the path that grows.
+        codebook_X, code_X: (expansions,) the code that is added.
+        step_log_prob_X: (expansions,) log-probability of that code.
+        log_prob_X: (expansions,) log-probability of the whole new path.
     """
 
-    parent_E: IntArray
-    codebook_E: IntArray
-    code_E: IntArray
-    step_log_prob_E: Float64Array
-    log_prob_E: Float64Array
+    parent_X: IntArray
+    codebook_X: IntArray
+    code_X: IntArray
+    step_log_prob_X: Float64Array
+    log_prob_X: Float64Array
 
-    def take(self, at_E: NDArray[np.int64] | NDArray[np.bool_]) -> "Expansions":
+    def take(self, at_X: NDArray[np.int64] | NDArray[np.bool_]) -> "Expansions":
         """Return some expansions, by index or mask."""
         return Expansions(
-            parent_E=self.parent_E[at_E],
-            codebook_E=self.codebook_E[at_E],
-            code_E=self.code_E[at_E],
-            step_log_prob_E=self.step_log_prob_E[at_E],
-            log_prob_E=self.log_prob_E[at_E],
+            parent_X=self.parent_X[at_X],
+            codebook_X=self.codebook_X[at_X],
+            code_X=self.code_X[at_X],
+            step_log_prob_X=self.step_log_prob_X[at_X],
+            log_prob_X=self.log_prob_X[at_X],
         )
 
 
@@ -87,29 +87,29 @@ class Beam:
 
     def codes_of(self, expansions: Expansions) -> IntArray:
         """Return the codes of grown paths, shape (expansions, codebooks)."""
-        codes_EM = self.codes_PM[expansions.parent_E]
-        codes_EM[np.arange(len(codes_EM)), expansions.codebook_E] = expansions.code_E
-        return codes_EM
+        codes_XM = self.codes_PM[expansions.parent_X]
+        codes_XM[np.arange(len(codes_XM)), expansions.codebook_X] = expansions.code_X
+        return codes_XM
 
     def grow(self, expansions: Expansions, index: ValidityIndex, *, step: int) -> "Beam":
         """Return one new path per expansion; the category distribution is still the parent's."""
-        parent_E, codebook_E = expansions.parent_E, expansions.codebook_E
-        path_E = np.arange(len(parent_E))
-        order_EM, confidence_EM = self.order_PM[parent_E], self.confidence_PM[parent_E]
-        order_EM[path_E, codebook_E] = step
-        confidence_EM[path_E, codebook_E] = np.exp(expansions.step_log_prob_E)
+        parent_X, codebook_X = expansions.parent_X, expansions.codebook_X
+        path_X = np.arange(len(parent_X))
+        order_XM, confidence_XM = self.order_PM[parent_X], self.confidence_PM[parent_X]
+        order_XM[path_X, codebook_X] = step
+        confidence_XM[path_X, codebook_X] = np.exp(expansions.step_log_prob_X)
         return Beam(
-            row_P=self.row_P[parent_E],
+            row_P=self.row_P[parent_X],
             codes_PM=self.codes_of(expansions),
-            log_prob_P=expansions.log_prob_E,
-            order_PM=order_EM,
-            confidence_PM=confidence_EM,
-            category_PQ=self.category_PQ[parent_E],
-            candidates=index.choose(self.candidates, parent_E, codebook_E, expansions.code_E),
+            log_prob_P=expansions.log_prob_X,
+            order_PM=order_XM,
+            confidence_PM=confidence_XM,
+            category_PQ=self.category_PQ[parent_X],
+            candidates=index.choose(self.candidates, parent_X, codebook_X, expansions.code_X),
         )
 
     def path(self, at: int, *, reason: str = "") -> Path:
-        """Return one path as a value for people; with a reason it is a cut path."""
+        """Return one path as a value of the contract; with a reason it is a pruned path."""
         books = [int(book) for book in np.argsort(self.order_PM[at], kind="stable") if self.order_PM[at, book] >= 0]
         steps = tuple(
             Step(
@@ -156,27 +156,27 @@ def join_beams(beams: Sequence[Beam]) -> Beam:
 
 
 def top_per_row(
-    row_E: IntArray, score_E: NDArray[np.floating], limit_B: IntArray, tie_E: IntArray | None = None
+    row_X: IntArray, score_X: NDArray[np.floating], limit_B: IntArray, tie_X: IntArray | None = None
 ) -> IntArray:
-    """Return the indices of the best entries of each row, rows ascending, best first; ties by ``tie_E`` or position.
+    """Return the indices of the best entries of each row, rows ascending, best first; ties by ``tie_X`` or position.
 
     Shape:
-        row_E, score_E, tie_E: (entries,).
+        row_X, score_X, tie_X: (entries,).
         limit_B: (rows,) how many each row keeps at most.
     """
-    keys = (-score_E, row_E) if tie_E is None else (tie_E, -score_E, row_E)
-    order_E = np.lexsort(keys)
-    rank_E = rank_in_row(row_E[order_E])
-    return order_E[rank_E < limit_B[row_E[order_E]]]
+    keys = (-score_X, row_X) if tie_X is None else (tie_X, -score_X, row_X)
+    order_X = np.lexsort(keys)
+    rank_X = rank_in_row(row_X[order_X])
+    return order_X[rank_X < limit_B[row_X[order_X]]]
 
 
-def rank_in_row(sorted_row_E: IntArray) -> IntArray:
+def rank_in_row(sorted_row_X: IntArray) -> IntArray:
     """Return each entry's place in its row, from 0, for rows in ascending order, shape (entries,)."""
-    return np.arange(len(sorted_row_E)) - np.searchsorted(sorted_row_E, sorted_row_E)
+    return np.arange(len(sorted_row_X)) - np.searchsorted(sorted_row_X, sorted_row_X)
 
 
 def deduplicate(row_P: IntArray, codes_PM: IntArray, log_prob_P: Float64Array) -> IntArray:
-    """Return the indices, ascending, of the best path of each set of codes: the order of choices makes no new path.
+    """Return the indices, ascending, of the best path of each set of codes, whatever the order of choices.
 
     Shape:
         row_P, log_prob_P: (paths,).

@@ -1,6 +1,6 @@
-"""Owns paths to items that no searched path reached: the item's own codes, in the order of the model's confidence.
+"""Paths to items that no searched path reached: the item's own codes, in the order of the model's confidence.
 
-Axes: X asked item, L item whose path is not finished, M codebook, K code, Q category.
+Axes: X item to find a path to, L item whose path is not finished, M codebook, K code, Q category.
 """
 
 from collections.abc import Callable
@@ -16,27 +16,27 @@ from recsys.decoding.paths import Beam, Expansions, root_beam
 def retrace(
     score: Callable[[Beam], FloatArray],
     index: ValidityIndex,
-    asked: tuple[IntArray, IntArray],
+    wanted: tuple[IntArray, IntArray],
     *,
     finish_below: int,
     min_steps: int,
 ) -> list[Path]:
-    """Return one path to each item: of its codes, always the one that the model finds likeliest next.
+    """Return one path to each item: at every step the most probable of its own codes that are left.
 
     Paths stop where searched ones do: at one item, or after ``min_steps`` at ``finish_below`` items.
 
     Args:
         score: gives the logits of the next step of paths, (paths, codebooks, codes).
         index: the catalogue's.
-        asked: rows of the batch and an item for each.
+        wanted: rows of the batch and an item for each.
         finish_below: see :class:`recsys.decoding.config.SearchConfig`.
         min_steps: likewise.
 
     Shape:
-        asked: two of (asked items,).
+        wanted: two of (items,).
     """
-    row_X, item_X = asked
-    codes_LM, asked_L = index.codes_MN[:, item_X].T, np.arange(len(row_X))
+    row_X, item_X = wanted
+    codes_LM, place_L = index.codes_MN[:, item_X].T, np.arange(len(row_X))
     live = root_beam(row_X, index.start(len(row_X)), num_codebooks=index.num_codebooks)
     paths: dict[int, Path] = {}
     for step in range(index.num_codebooks):
@@ -48,11 +48,11 @@ def retrace(
         step_L = log_prob_LM[every_L, codebook_L].astype(np.float64)
         live = live.grow(
             Expansions(
-                parent_E=every_L,
-                codebook_E=codebook_L,
-                code_E=codes_LM[every_L, codebook_L],
-                step_log_prob_E=step_L,
-                log_prob_E=live.log_prob_P + step_L,
+                parent_X=every_L,
+                codebook_X=codebook_L,
+                code_X=codes_LM[every_L, codebook_L],
+                step_log_prob_X=step_L,
+                log_prob_X=live.log_prob_P + step_L,
             ),
             index,
             step=step,
@@ -61,16 +61,16 @@ def retrace(
         done_L = (
             (left_L == 1) | ((left_L <= finish_below) & (step + 1 >= min_steps)) | (step + 1 == len(index.codes_MN))
         )
-        paths |= {int(asked_L[at]): live.path(at) for at in np.flatnonzero(done_L).tolist()}
+        paths |= {int(place_L[at]): live.path(at) for at in np.flatnonzero(done_L).tolist()}
         on_L = np.flatnonzero(~done_L)
-        live, codes_LM, asked_L = live.take(on_L), codes_LM[on_L], asked_L[on_L]
+        live, codes_LM, place_L = live.take(on_L), codes_LM[on_L], place_L[on_L]
     return [paths[at] for at in range(len(row_X))]
 
 
 def _own_log_probs(logits_LMK: FloatArray, allowed_LMK: BoolArray, live: Beam, codes_LM: IntArray) -> FloatArray:
-    """Return the log-probability of the asked item's code in each codebook, minus infinity where one says nothing.
+    """Return the log-probability of the item's own code in each codebook, minus infinity in those that do not count.
 
-    A used codebook says nothing, and one with a single code left says nothing while another still decides.
+    Used codebooks do not count, nor do those with a single code left while another leaves a choice.
     """
     masked_LMK = np.where(allowed_LMK, logits_LMK, np.float32(-np.inf))
     best_LM = masked_LMK.max(axis=-1)
@@ -78,5 +78,5 @@ def _own_log_probs(logits_LMK: FloatArray, allowed_LMK: BoolArray, live: Beam, c
     own_LM = np.take_along_axis(masked_LMK, codes_LM[..., None], axis=-1)[..., 0] - total_LM
     free_LM = live.codes_PM < 0
     decides_LM = free_LM & (np.count_nonzero(allowed_LMK, axis=-1) > 1)
-    asked_LM = np.where(decides_LM.any(axis=1, keepdims=True), decides_LM, free_LM)
-    return np.where(asked_LM, own_LM, np.float32(-np.inf))
+    counted_LM = np.where(decides_LM.any(axis=1, keepdims=True), decides_LM, free_LM)
+    return np.where(counted_LM, own_LM, np.float32(-np.inf))

@@ -1,6 +1,6 @@
 """The beam search over partial paths of any order, all rows of a batch at once.
 
-Axes: B batch, P path, M codebook, K code, N item, L live path, E expansion.
+Axes: B request, P path, M codebook, K code, N item, L live path, X expansion.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from recsys.decoding.paths import Beam, Expansions, deduplicate, join_beams, ran
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Attempt:
-    """Grown paths; those that go on are scored, and know how far their category distribution jumped.
+    """Grown paths; those that go on are scored, with the jump of their category distribution.
 
     Shape:
         done_P: (paths,) whether a path is finished.
@@ -99,28 +99,28 @@ class Search:
         else:
             code_PW = np.broadcast_to(np.arange(log_prob_PK.shape[1]), log_prob_PK.shape)
         step_PW = np.take_along_axis(log_prob_PK, code_PW, axis=1).astype(np.float64)
-        parent_E, place_E = np.nonzero(np.isfinite(step_PW))
-        step_E = step_PW[parent_E, place_E]
+        parent_X, place_X = np.nonzero(np.isfinite(step_PW))
+        step_X = step_PW[parent_X, place_X]
         pool = Expansions(
-            parent_E=parent_E,
-            codebook_E=codebook_P[parent_E],
-            code_E=code_PW[parent_E, place_E],
-            step_log_prob_E=step_E,
-            log_prob_E=live.log_prob_P[parent_E] + step_E,
+            parent_X=parent_X,
+            codebook_X=codebook_P[parent_X],
+            code_X=code_PW[parent_X, place_X],
+            step_log_prob_X=step_X,
+            log_prob_X=live.log_prob_P[parent_X] + step_X,
         )
-        pool = pool.take(top_per_row(live.row_P[pool.parent_E], pool.log_prob_E, pool_B))
-        return pool.take(deduplicate(live.row_P[pool.parent_E], live.codes_of(pool), pool.log_prob_E))
+        pool = pool.take(top_per_row(live.row_P[pool.parent_X], pool.log_prob_X, pool_B))
+        return pool.take(deduplicate(live.row_P[pool.parent_X], live.codes_of(pool), pool.log_prob_X))
 
     def _advance(self, live: Beam, pool: Expansions, slots_B: IntArray, *, step: int) -> _Attempt:
         """Grow the best of the pool; with CORP, replace inconsistent paths by the next best, once."""
-        row_E = live.row_P[pool.parent_E]
-        rank_E = rank_in_row(row_E)
-        first = self._grow(live, pool.take(rank_E < slots_B[row_E]), step=step)
+        row_X = live.row_P[pool.parent_X]
+        rank_X = rank_in_row(row_X)
+        first = self._grow(live, pool.take(rank_X < slots_B[row_X]), step=step)
         if self.theta is None or not (first.jump_P > self.theta).any():
             return first
         bad_B = np.bincount(first.beam.row_P[first.jump_P > self.theta], minlength=len(slots_B))
-        spare_E = rank_E - slots_B[row_E]
-        second = self._grow(live, pool.take((spare_E >= 0) & (spare_E < bad_B[row_E])), step=step)
+        spare_X = rank_X - slots_B[row_X]
+        second = self._grow(live, pool.take((spare_X >= 0) & (spare_X < bad_B[row_X])), step=step)
         row_P = np.concatenate([first.beam.row_P, second.beam.row_P])
         keep_P = prune(
             row_P,
@@ -135,7 +135,7 @@ class Search:
         return _join_attempts(first.keep(keeps[0]), second.keep(keeps[1]))
 
     def _grow(self, live: Beam, expansions: Expansions, *, step: int) -> _Attempt:
-        """Grow paths, see which are finished, and score the others for the next step."""
+        """Grow paths, mark the finished ones, and score the others for the next step."""
         beam = live.grow(expansions, self.index, step=step)
         sizes_P = beam.candidates.sizes_P
         done_P = sizes_P == 1
@@ -160,7 +160,7 @@ class Search:
 
 
 def _join_attempts(first: _Attempt, second: _Attempt) -> _Attempt:
-    """Return both attempts' paths with rows ascending, so that ties never depend on other rows."""
+    """Return both attempts' paths with rows ascending, so that the order of ties does not depend on other rows."""
     beam = join_beams([first.beam, second.beam])
     done_P = np.concatenate([first.done_P, second.done_P])
     order_P = np.argsort(beam.row_P, kind="stable")

@@ -1,6 +1,6 @@
-"""Training batches: windows of histories, batched by length so that next to nothing is padding.
+"""Training batches: windows of histories, batched by length to keep padding small.
 
-Axes: B batch, T time, W window.
+Axes: B batch row, T time, W window of a history.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from recsys.data.events import EventLog
 class Batch:
     """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding.
 
-    ``fold`` says which part of the users a batch comes from, where training deals them out; ``closed_B`` (batch,) which
-    windows end with their user's last event.
+    ``fold`` is the fold of users that a batch comes from; ``closed_B`` (batch,) marks windows that end with their
+    user's last event.
     """
 
     items_BT: IntArray

@@ -1,6 +1,6 @@
 """Building blocks of the generator: the causal encoder with time-gap bias.
 
-Axes: B batch, T time, H head, D width.
+Axes: B batch row, T time, H head, D width.
 """
 
 import torch

@@ -1,9 +1,9 @@
-"""What is chosen on validation once training is over: three numbers of the item head.
+"""The choice of three numbers of the item head on validation, after training.
 
 The training loss cannot set them: its softmax leaves out what a user has and what nobody used, and the ensemble member
 was trained on the same answers.
 
-Axes: B batch row, U user, N item, X unused item or choice.
+Axes: B batch row, U user, N item, X unused item, V choice that is tried.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from recsys.model.generator import Generator
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
-"""Shares of the item logits that a member may get."""
+"""Shares of the item logits that are tried for the ensemble member."""
 UNUSED_BIASES = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -4.0, -8.0)
-"""What may be added to the logits of items without training events, most room first."""
+"""Biases of items without training events that are tried, the largest first."""
 ROOM_COST = 0.005
-"""Share of NDCG@10 that room for unused items may cost: validation has too few of their users to weigh their gain."""
+"""Share of NDCG@10 that a bias for unused items may cost; few validation users choose them, so its gain is not seen."""
 REPEAT_BIASES = (0.0, 1.0, 2.0, -1.0, -2.0, -4.0, -8.0, -16.0)
-"""What may be added to the logits of what a user already has: some logs are full of repeats, some have none."""
+"""Biases of the items of a history that are tried: some logs have many repeats, some none."""
 BATCH_SIZE = 256
 
 
@@ -43,8 +43,8 @@ class Choice:
 def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> Choice:
     """Choose by NDCG@10, one number after the other, write them into the generator and return them.
 
-    Among equals the first is taken; unused items get all the room that costs no more than :data:`ROOM_COST`. The bias
-    of repeats is chosen with what users have left in the ranking, the others with it taken out.
+    Among equals the first is taken; unused items get the largest bias that costs no more than :data:`ROOM_COST`. The
+    bias of repeats is chosen with seen items left in the ranking, the others with seen items taken out.
     """
     choice = Choice()
     if generator.head.member is not None:
@@ -52,8 +52,8 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
         choice = tried[int(_ndcg_of(generator, tried, questions, unused_X).argmax())]
     if len(unused_X):
         tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
-        ndcg_X = _ndcg_of(generator, tried, questions, unused_X)
-        choice = tried[int((ndcg_X >= (1 - ROOM_COST) * ndcg_X.max()).argmax())]
+        ndcg_V = _ndcg_of(generator, tried, questions, unused_X)
+        choice = tried[int((ndcg_V >= (1 - ROOM_COST) * ndcg_V.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
     choice = tried[int(_ndcg_of(generator, tried, questions, unused_X, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
@@ -93,7 +93,7 @@ def _ndcg_of(
     """
     head, vectors_ND, prior = generator.head, generator.items(), generator.head.prior()
     keys_ND = head.keys(vectors_ND)
-    total_X = np.zeros(len(choices))
+    total_V = np.zeros(len(choices))
     for start in range(0, len(questions.targets_U), BATCH_SIZE):
         histories = questions.histories[start : start + BATCH_SIZE]
         items = [history.items for history in histories]
@@ -102,5 +102,5 @@ def _ndcg_of(
         for place, choice in enumerate(choices):
             _write(generator, choice, unused_X)
             scores_BN = head.add_repeat_bias(head.logits(states, keys_ND, scores), items).cpu().numpy()
-            total_X[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
-    return total_X / max(1, len(questions.targets_U))
+            total_V[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
+    return total_V / max(1, len(questions.targets_U))

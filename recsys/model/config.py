@@ -26,15 +26,15 @@ class ModelConfig(Config):
     dropout: float = 0.4
     """Dropout inside the encoder and the token decoder."""
     input_scale: float = 5.0
-    """By how much item vectors are multiplied before the encoder: unscaled, its layers drown the item at first."""
+    """Factor of item vectors before the encoder; without it the layers' output outweighs the item's vector at first."""
     code_dropout: float = 0.1
     """Dropout on the concatenated code embeddings of an item."""
     max_history: int = 50
     """How many of the latest events the encoder sees."""
     calendar: int = Field(default=64, ge=1)
-    """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
+    """Number of calendar spans with equal numbers of training events; the encoder embeds each event's span."""
     behavioural_start: bool = False
-    """Whether id vectors start at behavioural vectors: a head start on dense logs, overfitting on sparse ones."""
+    """Whether id vectors start at behavioural vectors; it helps on dense logs and overfits on sparse ones."""
     cooccurrence: bool = True
     """Whether the item head adds the item-item co-occurrence prior."""
 
@@ -80,8 +80,8 @@ class FitConfig(Config):
     epochs: int = 4
     """Passes over the training part."""
     final_epochs: int = Field(default=2, ge=0)
-    """Passes at the end over the latest events of histories alone: users are served there, and the short histories that
-    most users have are not drowned by a few long ones."""
+    """Passes of the final phase, over the latest events of histories alone: the positions that are served, with equal
+    weight for short and long histories."""
     final_events: int = Field(default=3, ge=1)
     """How many latest events of a window the final phase learns."""
     learning_rate: float = 1.5e-3
@@ -93,16 +93,16 @@ class FitConfig(Config):
     batch_positions: int = 1024
     """Training positions a batch."""
     shuffle_ties: float = 0.5
-    """Share of windows in which events with equal timestamps are put in a random order: theirs says nothing."""
+    """Share of windows in which events with equal timestamps are put in a random order."""
     token_weight: float = 0.5
     """Weight of the any-order token loss beside the item head's loss of weight 1."""
     distillation: float = Field(default=0.5, ge=0, le=1)
-    """How much of a token's target is what the item head believes; the rest is the true item's code."""
+    """Share of the item head's probabilities in a token's target; the rest is the true item's code."""
     category_weight: float = 0.1
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
     """Share of positions that the token decoder is trained on in each batch."""
     prior_folds: int = Field(default=8, ge=2)
-    """Into how many parts users are dealt; each learns with the prior of the others, never with its own pairs."""
+    """Number of folds of users; each learns with a prior counted without its own pairs."""
     depths: tuple[float, ...] = (0.45, 0.35, 0.2)
-    """Shares of training paths with 0, 1, 2 ... tokens already chosen; deeper paths name their item almost surely."""
+    """Shares of training paths with 0, 1, 2 ... tokens already chosen; on deeper paths few items are left."""

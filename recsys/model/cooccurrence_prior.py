@@ -1,11 +1,10 @@
 """The item-item co-occurrence prior: sparse tables of other users' pairs whose scores join the item head's logits.
 
-A network of a few million weights forgets rare pairs; a table of pairs does not, and cannot generalise. The item head
-adds both, and learns how much the prior counts. Because a history's own pairs are in a table counted over all users,
-training reads tables counted without the fold that the history belongs to (cross-fitting). One more table holds the
-items most alike by what is known of them beside behaviour, so that items nobody used yet have neighbours too.
+The item head learns a weight for each table. A history's own pairs are in a table counted over all users, so training
+reads tables counted without the fold of the history's user (cross-fitting). One more table holds the items with the
+most similar content vectors, so that items without events have neighbours too.
 
-Axes: B history, N item, J window, F feature, X entry of a table.
+Axes: B history, N item, J co-occurrence window, F feature, V neighbour, X entry of a table.
 """
 
 from collections.abc import Sequence
@@ -23,11 +22,11 @@ from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
 from recsys.data.events import EventLog
 
 FLOOR = 0.02
-"""Votes count as log(1 + votes / FLOOR): a hundred times the votes is not a hundred times the score."""
+"""The score of a sum of votes is log(1 + votes / FLOOR)."""
 NEIGHBOURS = 50
-"""Likest items that an item keeps."""
+"""Number of most similar items that an item keeps."""
 SHARPNESS = 4
-"""Likeness counts by this power of the cosine: near twins far more than items of one shelf."""
+"""Similarity is the cosine to this power."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +44,13 @@ WINDOWS = (
     Window(distance=1, last=1, decay=1.0),
     Window(last=5, decay=0.7),
 )
-"""Pairs within 5, 20 and 1 events, and likeness, which is there only where items have words or given vectors."""
+"""Pairs within 5, 20 and 1 events, and content similarity, where items have words or given vectors."""
 PAIR_WINDOWS = tuple(window for window in WINDOWS if window.distance)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CooccurrencePrior:
-    """One table of cosines per window: of pair counts, and of what is known of items.
+    """One table of cosines per window: of pair counts, and of content vectors.
 
     Shape:
         tables: for each window sparse (items, items), float32.
@@ -71,7 +70,7 @@ class CooccurrencePrior:
         return self.tables[-1] if len(self.tables) == len(WINDOWS) else None
 
     def scores(self, histories: Sequence[IntArray]) -> list[Any]:
-        """Return what each window says about every item, one sparse (histories, items) matrix per window.
+        """Return the scores of items after histories, one sparse (histories, items) matrix per window.
 
         Args:
             histories: items of each history, oldest first; may be empty.
@@ -103,12 +102,12 @@ def likeness_table(vectors_NF: FloatArray) -> Any:
     faiss.normalize_L2(unit_NF)
     index = faiss.IndexFlatIP(unit_NF.shape[1])
     index.add(unit_NF)
-    cosine_NK, item_NK = index.search(unit_NF, min(NEIGHBOURS + 1, len(unit_NF)))
-    rows_X = np.repeat(np.arange(len(unit_NF)), item_NK.shape[1])
-    kept_X = (cosine_NK.ravel() > 0) & (item_NK.ravel() != rows_X)
-    values_X = cosine_NK.ravel()[kept_X] ** SHARPNESS
+    cosine_NV, item_NV = index.search(unit_NF, min(NEIGHBOURS + 1, len(unit_NF)))
+    rows_X = np.repeat(np.arange(len(unit_NF)), item_NV.shape[1])
+    kept_X = (cosine_NV.ravel() > 0) & (item_NV.ravel() != rows_X)
+    values_X = cosine_NV.ravel()[kept_X] ** SHARPNESS
     shape = (len(unit_NF), len(unit_NF))
-    table_NN = coo_array((values_X, (rows_X[kept_X], item_NK.ravel()[kept_X])), shape=shape).tocsr()
+    table_NN = coo_array((values_X, (rows_X[kept_X], item_NV.ravel()[kept_X])), shape=shape).tocsr()
     table_NN.sort_indices()
     return table_NN
 
@@ -122,7 +121,7 @@ class Fold:
 
 
 def cross_fit(log: EventLog, folds: int, rng: np.random.Generator, likeness: Any = None) -> list[Fold]:
-    """Deal users out to folds, each with a prior that holds none of its own pairs; empty folds are left out."""
+    """Return random folds of users, each with a prior counted without its own pairs; empty folds are left out."""
     fold_U = rng.integers(0, folds, log.num_users)
     found = []
     for fold in range(folds):

@@ -28,7 +28,7 @@ class Pretrainer:
         self.objective = TrainingObjective(generator, log, category_N, config, seed=seed)
         with torch.no_grad():
             generator.items.id_embedding.weight[self.objective.unused_X] = (
-                0  # what nobody used is its codes and nothing else
+                0  # an item without events is represented by its codes alone
             )
         self.optimizer = torch.optim.AdamW(
             generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

@@ -1,6 +1,6 @@
 """The item encoder: an item's vector is the projection of its codes' embeddings plus an id vector.
 
-Axes: P path, M codebook, N item, D width, V width of given vectors.
+Axes: P path, M codebook, N item, D width, V width of given vectors, X any row.
 """
 
 import torch
@@ -12,7 +12,7 @@ from recsys.model.config import GeneratorConfig, ModelConfig
 
 
 class ItemEncoder(nn.Module):
-    """Embeds codes, which the token decoder reads too, and items."""
+    """Embeds items, and codes for the token decoder too."""
 
     codes_NM: Tensor
 
@@ -47,7 +47,7 @@ class ItemEncoder(nn.Module):
     def start_ids_from(self, vectors_NV: Tensor) -> None:
         """Start the id vectors from unit vectors of known likeness, cut or padded with zeros to the model's width.
 
-        A fresh encoder passes its last input through nearly unchanged, so the item head starts out ranking the
+        An untrained encoder passes its last input through nearly unchanged, so the item head starts by ranking the
         neighbours of a history's last item.
         """
         width = self.id_embedding.embedding_dim

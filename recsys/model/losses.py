@@ -1,6 +1,7 @@
-"""The three losses of pre-training, each small and pure.
+"""The three losses of pre-training, as pure functions.
 
-Axes: R row (a training position), T time, M codebook, K code, N item, Q category, D width.
+Axes: R training row (a position), T time, M codebook, K code, N item, Q category, D width, J co-occurrence window,
+X item out of the softmax, or entry of the prior.
 """
 
 from collections.abc import Sequence
@@ -64,9 +65,9 @@ class ItemQueries:
     Shape:
         targets_R: (rows,) catalogue indices.
         seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
-        absent_X: items that no row may be taught to avoid, because nobody had the chance to choose them.
+        absent_X: items without training events; they are out of every row's softmax.
         prior_scores: for each window of the prior sparse (rows, items) scores; empty without a prior.
-        belief_RN: (rows, items) what the answer is a draw from, 0 for what is out; None where the target is the answer.
+        belief_RN: (rows, items) target probabilities, 0 for items that are out; None where ``targets_R`` is the target.
     """
 
     targets_R: Tensor
@@ -87,7 +88,7 @@ class ItemQueries:
 
 
 def _answered(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
-    """Return the sum of the answers' logits; where the answer is a draw, of their means."""
+    """Return the sum over rows of the target's logit, or of the mean logit under the target probabilities."""
     if queries.belief_RN is None:
         return logits_RN.gather(1, queries.targets_R[:, None]).sum()
     return (logits_RN.masked_fill(queries.belief_RN == 0, 0.0) * queries.belief_RN).sum()
@@ -123,7 +124,7 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
     """Return the token loss under the mask that decoding uses (method: L_token, any order).
 
     Each free codebook's softmax runs over the codes that exist among the items still compatible with the path, so the
-    loss teaches only choices that exist. Mean over (row, codebook) pairs that leave a choice.
+    loss covers only choices that exist. Mean over (row, codebook) pairs that leave a choice.
 
     Shape:
         logits_RMK, allowed_RMK: (rows, codebooks, codes).

@@ -1,6 +1,7 @@
-"""Partial paths that the token decoder learns on: what is known, what may follow, and what should.
+"""Partial paths that the token decoder is trained on: known codes, allowed codes, and target distributions.
 
-Axes: R row (a path), C candidate (an item still compatible with a path), M codebook, K code, N item.
+Axes: R training row (a path), P path of a group of rows, C candidate item that remains on a path, M codebook, K code,
+N item.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from recsys.core.arrays import BoolArray, IntArray
 
 @dataclass(frozen=True, kw_only=True)
 class PartialPaths:
-    """A batch of partial paths drawn at random orders, and what may follow them.
+    """A batch of partial paths in random orders, with the codes that may follow.
 
     Shape:
         codes_RM: (rows, codebooks) the target item's codes.
@@ -61,10 +62,10 @@ def true_targets(paths: PartialPaths) -> Tensor:
 
 
 def implied_targets(paths: PartialPaths, beliefs_RN: Tensor, codes_MN: Tensor) -> Tensor:
-    """Return what a belief over items says about the next code of each path, shape (rows, codebooks, codes).
+    """Return the distribution of the next code of each path under item probabilities, shape (rows, codebooks, codes).
 
-    The belief is cut to the items still compatible and summed over those that share a code: the exact conditional of
-    every free codebook, in any order.
+    Probabilities of the items that remain are summed over those that share a code: the exact conditional of every free
+    codebook, whatever the order of choices.
 
     Shape:
         beliefs_RN: (rows, items) probabilities.
@@ -84,7 +85,7 @@ def implied_targets(paths: PartialPaths, beliefs_RN: Tensor, codes_MN: Tensor) -
 
 
 def sum_by_code(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
-    """Return the belief in all items that have a code, for every code of every codebook, (rows, codebooks, codes)."""
+    """Return the probability of all items with each code, (rows, codebooks, codes)."""
     beliefs_NR = beliefs_RN.T.contiguous()  # whole rows are added at once this way
     sums = [
         torch.zeros(codes, len(beliefs_RN), device=beliefs_RN.device).index_add(0, code_N, beliefs_NR).T
@@ -94,10 +95,10 @@ def sum_by_code(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
 
 
 def sum_remaining(candidates: Candidates, belief_C: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
-    """Return the belief in a path's remaining items that have a code, below the root, (paths, codebooks, codes).
+    """Return the probability of a path's remaining items with each code, below the root, (paths, codebooks, codes).
 
     Shape:
-        belief_C: (candidates,) the belief in each remaining item of each path.
+        belief_C: (candidates,) the probability of each remaining item of each path.
     """
     item_C, path_C = items_of(candidates, belief_C.device), path_of(candidates, belief_C.device)
     paths, books = len(candidates.sizes_P), len(codes_MN)

@@ -1,4 +1,4 @@
-"""What encoding histories returns: states with names, never one tensor that callers cut apart.
+"""What encoding histories returns: the history encoder's states, the ensemble member's, and all positions.
 
 Axes: B batch row, T time, D width.
 """

@@ -1,6 +1,6 @@
 """The any-order token decoder: a feed-forward network over a history's state and the codes chosen so far.
 
-Axes: P path, M codebook, K code, Q category, D width, C code width.
+Axes: P path, M codebook, K code, Q category, D width, W code width.
 """
 
 from torch import Tensor, nn
@@ -23,14 +23,14 @@ class TokenDecoder(nn.Module):
         self.token_head = nn.Linear(shape.width, tokens)
         self.category_head = nn.Linear(shape.width, config.num_categories)
 
-    def forward(self, state_PD: Tensor, chosen_PMC: Tensor, used_PM: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, state_PD: Tensor, chosen_PMW: Tensor, used_PM: Tensor) -> tuple[Tensor, Tensor]:
         """Return token logits (paths, codebooks, codes) and category logits (paths, categories).
 
         Shape:
             state_PD: (paths, width).
-            chosen_PMC: (paths, codebooks, code width) embeddings of the chosen codes, zero where a codebook is free.
+            chosen_PMW: (paths, codebooks, code width) embeddings of the chosen codes, zero where a codebook is free.
             used_PM: (paths, codebooks) True where a code is chosen.
         """
-        mixed = self.from_state(state_PD) + self.from_codes(chosen_PMC.flatten(1)) + self.from_mask(used_PM.float())
+        mixed = self.from_state(state_PD) + self.from_codes(chosen_PMW.flatten(1)) + self.from_mask(used_PM.float())
         g_PD = self.norm(state_PD + self.hidden(mixed))
         return self.token_head(g_PD).unflatten(1, (-1, self.codebook_size)), self.category_head(g_PD)

@@ -1,4 +1,4 @@
-"""What the generator is taught: batches of training windows, and its losses on them.
+"""The training objective: batches of training windows, and the generator's losses on them.
 
 Axes: B batch row, T time, R training row (a position of a window), M codebook, K code, N item, Q category, D width.
 """
@@ -23,7 +23,7 @@ from recsys.model.partial import draw_partial_paths, implied_targets, true_targe
 
 
 class TrainingObjective:
-    """A training log dealt out to folds, each with the prior of the others, and the losses of its windows."""
+    """The losses of a training log's windows; users are in folds, each with a prior counted without it."""
 
     def __init__(
         self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
@@ -66,8 +66,8 @@ class TrainingObjective:
     ) -> dict[str, Tensor]:
         """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones.
 
-        The answer is the next item, or one of so many next items (``ahead``), drawn by :func:`draw_ahead`. Without
-        ``paths`` there is the item head's loss alone.
+        The target is the next item, or one of the next ``ahead`` items, drawn by :func:`draw_ahead`. Without ``paths``
+        only the item head's loss is computed.
         """
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
@@ -116,7 +116,10 @@ class TrainingObjective:
         *,
         distillation: float,
     ) -> dict[str, Tensor]:
-        """Return the token and category losses on partial paths to the targets; beliefs are a share of the answer."""
+        """Return the token and category losses on partial paths to the targets.
+
+        ``distillation`` is the share of the item probabilities ``beliefs_RN`` in the token targets.
+        """
         device = state_RD.device
         paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
         partial_RM = torch.from_numpy(paths.partial_RM).to(device)
@@ -133,7 +136,7 @@ class TrainingObjective:
 
 
 def draw_ahead(left_R: IntArray, ahead: int, decay: float, rng: np.random.Generator) -> IntArray:
-    """Draw which of its next items each position answers with: the j-th of those there are with weight decay^(j-1).
+    """Draw the target of each position among its next items, the j-th of those there are with weight decay^(j-1).
 
     Shape:
         left_R: (rows,) how many items follow, at least one.

@@ -1,1 +1,1 @@
-"""The assembled method: a recommender that reasons, and the bundle that serving loads."""
+"""The assembled recommender, and the bundle that serving loads."""

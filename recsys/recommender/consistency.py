@@ -1,4 +1,4 @@
-"""The pruning threshold of CORP, read off the paths that a model takes on validation."""
+"""The pruning threshold of CORP, a quantile of the divergences on validation paths."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Owns the question whether new items resemble those the features and the tokenizer were fitted on.
+"""Drift: whether new items resemble those that the features and the tokenizer were fitted on.
 
 Axes: N training item, I new item, F feature, S draw.
 

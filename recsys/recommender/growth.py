@@ -1,4 +1,4 @@
-"""Owns a bundle that recommends items added after training: its catalogue, generator and prior, one row longer an item.
+"""A bundle that recommends items added after training: its catalogue, generator and prior, one row longer an item.
 
 Axes: N item of the bundle, I new item, D width, F feature.
 

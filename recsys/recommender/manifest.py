@@ -1,4 +1,4 @@
-"""Owns the manifest of a bundle: its version, what was kept and why, and the hash of every other file in it.
+"""The manifest of a bundle: its version, what was kept and why, and the hash of every other file in it.
 
 Free of torch, so that a server can verify a bundle before it loads a model.
 """
@@ -25,7 +25,7 @@ _VERSION_LENGTH = 12
 
 @dataclass(frozen=True, kw_only=True)
 class BundleManifest:
-    """What a bundle says of itself.
+    """Version, choice and file hashes of a bundle.
 
     ``model_version`` is a hash of ``files``, the SHA-256 of every file of the bundle but the manifest by relative name.
     ``kept`` is the choice that the bundle holds, ``validation`` every choice that was tried.

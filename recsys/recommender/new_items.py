@@ -1,4 +1,4 @@
-"""Owns the entry of items that arrive after training: their vectors, codes and categories, and whether they fit in.
+"""Items that arrive after training: their vectors, codes and categories, and their drift.
 
 Axes: N item of the catalogue, I new item, M codebook, F feature.
 
@@ -164,14 +164,14 @@ def _in_type_of(known: Sequence[int | str], ids: list[int | str]) -> list[int | 
     return [int(id_) for id_ in ids]
 
 
-def _vote(vectors_NF: FloatArray, category_N: IntArray, asked_IF: FloatArray, neighbours: int) -> IntArray:
-    """Return the most frequent category among each asked vector's nearest ones, the nearest one's among equals."""
-    if not len(asked_IF):
+def _vote(vectors_NF: FloatArray, category_N: IntArray, new_IF: FloatArray, neighbours: int) -> IntArray:
+    """Return the most frequent category among each vector's nearest ones, the nearest one's among equals."""
+    if not len(new_IF):
         return np.zeros(0, np.int64)
     index = faiss.IndexFlatL2(vectors_NF.shape[1])
     with threadpool_limits(1):
         index.add(np.ascontiguousarray(vectors_NF, dtype=np.float32))
-        _, nearest_IK = index.search(np.ascontiguousarray(asked_IF), min(neighbours, len(vectors_NF)))
+        _, nearest_IK = index.search(np.ascontiguousarray(new_IF), min(neighbours, len(vectors_NF)))
     # Counter.most_common keeps the order of first appearance among equals, and the nearest come first.
     return np.array([Counter(row_K.tolist()).most_common(1)[0][0] for row_K in category_N[nearest_IK]], np.int64)
 

@@ -1,4 +1,4 @@
-"""Our ranking taken apart, to say what each part is worth: evaluated like any other recommender."""
+"""The parts of our ranking as recommenders of their own, to be evaluated beside the whole."""
 
 from collections.abc import Collection
 
@@ -15,7 +15,7 @@ PARTS = (PATHS_ALONE, PATHS_UNGUIDED, PATHS_PROPOSE, HEAD_ALONE)
 def dissected(ours: ReasoningRecommender, wanted: Collection[str] = PARTS) -> list[ReasoningRecommender]:
     """Return the wanted parts of a recommender, each under a name of its own and without paths beside its items.
 
-    Paths alone are followed until one item is left, for nothing else tells apart what remains.
+    Paths alone are followed until one item is left, because no other score orders the items that remain.
 
     Raises:
         ConfigError: a name is no part's.

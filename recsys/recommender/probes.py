@@ -1,4 +1,4 @@
-"""Owns the probe set of a bundle: some histories and the slates that its model gave when the bundle was made.
+"""The probe set of a bundle: some histories and the slates that its model gave when the bundle was made.
 
 Who loads a bundle on another machine asks the probes again: equal slates mean that model, catalogue and decoding came
 across whole. Slates need not be equal to the bit, because arithmetic differs between machines.

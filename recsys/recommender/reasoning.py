@@ -1,4 +1,4 @@
-"""The recommender of this project: several reasoning paths in a free order, then all evidence on one item."""
+"""The recommender of this project: token paths in a free order of codebooks, and the item head."""
 
 import copy
 from collections.abc import Sequence

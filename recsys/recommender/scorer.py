@@ -1,6 +1,6 @@
-"""The generator as the step scorer that decoding asks.
+"""The generator as the step scorer and item scorer of decoding.
 
-Axes: B batch, P path, M codebook, K code, N item, Q category, D width.
+Axes: B request, P path, M codebook, K code, N item, Q category, D width.
 """
 
 from collections.abc import Sequence

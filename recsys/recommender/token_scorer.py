@@ -1,4 +1,4 @@
-"""A distribution over items as the step scorer that decoding asks: exact conditionals of codes and of categories.
+"""A distribution over items as a step scorer of decoding: exact conditionals of codes and of categories.
 
 Axes: B batch, P path, M codebook, K code, N item, Q category, C candidate item of a path.
 """

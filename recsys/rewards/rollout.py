@@ -1,6 +1,7 @@
 """A batch of finished paths as the rewards see it, and the spread of a reward over next items (MSRA).
 
-Axes: R rollout, M codebook (tokens), S step, Q category, H next item.
+Axes: R training row (a sampled path), M codebook, O choice of a path in the order chosen, Q category,
+H next item of a window.
 """
 
 from dataclasses import dataclass
@@ -17,20 +18,20 @@ class Rollout:
 
     Shape:
         tokens_RM: (rollouts, codebooks) the chosen code of each codebook, in codebook order.
-        category_RSQ: (rollouts, steps, categories) the category distribution before each step, in step order.
+        category_ROQ: (rollouts, steps, categories) the category distribution before each step, in step order.
         target_items_RH: (rollouts, window) the items at t+1..t+h, -1 where the history ends.
     """
 
     tokens_RM: IntArray
-    category_RSQ: FloatArray
+    category_ROQ: FloatArray
     target_items_RH: IntArray
 
     def __post_init__(self) -> None:
-        rows = {len(self.tokens_RM), len(self.category_RSQ), len(self.target_items_RH)}
+        rows = {len(self.tokens_RM), len(self.category_ROQ), len(self.target_items_RH)}
         if len(rows) != 1:
             raise ValueError(
                 f"the rows of a rollout must be as many in all parts, got tokens {self.tokens_RM.shape}, "
-                f"categories {self.category_RSQ.shape}, targets {self.target_items_RH.shape}; "
+                f"categories {self.category_ROQ.shape}, targets {self.target_items_RH.shape}; "
                 "pass one row per path in each"
             )
 

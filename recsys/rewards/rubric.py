@@ -1,6 +1,7 @@
 """The rewards of PARS and the rubric that weighs them.
 
-Axes: R rollout, M codebook, S step, Q category, H next item, K code, D width, N item.
+Axes: R training row (a sampled path), M codebook, O choice of a path in the order chosen, Q category,
+H next item of a window, K code, D width, N item.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,9 +50,9 @@ class CategoryReward:
 
     def __call__(self, rollout: Rollout) -> FloatArray:
         """Return one value in [0, 1] per path, shape (rollouts,)."""
-        predicted_RS = rollout.category_RSQ.argmax(axis=2)
+        predicted_RO = rollout.category_ROQ.argmax(axis=2)
         wanted_RH = self.category_N[rollout.target_items_RH]
-        right_RH = (predicted_RS[:, None, :] == wanted_RH[:, :, None]).mean(axis=2, dtype=np.float32)
+        right_RH = (predicted_RO[:, None, :] == wanted_RH[:, :, None]).mean(axis=2, dtype=np.float32)
         return spread(right_RH, rollout.target_items_RH, self.decay)
 
 
@@ -66,13 +67,13 @@ class ConsistencyReward:
 
     def __call__(self, rollout: Rollout) -> FloatArray:
         """Return one value in [0, 1] per path, shape (rollouts,); a path of one step is consistent."""
-        p_RSQ = rollout.category_RSQ.astype(np.float64)
-        if p_RSQ.shape[1] < 2:
-            return np.ones(len(p_RSQ), np.float32)
-        distance_RS = jensenshannon(p_RSQ[:, :-1], p_RSQ[:, 1:], base=2, axis=2)
+        p_ROQ = rollout.category_ROQ.astype(np.float64)
+        if p_ROQ.shape[1] < 2:
+            return np.ones(len(p_ROQ), np.float32)
+        distance_RO = jensenshannon(p_ROQ[:, :-1], p_ROQ[:, 1:], base=2, axis=2)
         # SciPy takes the root of a divergence that rounding may have made negative for equal distributions.
-        divergence_RS = np.nan_to_num(distance_RS, nan=0.0) ** 2
-        return np.asarray(1.0 - divergence_RS.mean(axis=1), np.float32)
+        divergence_RO = np.nan_to_num(distance_RO, nan=0.0) ** 2
+        return np.asarray(1.0 - divergence_RO.mean(axis=1), np.float32)
 
 
 class PathReward:

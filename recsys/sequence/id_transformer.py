@@ -3,7 +3,7 @@
 It is SASRec's network with what later work found: scaled inputs, cosines, a softmax instead of one drawn negative
 (eSASRec, arXiv 2508.06450).
 
-Axes: B sequence, T position, D width, N item, V valid position, X item asked about.
+Axes: B sequence, T time, D width, N item, R training row (a position with a next item), X item to score.
 """
 
 import math
@@ -39,7 +39,7 @@ class IdTransformerConfig(TrainingConfig):
     dropout: float = 0.5
     """Dropout on the inputs and inside every layer."""
     max_length: int = 50
-    """The last so many events of a history are read."""
+    """Number of latest events of a history that are read."""
     logits: Literal["cosine", "dot"] = "cosine"
     """Cosines times a learned scale, or plain dot products with the item vectors."""
     negatives: int = 1024
@@ -93,7 +93,7 @@ class IdTransformer(nn.Module):
             items_BT: (sequences, positions) -> (sequences, positions, width).
         """
         length = items_BT.shape[1]
-        scaled_BTD = self.items(items_BT) * math.sqrt(self.items.embedding_dim)  # else the layers drown the item out
+        scaled_BTD = self.items(items_BT) * math.sqrt(self.items.embedding_dim)  # else the layers' output outweighs it
         inputs_BTD = self.dropout(scaled_BTD + self.positions.weight[:length])
         mask_TT = nn.Transformer.generate_square_subsequent_mask(length, device=items_BT.device)
         hidden_BTD: Tensor = self.layers(inputs_BTD, mask=mask_TT, is_causal=True)
@@ -108,31 +108,31 @@ class IdTransformer(nn.Module):
         before_B1D = self.items.weight.new_zeros(len(items_BT), 1, self.items.embedding_dim)
         return torch.cat([before_B1D, self(items_BT)], dim=1) if items_BT.shape[1] else before_B1D
 
-    def queries(self, hidden_VD: Tensor) -> Tensor:
-        """Return what gives item logits in inner products with :meth:`keys`."""
-        return self.log_scale.exp() * functional.normalize(hidden_VD, dim=-1) if self.cosine else hidden_VD
+    def queries(self, hidden_RD: Tensor) -> Tensor:
+        """Return the vectors whose inner products with :meth:`keys` are item logits."""
+        return self.log_scale.exp() * functional.normalize(hidden_RD, dim=-1) if self.cosine else hidden_RD
 
     def keys(self, items_X: Tensor | None = None) -> Tensor:
         """Return the vectors of items, of all where none are given, that queries are compared with."""
         weight_XD = self.items.weight if items_X is None else self.items(items_X)
         return functional.normalize(weight_XD, dim=-1) if self.cosine else weight_XD
 
-    def logits(self, hidden_VD: Tensor, items_X: Tensor | None = None) -> Tensor:
+    def logits(self, hidden_RD: Tensor, items_X: Tensor | None = None) -> Tensor:
         """Score items from hidden states.
 
         Shape:
-            hidden_VD: (positions, width).
+            hidden_RD: (positions, width).
             items_X: the items to score; all where none are given.
             result: (positions, scored items).
         """
-        return self.queries(hidden_VD) @ self.keys(items_X).T
+        return self.queries(hidden_RD) @ self.keys(items_X).T
 
-    def own_logits(self, hidden_VD: Tensor, items_V: Tensor) -> Tensor:
+    def own_logits(self, hidden_RD: Tensor, items_R: Tensor) -> Tensor:
         """Score one item for each hidden state, shape (positions,)."""
-        weight_VD = self.items(items_V)
+        weight_RD = self.items(items_R)
         if not self.cosine:
-            return (hidden_VD * weight_VD).sum(-1)
-        return self.log_scale.exp() * functional.cosine_similarity(hidden_VD, weight_VD, dim=-1)
+            return (hidden_RD * weight_RD).sum(-1)
+        return self.log_scale.exp() * functional.cosine_similarity(hidden_RD, weight_RD, dim=-1)
 
     def save(self, folder: Path, config: IdTransformerConfig) -> None:
         """Write the weights and the settings into a folder."""
@@ -163,15 +163,15 @@ def next_item_loss(
     items_BT, lengths_B = pad(runs)
     items_BT = items_BT.to(device)
     valid_BT = (torch.arange(items_BT.shape[1] - 1) < (lengths_B - 1)[:, None]).to(device)
-    hidden_VD, targets_V = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]
+    hidden_RD, targets_R = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]
     num_items = len(network.items.weight)
     if not 0 < negatives < num_items:
-        return functional.cross_entropy(network.logits(hidden_VD), targets_V)
+        return functional.cross_entropy(network.logits(hidden_RD), targets_R)
     drawn_X = torch.from_numpy(rng.choice(num_items, negatives, replace=False)).to(device)
-    logits_VX = network.logits(hidden_VD, drawn_X).masked_fill(targets_V[:, None] == drawn_X, float("-inf"))
-    own_V1 = network.own_logits(hidden_VD, targets_V)[:, None]
-    first_V = torch.zeros(len(targets_V), dtype=torch.long, device=device)
-    return functional.cross_entropy(torch.cat([own_V1, logits_VX], dim=1), first_V)
+    logits_RX = network.logits(hidden_RD, drawn_X).masked_fill(targets_R[:, None] == drawn_X, float("-inf"))
+    own_R1 = network.own_logits(hidden_RD, targets_R)[:, None]
+    first_R = torch.zeros(len(targets_R), dtype=torch.long, device=device)
+    return functional.cross_entropy(torch.cat([own_R1, logits_RX], dim=1), first_R)
 
 
 def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and what to choose by)

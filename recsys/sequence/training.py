@@ -1,6 +1,6 @@
-"""How a network of item sequences learns: runs of histories in batches of like lengths, the best epoch kept.
+"""Training of a network of item sequences: runs of histories in batches of like lengths, the best epoch kept.
 
-Axes: B sequence, T position, U user, E event.
+Axes: B sequence, T time, U user, E event.
 """
 
 import json
@@ -123,7 +123,7 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
 
 
 class _Course:
-    """How far a training is: weights, optimizer, random streams, and the best weights so far."""
+    """The state of a training: weights, optimizer, random streams, and the best weights so far."""
 
     def __init__(self, network: nn.Module, config: TrainingConfig, rng: np.random.Generator, *, steps: int) -> None:
         self.network, self.rng, self.clip = network, rng, config.gradient_clip
@@ -136,7 +136,7 @@ class _Course:
         self.kept: dict[str, Tensor] = {}
 
     def step(self, loss: Tensor) -> None:
-        """Learn from one batch's loss."""
+        """Take one optimizer step on a batch's loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.clip:
@@ -153,7 +153,7 @@ class _Course:
             self.kept = {key: tensor.clone() for key, tensor in self.network.state_dict().items()}
 
     def save(self, path: Path) -> None:
-        """Write all that a killed training needs to go on."""
+        """Write what a killed training needs to continue."""
         device = next(self.network.parameters()).device
         state = {
             "epoch": self.epoch,

@@ -1,6 +1,6 @@
-"""The cheap figure that picks epochs and settings: NDCG@10 of scores over the whole catalogue.
+"""NDCG@10 of scores over the whole catalogue, for the choice of epochs and settings.
 
-Axes: B batch, U user, N item.
+Axes: B batch row, U user, N item.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Owns who gets which codes: items with all codes equal are moved apart at the least price.
 
-Axes: N item, R colliding item, M codebook, K code, L change of one code (M x K, flat).
+Axes: N item, X colliding item, M codebook, K code, Y change of one code (M x K, flat).
 """
 
 from collections.abc import Callable, Iterator
@@ -70,9 +70,9 @@ def resolve_collisions(
     occupied = taken_hashes | set(hash_N.tolist())
     result_NM, prices, left = codes_NM.copy(), [], 0
     limit = max(1, _VALUES_AT_ONCE // (codes_NM.shape[1] * (codebook_size or 256)))
-    for rows_R, rises in _visits(_groups(codes_NM, hash_N, taken_hashes), codes_NM, ask, limit):
-        group = _Group(codes_NM[rows_R[0]], int(hash_N[rows_R[0]]), occupied)
-        stays = int(hash_N[rows_R[0]]) not in taken_hashes
+    for rows_X, rises in _visits(_groups(codes_NM, hash_N, taken_hashes), codes_NM, ask, limit):
+        group = _Group(codes_NM[rows_X[0]], int(hash_N[rows_X[0]]), occupied)
+        stays = int(hash_N[rows_X[0]]) not in taken_hashes
         for place, (row, rise_MK) in enumerate(rises):
             if place == 0 and stays:
                 continue
@@ -126,15 +126,15 @@ def _visits(
     """Yield each group's rows, and its items with their rises, nearest first; many small groups are asked together."""
     batch: list[IntArray] = []
     held = 0
-    for rows_R in groups:
-        if held + len(rows_R) > limit:
+    for rows_X in groups:
+        if held + len(rows_X) > limit:
             yield from _small(batch, codes_NM, ask)
             batch, held = [], 0
-        if len(rows_R) > limit:
-            yield rows_R, _large(rows_R, codes_NM, ask, limit)
+        if len(rows_X) > limit:
+            yield rows_X, _large(rows_X, codes_NM, ask, limit)
         else:
-            batch.append(rows_R)
-            held += len(rows_R)
+            batch.append(rows_X)
+            held += len(rows_X)
     yield from _small(batch, codes_NM, ask)
 
 
@@ -143,32 +143,32 @@ def _small(
 ) -> Iterator[tuple[IntArray, Iterator[tuple[int, FloatArray]]]]:
     if not batch:
         return
-    distances_RMK = ask(np.concatenate(batch))
+    distances_XMK = ask(np.concatenate(batch))
     stop = 0
-    for rows_R in batch:
-        start, stop = stop, stop + len(rows_R)
-        own_RM = _own(distances_RMK[start:stop], codes_NM[rows_R])
-        order_R = np.argsort(own_RM.sum(axis=1), kind="stable")
-        pairs = [(int(rows_R[i]), distances_RMK[start + i] - own_RM[i][:, None]) for i in order_R]
-        yield rows_R, iter(pairs)
+    for rows_X in batch:
+        start, stop = stop, stop + len(rows_X)
+        own_XM = _own(distances_XMK[start:stop], codes_NM[rows_X])
+        order_X = np.argsort(own_XM.sum(axis=1), kind="stable")
+        pairs = [(int(rows_X[i]), distances_XMK[start + i] - own_XM[i][:, None]) for i in order_X]
+        yield rows_X, iter(pairs)
 
 
-def _large(rows_R: IntArray, codes_NM: IntArray, ask: Distances, limit: int) -> Iterator[tuple[int, FloatArray]]:
+def _large(rows_X: IntArray, codes_NM: IntArray, ask: Distances, limit: int) -> Iterator[tuple[int, FloatArray]]:
     """Yield a group that is too large to be held: asked once for the order, then again in that order."""
-    pieces = [rows_R[start : start + limit] for start in range(0, len(rows_R), limit)]
-    total_R = np.concatenate([_own(ask(piece), codes_NM[piece]).sum(axis=1) for piece in pieces])
-    ordered_R = rows_R[np.argsort(total_R, kind="stable")]
-    for start in range(0, len(ordered_R), limit):
-        piece = ordered_R[start : start + limit]
-        distances_RMK = ask(piece)
-        own_RM = _own(distances_RMK, codes_NM[piece])
+    pieces = [rows_X[start : start + limit] for start in range(0, len(rows_X), limit)]
+    total_X = np.concatenate([_own(ask(piece), codes_NM[piece]).sum(axis=1) for piece in pieces])
+    ordered_X = rows_X[np.argsort(total_X, kind="stable")]
+    for start in range(0, len(ordered_X), limit):
+        piece = ordered_X[start : start + limit]
+        distances_XMK = ask(piece)
+        own_XM = _own(distances_XMK, codes_NM[piece])
         for place, row in enumerate(piece):
-            yield int(row), distances_RMK[place] - own_RM[place][:, None]
+            yield int(row), distances_XMK[place] - own_XM[place][:, None]
 
 
-def _own(distances_RMK: FloatArray, codes_RM: IntArray) -> FloatArray:
-    own_RM: FloatArray = np.take_along_axis(distances_RMK, codes_RM[:, :, None], axis=2)[:, :, 0]
-    return own_RM
+def _own(distances_XMK: FloatArray, codes_XM: IntArray) -> FloatArray:
+    own_XM: FloatArray = np.take_along_axis(distances_XMK, codes_XM[:, :, None], axis=2)[:, :, 0]
+    return own_XM
 
 
 @dataclass
@@ -186,9 +186,9 @@ class _Group:
         if self.open_MK is None:
             self.open_MK = np.ones(rise_MK.shape, bool)
             self.open_MK[np.arange(len(self.codes_M)), self.codes_M] = False
-        rise_L = np.where(self.open_MK, rise_MK, np.inf).ravel()
-        while np.isfinite(rise_L[best := int(rise_L.argmin())]):
-            rise_L[best] = np.inf
+        rise_Y = np.where(self.open_MK, rise_MK, np.inf).ravel()
+        while np.isfinite(rise_Y[best := int(rise_Y.argmin())]):
+            rise_Y[best] = np.inf
             self.open_MK.flat[best] = False
             if self._claim((best,), rise_MK.shape[1]):
                 return (best,)
@@ -210,12 +210,12 @@ class _Group:
 
     def _pairs(self, rise_MK: FloatArray) -> Iterator[Change]:
         """Yield pairs of the cheapest single changes in two codebooks, the cheapest pair first."""
-        rise_L = rise_MK.ravel().copy()
-        rise_L[np.arange(len(self.codes_M)) * rise_MK.shape[1] + self.codes_M] = np.inf
-        near_L = np.argsort(rise_L, kind="stable")[:_PAIR_CANDIDATES]
-        near_L = near_L[np.isfinite(rise_L[near_L])]
-        first_X, second_X = np.triu_indices(len(near_L), 1)
-        apart_X = near_L[first_X] // rise_MK.shape[1] != near_L[second_X] // rise_MK.shape[1]
-        first_X, second_X = near_L[first_X[apart_X]], near_L[second_X[apart_X]]
-        for place in np.argsort(rise_L[first_X] + rise_L[second_X], kind="stable"):
+        rise_Y = rise_MK.ravel().copy()
+        rise_Y[np.arange(len(self.codes_M)) * rise_MK.shape[1] + self.codes_M] = np.inf
+        near_Y = np.argsort(rise_Y, kind="stable")[:_PAIR_CANDIDATES]
+        near_Y = near_Y[np.isfinite(rise_Y[near_Y])]
+        first_X, second_X = np.triu_indices(len(near_Y), 1)
+        apart_X = near_Y[first_X] // rise_MK.shape[1] != near_Y[second_X] // rise_MK.shape[1]
+        first_X, second_X = near_Y[first_X[apart_X]], near_Y[second_X[apart_X]]
+        for place in np.argsort(rise_Y[first_X] + rise_Y[second_X], kind="stable"):
             yield int(first_X[place]), int(second_X[place])

@@ -1,6 +1,6 @@
 """Owns what every item tokenizer can do: encode a stream, reconstruct, price codes, move collisions apart, be saved.
 
-Axes: N item, B item of one block, R colliding item, F feature, M codebook, K code, D width of a codeword.
+Axes: N item, B item of one block, X colliding item, F feature, M codebook, K code, D width of a codeword.
 """
 
 import json
@@ -88,7 +88,7 @@ class ItemTokenizer(nn.Module, ABC):
             returns: (batch, codebooks, codes).
         """
 
-    def directions_FC(self) -> FloatArray | None:
+    def directions_FW(self) -> FloatArray | None:
         """Return the directions that the codebooks read, one block a codebook, or None where there are none.
 
         Shape:
@@ -150,8 +150,8 @@ class ItemTokenizer(nn.Module, ABC):
     def move_apart(self, vectors_NF: FloatArray, codes_NM: IntArray, *, taken_NM: IntArray | None = None) -> IntArray:
         """Return the codes with items that share all of them moved to free paths at the least price."""
 
-        def ask(rows_R: IntArray) -> FloatArray:
-            return self.distances(vectors_NF[rows_R], codes_NM[rows_R])
+        def ask(rows_X: IntArray) -> FloatArray:
+            return self.distances(vectors_NF[rows_X], codes_NM[rows_X])
 
         resolution = resolve_collisions(ask, codes_NM, taken=taken_NM, codebook_size=self.config.codebook_size)
         if resolution.moved or resolution.left:

@@ -1,6 +1,6 @@
 """Owns the words of a code: a few terms that together cover its items and leave other items out.
 
-Axes: N item, T term, M codebook, K code, X term of one code.
+Axes: N item, V term, M codebook, K code, X term of one code.
 """
 
 import re
@@ -49,10 +49,10 @@ _NOT_ALONE = set(_WEAK.split())
 class _Terms:
     """Which item has which term, the number of each folded term, how a term is shown and of which kind it is."""
 
-    has_NT: Any
+    has_NV: Any
     number: dict[str, int]
     shown: list[str]
-    kind_T: IntArray
+    kind_V: IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +82,13 @@ def facets(codes_NM: IntArray, items: pa.Table, codebook_size: int) -> dict[tupl
     words: dict[tuple[int, int], str] = {}
     if not terms.shown:
         return words
-    has_TN = csr_array(terms.has_NT.T)
-    share_T = np.diff(has_TN.indptr) / len(codes_NM)
+    has_VN = csr_array(terms.has_NV.T)
+    share_V = np.diff(has_VN.indptr) / len(codes_NM)
     for key, inside_N in _members(codes_NM, codebook_size):
-        count_T = np.asarray(terms.has_NT[np.flatnonzero(inside_N)].sum(axis=0)).ravel()
-        if count_T.any():
-            term_X = _candidates(count_T, int(inside_N.sum()), share_T, terms)
-            words[key] = SEPARATOR.join(_choose(term_X, has_TN, inside_N, terms))
+        count_V = np.asarray(terms.has_NV[np.flatnonzero(inside_N)].sum(axis=0)).ravel()
+        if count_V.any():
+            term_X = _candidates(count_V, int(inside_N.sum()), share_V, terms)
+            words[key] = SEPARATOR.join(_choose(term_X, has_VN, inside_N, terms))
     return words
 
 
@@ -101,13 +101,13 @@ def coverage(
         codes_NM: (items, codebooks).
     """
     terms = _terms_of(codes_NM, items)
-    has_TN = csr_array(terms.has_NT.T)
+    has_VN = csr_array(terms.has_NV.T)
     shares: dict[tuple[int, int], float] = {}
     for key, inside_N in _members(codes_NM, codebook_size):
         covered_N = np.zeros(len(codes_NM), bool)
         for text in facets.get(key, "").split(SEPARATOR):
             if (term := terms.number.get(_fold(text))) is not None:
-                covered_N[has_TN.indices[has_TN.indptr[term] : has_TN.indptr[term + 1]]] = True
+                covered_N[has_VN.indices[has_VN.indptr[term] : has_VN.indptr[term + 1]]] = True
         shares[key] = float(covered_N[inside_N].mean())
     return FacetCoverage(shares=shares)
 
@@ -143,25 +143,25 @@ def _score(
     return np.asarray((inside_X / size) ** _COVERAGE_POWER * odds_X)
 
 
-def _candidates(count_T: NDArray[np.float64], size: int, share_T: NDArray[np.float64], terms: _Terms) -> IntArray:
+def _candidates(count_V: NDArray[np.float64], size: int, share_V: NDArray[np.float64], terms: _Terms) -> IntArray:
     """Return the best single terms of a code, best first; at least one where its items have any word at all."""
-    term_X = np.flatnonzero(count_T >= min(2, count_T.max()))
-    apt_X = (share_T[term_X] <= _MAX_SHARE) & (count_T[term_X] / size >= _MIN_LIFT * share_T[term_X])
+    term_X = np.flatnonzero(count_V >= min(2, count_V.max()))
+    apt_X = (share_V[term_X] <= _MAX_SHARE) & (count_V[term_X] / size >= _MIN_LIFT * share_V[term_X])
     if apt_X.any():
         term_X = term_X[apt_X]
-    weight_X = np.array(_KIND_WEIGHTS)[terms.kind_T[term_X]]
-    score_X = weight_X * _score(count_T[term_X], size, share_T[term_X], terms.has_NT.shape[0])
+    weight_X = np.array(_KIND_WEIGHTS)[terms.kind_V[term_X]]
+    score_X = weight_X * _score(count_V[term_X], size, share_V[term_X], terms.has_NV.shape[0])
     return term_X[np.lexsort((term_X, -score_X))][:_CANDIDATES]
 
 
-def _choose(term_X: IntArray, has_TN: Any, inside_N: BoolArray, terms: _Terms) -> list[str]:
+def _choose(term_X: IntArray, has_VN: Any, inside_N: BoolArray, terms: _Terms) -> list[str]:
     """Return the terms whose union scores best, added greedily, without words that a chosen term already says.
 
     A term that adds no item may still narrow what is said, if it covers enough of the code by itself.
     """
-    has_XN, size, num_items = has_TN[term_X], int(inside_N.sum()), len(inside_N)
+    has_XN, size, num_items = has_VN[term_X], int(inside_N.sum()), len(inside_N)
     own_X = (has_XN @ inside_N.astype(float)) / size
-    weight_X = np.array(_KIND_WEIGHTS)[terms.kind_T[term_X]]
+    weight_X = np.array(_KIND_WEIGHTS)[terms.kind_V[term_X]]
     rank_X = np.arange(len(term_X))
     covered_N, best = np.zeros(num_items, bool), 0.0
     chosen: list[str] = []
@@ -191,7 +191,7 @@ def _choose(term_X: IntArray, has_TN: Any, inside_N: BoolArray, terms: _Terms) -
 def _is_said(term: int, said: set[str], terms: _Terms) -> bool:
     """Tell whether a term repeats what is said: a name all of its words, free text any of them."""
     words = _words_of(terms.shown[term])
-    return words <= said if terms.kind_T[term] >= _BRAND else bool(words & said)
+    return words <= said if terms.kind_V[term] >= _BRAND else bool(words & said)
 
 
 def _terms(items: pa.Table) -> _Terms:
@@ -210,8 +210,8 @@ def _terms(items: pa.Table) -> _Terms:
                 shown[term], kinds[term] = text, kind
             rows.append(row)
             columns.append(term)
-    has_NT = csr_array((np.ones(len(rows)), (rows, columns)), shape=(items.num_rows, len(shown)))
-    return _Terms(has_NT, number, shown, np.array(kinds, np.int64))
+    has_NV = csr_array((np.ones(len(rows)), (rows, columns)), shape=(items.num_rows, len(shown)))
+    return _Terms(has_NV, number, shown, np.array(kinds, np.int64))
 
 
 def _item_terms(items: pa.Table) -> list[dict[str, tuple[int, str]]]:

@@ -25,7 +25,7 @@ class TokenizerConfig(MPQConfig):
     kind: Kind = "mpq"
     """Which tokenizer is fitted."""
     opq: OPQSettings = OPQSettings()
-    """Settings of optimised product quantisation."""
+    """Settings of optimized product quantisation."""
     rqvae: RQVAESettings = RQVAESettings()
     """Settings of the RQ-VAE."""
 

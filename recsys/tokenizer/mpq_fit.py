@@ -1,6 +1,6 @@
 """Owns the fit of MPQ: where it starts, its epochs, and the revival of codes that no item uses.
 
-Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, C = M * D.
+Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, W = M * D.
 """
 
 from typing import TypeVar
@@ -35,16 +35,16 @@ def fit_mpq(
     points = _start(tokenizer, points_NF, seed).to(device)
     tokenizer = tokenizer.to(device)
     batches = -(-len(points) // config.batch_size)
-    optimiser = torch.optim.Adam(tokenizer.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, config.epochs * batches))
+    optimizer = torch.optim.Adam(tokenizer.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, config.epochs * batches))
     rng = torch.Generator().manual_seed(derive_seed(seed, "mpq", "fit"))
     losses: dict[str, Tensor] = {}
     for epoch in track(range(config.epochs), what="tokenizer epochs", total=config.epochs):
         for index_B in torch.randperm(len(points), generator=rng).to(device).split(config.batch_size):
             losses, _ = tokenizer.losses(points[index_B])
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
         if (epoch + 1) % config.revive_every == 0 and epoch + 1 < config.epochs:
             _revive(tokenizer, points, rng)
@@ -56,15 +56,15 @@ def fit_mpq(
 def _start(tokenizer: MPQNetwork, points_NF: FloatArray, seed: int) -> Tensor:
     """Set the weights before the first epoch and return the standardised points."""
     config, vectors_NF = tokenizer.config, tokenizer.learn_scale(points_NF)
-    experts_FC = trained_rotation(
+    experts_FW = trained_rotation(
         vectors_NF.numpy(),
         (config.num_codebooks, config.width),
         codes=config.codebook_size,
         steps=config.rotation_steps,
         rng=rng_for(seed, "mpq", "rotation"),
     )
-    tokenizer.experts_FC.copy_(torch.from_numpy(experts_FC))
-    tokenizer.decoder.weight.copy_(torch.from_numpy(np.linalg.pinv(experts_FC).T))
+    tokenizer.experts_FW.copy_(torch.from_numpy(experts_FW))
+    tokenizer.decoder.weight.copy_(torch.from_numpy(np.linalg.pinv(experts_FW).T))
     latents_NMD = torch.cat([tokenizer.latents(part_BF) for part_BF in vectors_NF.split(BLOCK)]).numpy()
     for book in range(config.num_codebooks):
         kmeans_seed = derive_seed(seed, "mpq", "kmeans", book)

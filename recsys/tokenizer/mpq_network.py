@@ -1,6 +1,6 @@
 """Owns MPQ's network of parallel experts with a codebook each: losses, lookup, refinement.
 
-Axes: B item of a batch, F feature, M codebook, K code, D latent width of one expert, C = M * D.
+Axes: B item of a batch, F feature, M codebook, K code, D latent width of one expert, W = M * D.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ class MPQConfig(ItemTokenizerConfig):
     use_gate: bool = True
     """Whether a gate weighs each item's codewords; without it every codeword has weight one."""
     rotation_steps: int = Field(default=0, ge=0)
-    """Rounds of optimised product quantisation that the experts start from; 0 starts from a balanced rotation."""
+    """Rounds of optimized product quantisation that the experts start from; 0 starts from a balanced rotation."""
     orthogonality: float = Field(default=0.001, ge=0)
     """Weight of the experts' orthogonality (the paper's alpha)."""
     codebook_weight: float = Field(default=4.0, ge=0)
@@ -68,7 +68,7 @@ class MPQNetwork(ItemTokenizer):
     def __init__(self, config: MPQConfig, num_features: int) -> None:
         super().__init__(config, num_features)
         latent = config.num_codebooks * config.width
-        self.experts_FC = nn.Parameter(torch.zeros(num_features, latent))
+        self.experts_FW = nn.Parameter(torch.zeros(num_features, latent))
         self.codebooks_MKD = nn.Parameter(torch.zeros(config.num_codebooks, config.codebook_size, config.width))
         self.gate = nn.Linear(num_features, config.num_codebooks)
         self.decoder = nn.Linear(latent, num_features)
@@ -77,13 +77,13 @@ class MPQNetwork(ItemTokenizer):
         nn.init.zeros_(self.decoder.bias)
 
     @torch.no_grad()
-    def directions_FC(self) -> FloatArray:
+    def directions_FW(self) -> FloatArray:
         """Return the experts' matrices side by side, shape (features, codebooks * width)."""
-        return self.experts_FC.cpu().numpy().copy()
+        return self.experts_FW.cpu().numpy().copy()
 
     def latents(self, vectors_BF: Tensor) -> Tensor:
         """Return what each expert makes of standardised vectors, shape (batch, codebooks, width)."""
-        latents_BMD = (vectors_BF @ self.experts_FC).unflatten(-1, (self.config.num_codebooks, self.config.width))
+        latents_BMD = (vectors_BF @ self.experts_FW).unflatten(-1, (self.config.num_codebooks, self.config.width))
         return nn.functional.normalize(latents_BMD, dim=-1) if self.config.metric == "cosine" else latents_BMD
 
     def codewords(self) -> Tensor:
@@ -116,21 +116,21 @@ class MPQNetwork(ItemTokenizer):
         With A the decoder's block of one expert, r the error vector without its codeword and g its gate, a codeword z
         costs g |A z|^2 - 2 z . A^T r, up to a factor; A^T r is kept for all experts and updated through A^T A.
         """
-        decoder_FC, width = self.decoder.weight, self.config.width
-        gram_CC = decoder_FC.T @ decoder_FC
+        decoder_FW, width = self.decoder.weight, self.config.width
+        gram_WW = decoder_FW.T @ decoder_FW
         codewords_MKD, gates_BM, codes_BM = self.codewords(), self.gates(vectors_BF), codes_BM.clone()
         chosen_BMD = self.look_up(codes_BM)
-        pull_BC = (vectors_BF - self.decoder.bias) @ decoder_FC
-        pull_BC -= (gates_BM.unsqueeze(-1) * chosen_BMD).flatten(1) @ gram_CC
+        pull_BW = (vectors_BF - self.decoder.bias) @ decoder_FW
+        pull_BW -= (gates_BM.unsqueeze(-1) * chosen_BMD).flatten(1) @ gram_WW
         blocks = [slice(book * width, (book + 1) * width) for book in range(self.config.num_codebooks)]
-        length_MK = [self._lengths(gram_CC[at, at], codewords_MKD[m]) for m, at in enumerate(blocks)]
+        length_MK = [self._lengths(gram_WW[at, at], codewords_MKD[m]) for m, at in enumerate(blocks)]
         for _ in range(sweeps):
             for book, at in enumerate(blocks):
                 gate_B1, old_BD = gates_BM[:, book, None], chosen_BMD[:, book]
-                alone_BD = pull_BC[:, at] + gate_B1 * (old_BD @ gram_CC[at, at])
+                alone_BD = pull_BW[:, at] + gate_B1 * (old_BD @ gram_WW[at, at])
                 codes_BM[:, book] = best_scores(alone_BD, codewords_MKD[book], length_MK[book], gate_B1)
                 new_BD = codewords_MKD[book][codes_BM[:, book]]
-                pull_BC -= (gate_B1 * (new_BD - old_BD)) @ gram_CC[at]
+                pull_BW -= (gate_B1 * (new_BD - old_BD)) @ gram_WW[at]
                 chosen_BMD[:, book] = new_BD
         return codes_BM
 
@@ -145,12 +145,12 @@ class MPQNetwork(ItemTokenizer):
         Shape:
             returns: (batch, codebooks, codes).
         """
-        decoder_FC, width, codewords_MKD = self.decoder.weight, self.config.width, self.codewords()
+        decoder_FW, width, codewords_MKD = self.decoder.weight, self.config.width, self.codewords()
         gates_BM, chosen_BMD = self.gates(vectors_BF), self.look_up(codes_BM)
         error_BF = vectors_BF - self.decode(vectors_BF, codes_BM)
         prices_BMK = vectors_BF.new_empty(*codes_BM.shape, self.config.codebook_size)
         for book in range(self.config.num_codebooks):
-            block_FD = decoder_FC[:, book * width : (book + 1) * width]
+            block_FD = decoder_FW[:, book * width : (book + 1) * width]
             gate_B1, gram_DD = gates_BM[:, book, None], block_FD.T @ block_FD
             without_BF = error_BF + gate_B1 * (chosen_BMD[:, book] @ block_FD.T)
             length_K = self._lengths(gram_DD, codewords_MKD[book])
@@ -175,7 +175,7 @@ class MPQNetwork(ItemTokenizer):
         codebook, commitment = quantisation_losses(latents_BMD, codewords_BMD)
         parts = {
             "reconstruction": reconstruction_loss(vectors_BF, self._decode(vectors_BF, passed_BMD)),
-            "orthogonality": orthogonality_loss(self.experts_FC),
+            "orthogonality": orthogonality_loss(self.experts_FW),
             "codebook": codebook,
             "commitment": commitment,
         }

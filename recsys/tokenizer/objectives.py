@@ -1,17 +1,17 @@
 """Owns the losses of MPQ (arXiv 2508.15308, method section 1).
 
-Axes: B batch, F feature, C all experts' latent dimensions, M codebook, D latent width of one expert.
+Axes: B batch, F feature, W all experts' latent dimensions, M codebook, D latent width of one expert.
 """
 
 import torch
 from torch import Tensor
 
 
-def orthogonality_loss(experts_FC: Tensor) -> Tensor:
+def orthogonality_loss(experts_FW: Tensor) -> Tensor:
     """Return || W^T W - I ||_F^2 of the column-normalised concatenation of the experts' matrices."""
-    unit_FC = torch.nn.functional.normalize(experts_FC, dim=0)
-    gram_CC = unit_FC.T @ unit_FC
-    return (gram_CC - torch.eye(gram_CC.shape[0], device=gram_CC.device, dtype=gram_CC.dtype)).square().sum()
+    unit_FW = torch.nn.functional.normalize(experts_FW, dim=0)
+    gram_WW = unit_FW.T @ unit_FW
+    return (gram_WW - torch.eye(gram_WW.shape[0], device=gram_WW.device, dtype=gram_WW.dtype)).square().sum()
 
 
 def reconstruction_loss(vectors_BF: Tensor, decoded_BF: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Owns the rival of optimised product quantisation: one rotation, then k-means in each of its equal blocks.
+"""Owns the rival of optimized product quantisation: one rotation, then k-means in each of its equal blocks.
 
-Axes: B item of a batch, F feature, M codebook, K code, D width of one block, C = M * D, at least F.
+Axes: B item of a batch, F feature, M codebook, K code, D width of one block, W = M * D, at least F.
 """
 
 from typing import ClassVar, Self
@@ -44,7 +44,7 @@ class OPQTokenizer(ItemTokenizer):
         super().__init__(config, num_features)
         width = -(-num_features // config.num_codebooks)
         padded = config.num_codebooks * width
-        self.rotation_CC = nn.Parameter(torch.eye(padded), requires_grad=False)
+        self.rotation_WW = nn.Parameter(torch.eye(padded), requires_grad=False)
         empty_MKD = torch.zeros(config.num_codebooks, config.codebook_size, width)
         self.codebooks_MKD = nn.Parameter(empty_MKD, requires_grad=False)
 
@@ -54,16 +54,16 @@ class OPQTokenizer(ItemTokenizer):
         """Train the rotation, then the codebooks, see :meth:`ItemTokenizer.fit`."""
         points_NF = sample(vectors_NF, config.sample_size, seed)
         tokenizer = cls(config, points_NF.shape[1])
-        padded_NC = tokenizer._padded(tokenizer.learn_scale(points_NF))
-        rotation_CC = trained_rotation(
-            padded_NC.numpy(),
+        padded_NW = tokenizer._padded(tokenizer.learn_scale(points_NF))
+        rotation_WW = trained_rotation(
+            padded_NW.numpy(),
             (config.num_codebooks, tokenizer.codebooks_MKD.shape[2]),
             codes=config.codebook_size,
             steps=config.rotation_steps,
             rng=rng_for(seed, "opq", "rotation"),
         )
-        tokenizer.rotation_CC.copy_(torch.from_numpy(rotation_CC))
-        blocks_NMD = (padded_NC @ tokenizer.rotation_CC).unflatten(-1, (config.num_codebooks, -1)).numpy()
+        tokenizer.rotation_WW.copy_(torch.from_numpy(rotation_WW))
+        blocks_NMD = (padded_NW @ tokenizer.rotation_WW).unflatten(-1, (config.num_codebooks, -1)).numpy()
         for book in range(config.num_codebooks):
             points_ND = np.ascontiguousarray(blocks_NMD[:, book])
             start_KD = kmeans_codewords(points_ND, config.codebook_size, derive_seed(seed, "opq", "kmeans", book))
@@ -71,11 +71,11 @@ class OPQTokenizer(ItemTokenizer):
         return tokenizer.to(device).eval()
 
     def _padded(self, vectors_BF: Tensor) -> Tensor:
-        return nn.functional.pad(vectors_BF, (0, len(self.rotation_CC) - self.num_features))
+        return nn.functional.pad(vectors_BF, (0, len(self.rotation_WW) - self.num_features))
 
     def _blocks(self, vectors_BF: Tensor) -> Tensor:
-        rotated_BC = vectors_BF @ self.rotation_CC[: self.num_features]
-        return rotated_BC.unflatten(-1, (self.config.num_codebooks, -1))
+        rotated_BW = vectors_BF @ self.rotation_WW[: self.num_features]
+        return rotated_BW.unflatten(-1, (self.config.num_codebooks, -1))
 
     def codewords(self) -> Tensor:
         """Return the codewords, each codebook in its own block of the rotation, shape (codebooks, codes, width)."""
@@ -89,7 +89,7 @@ class OPQTokenizer(ItemTokenizer):
 
     def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 - the codes say all
         """Return the codewords side by side, rotated back, shape (batch, features)."""
-        return self.look_up(codes_BM).flatten(1) @ self.rotation_CC[: self.num_features].T
+        return self.look_up(codes_BM).flatten(1) @ self.rotation_WW[: self.num_features].T
 
     def prices(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:
         """Return the squared error of the rotated item with each code in the place of its own.

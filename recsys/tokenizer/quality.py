@@ -1,6 +1,6 @@
 """Owns the judgement of a tokenizer: use of its codes, collisions, reconstruction, independence, bounds.
 
-Axes: N item, M codebook, F feature, K code, C = M * latent width of one expert, X value in use.
+Axes: N item, M codebook, F feature, K code, W = M * latent width of one expert, X value in use.
 """
 
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ class ReferenceData:
     """What a tokenizer is also held against where there is such a thing, and the seed of the shuffles.
 
     Shape:
-        experts_FC: (features, codebooks * width) the experts' directions side by side, one block an expert.
+        experts_FW: (features, codebooks * width) the experts' directions side by side, one block an expert.
         category_N: (items,) category numbers.
         nearest_NF: (items, features) reconstructions from the codes before collisions were resolved.
     """
 
-    experts_FC: FloatArray | None = None
+    experts_FW: FloatArray | None = None
     category_N: IntArray | None = None
     nearest_NF: FloatArray | None = None
     seed: int = 0
@@ -147,8 +147,8 @@ def measure(
         codebooks=tuple(_codebook(codes_N, codebook_size) for codes_N in codes_NM.T),
         information_MM=information(codes_NM, codes_NM, seed=reference.seed),
         expert_overlap=None
-        if reference.experts_FC is None
-        else expert_overlap(reference.experts_FC, codes_NM.shape[1]),
+        if reference.experts_FW is None
+        else expert_overlap(reference.experts_FW, codes_NM.shape[1]),
         category_agreement_M=None
         if reference.category_N is None
         else information(codes_NM, reference.category_N[:, None], seed=reference.seed)[:, 0],
@@ -206,22 +206,22 @@ def _entropy(values_N: IntArray, log_N: NDArray[np.float64]) -> float:
     return float(np.log(len(values_N)) - log_N[counts_X].sum() / len(values_N))
 
 
-def expert_overlap(experts_FC: FloatArray, num_codebooks: int) -> float:
+def expert_overlap(experts_FW: FloatArray, num_codebooks: int) -> float:
     """Return the mean absolute cosine between directions of different experts: 0 is orthogonal, 1 is the same.
 
     Shape:
-        experts_FC: (features, codebooks * width), one block of columns an expert.
+        experts_FW: (features, codebooks * width), one block of columns an expert.
     """
     if num_codebooks == 1:
         return 0.0
-    if experts_FC.shape[1] % num_codebooks:
+    if experts_FW.shape[1] % num_codebooks:
         raise ValueError(
-            f"experts must have equal blocks of columns for {num_codebooks} codebooks, got {experts_FC.shape[1]} "
+            f"experts must have equal blocks of columns for {num_codebooks} codebooks, got {experts_FW.shape[1]} "
             f"columns; pass the matrix the codes were made with"
         )
-    unit_FC = experts_FC / np.maximum(np.linalg.norm(experts_FC, axis=0), _TINY)
-    blocks = np.repeat(np.arange(num_codebooks), experts_FC.shape[1] // num_codebooks)
-    return float(np.abs(unit_FC.T @ unit_FC)[blocks[:, None] != blocks].mean())
+    unit_FW = experts_FW / np.maximum(np.linalg.norm(experts_FW, axis=0), _TINY)
+    blocks = np.repeat(np.arange(num_codebooks), experts_FW.shape[1] // num_codebooks)
+    return float(np.abs(unit_FW.T @ unit_FW)[blocks[:, None] != blocks].mean())
 
 
 def _codebook(codes_N: IntArray, codebook_size: int) -> CodebookQuality:

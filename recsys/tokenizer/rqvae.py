@@ -92,17 +92,17 @@ class RQVAETokenizer(ItemTokenizer):
     def _train(self, vectors_NF: Tensor, epochs: int, rng: torch.Generator, *, quantised: bool) -> None:
         config = self.config
         batches = -(-len(vectors_NF) // config.batch_size)
-        optimiser = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(1, epochs * batches))
+        optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, epochs * batches))
         loss = torch.zeros(())
         for epoch in track(range(epochs), what="tokenizer epochs", total=epochs):
             for index_B in (
                 torch.randperm(len(vectors_NF), generator=rng).to(vectors_NF.device).split(config.batch_size)
             ):
                 loss = self.loss(vectors_NF[index_B], quantised=quantised)
-                optimiser.zero_grad(set_to_none=True)
+                optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                optimiser.step()
+                optimizer.step()
                 schedule.step()
             if quantised and (epoch + 1) % config.revive_every == 0 and epoch + 1 < epochs:
                 self._revive(vectors_NF, rng)

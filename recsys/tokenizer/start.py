@@ -1,6 +1,6 @@
 """Owns where a tokenizer starts: a rotation that shares the variance among experts, and k-means codewords.
 
-Axes: N item, F feature, C all experts' latent dimensions, M codebook, K code, D latent width of one expert.
+Axes: N item, F feature, W all experts' latent dimensions, M codebook, K code, D latent width of one expert.
 """
 
 import faiss
@@ -21,7 +21,7 @@ def balanced_rotation(points_NF: FloatArray, num_experts: int, width: int, rng: 
     """Return the experts' matrices side by side: each a rotation of its own, equally rich share of principal axes.
 
     Axes are dealt out greedily, the largest first, to the expert with the smallest product of variances so far
-    (eigenvalue allocation of optimised product quantisation). Experts wider than their share get random directions.
+    (eigenvalue allocation of optimized product quantisation). Experts wider than their share get random directions.
 
     Shape:
         returns: (features, experts * width), orthonormal columns where experts * width <= features.
@@ -47,7 +47,7 @@ def balanced_rotation(points_NF: FloatArray, num_experts: int, width: int, rng: 
 def trained_rotation(
     points_NF: FloatArray, shape: tuple[int, int], *, codes: int, steps: int, rng: np.random.Generator
 ) -> FloatArray:
-    """Return the experts' matrices side by side as optimised product quantisation leaves them (faiss ``OPQMatrix``).
+    """Return the experts' matrices side by side as optimized product quantisation leaves them (faiss ``OPQMatrix``).
 
     It starts from a random rotation. Where it cannot be trained (fewer items than features, too few for k-means, or no
     room for orthonormal columns), or with no steps, the balanced rotation comes back. At most 256 codes are used for
@@ -66,14 +66,14 @@ def trained_rotation(
     quantiser.cp.min_points_per_centroid = 1
     matrix.pq, matrix.niter, matrix.max_train_points = quantiser, steps, _ROTATION_POINTS
     basis_FF, _ = np.linalg.qr(rng.normal(size=(num_features, num_features)))
-    rows_CF = basis_FF[: num_experts * width].astype(np.float32)
-    faiss.copy_array_to_vector(rows_CF.ravel(), matrix.A)
+    rows_WF = basis_FF[: num_experts * width].astype(np.float32)
+    faiss.copy_array_to_vector(rows_WF.ravel(), matrix.A)
     with threadpool_limits(1):
         matrix.train(np.ascontiguousarray(points_NF, np.float32))
-    trained_CF = faiss.vector_to_array(matrix.A).reshape(matrix.d_out, matrix.d_in)
-    if not np.isfinite(trained_CF).all():
+    trained_WF = faiss.vector_to_array(matrix.A).reshape(matrix.d_out, matrix.d_in)
+    if not np.isfinite(trained_WF).all():
         return balanced_rotation(points_NF, num_experts, width, rng)
-    return np.ascontiguousarray(trained_CF.T)
+    return np.ascontiguousarray(trained_WF.T)
 
 
 def _rotated(axes_FS: FloatArray, width: int, rng: np.random.Generator) -> FloatArray:

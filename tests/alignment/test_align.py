@@ -82,7 +82,7 @@ def make_roller(policy, prompts, config):
 def test_prompts_when_drawn_from_training_log_then_never_touch_held_out_items(lengths, seed):
     log = make_log(lengths)
     prompts = draw_prompts(training_log(log), count=20, window=3, rng=np.random.default_rng(seed))
-    for history, targets_H in zip(prompts.histories, prompts.targets_PH, strict=True):
+    for history, targets_H in zip(prompts.histories, prompts.targets_BH, strict=True):
         user = np.searchsorted(log.offsets_U1, history.items[0], side="right") - 1
         start, stop = log.offsets_U1[user], log.offsets_U1[user + 1]
         allowed = np.arange(start, stop - 2 if stop - start >= 3 else stop)
@@ -128,8 +128,8 @@ def test_sampled_paths_when_finished_then_are_items_of_the_catalogue(world):
     reached = [items[tuple(codes)] for codes in paths.tokens_RM.tolist()]  # every path is an item of the catalogue
     for item, prompt in zip(reached, np.repeat(np.arange(10), 8), strict=True):
         assert item not in policy.backbone.prompts.histories[prompt].items
-    assert all(sorted(row) == list(range(BOOKS)) for row in paths.book_RS.tolist())
-    np.testing.assert_allclose(paths.category_RSQ.sum(dim=2), 1.0, atol=1e-5)
+    assert all(sorted(row) == list(range(BOOKS)) for row in paths.book_RO.tolist())
+    np.testing.assert_allclose(paths.category_ROQ.sum(dim=2), 1.0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("temperature", "guidance"), [(1.0, 0.8), (0.7, 0.8), (1.0, 0.0), (1.0, 1.0)])
@@ -143,9 +143,9 @@ def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, te
     ids = torch.cat([prompt_R[:, None], paths.token_ids(SIZE)], dim=1)
     log_probs = (policy(ids).logits[:, :-1] / temperature).log_softmax(dim=-1)
     forced = log_probs.gather(2, ids[:, 1:, None]).squeeze(2)
-    np.testing.assert_allclose(forced[:, 1::2].detach(), paths.log_prob_RS, atol=1e-5)
+    np.testing.assert_allclose(forced[:, 1::2].detach(), paths.log_prob_RO, atol=1e-5)
     np.testing.assert_allclose(forced[:, 0::2].detach(), 0.0, atol=1e-6)  # codebook tokens are certain
-    assert (paths.log_prob_RS < -0.1).any()
+    assert (paths.log_prob_RO < -0.1).any()
 
 
 def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_rest_is_sampled(world):
@@ -158,7 +158,7 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
     items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
     reached_GR = np.reshape([items[tuple(codes)] for codes in rollouts.paths.tokens_RM.tolist()], (10, 4))
     shown = 0
-    for prompt, (history, window) in enumerate(zip(prompts.histories, prompts.targets_PH, strict=True)):
+    for prompt, (history, window) in enumerate(zip(prompts.histories, prompts.targets_BH, strict=True)):
         for place, item in enumerate(window):
             if item >= 0 and item not in history.items:
                 assert reached_GR[prompt, place] == item
@@ -168,7 +168,7 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
     assert shown > 12
     ids = torch.cat([rollouts.prompt_R[:, None], rollouts.paths.token_ids(SIZE)], dim=1)
     forced = policy(ids).logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
-    np.testing.assert_allclose(forced[:, 1::2].detach(), rollouts.paths.log_prob_RS, atol=1e-5)
+    np.testing.assert_allclose(forced[:, 1::2].detach(), rollouts.paths.log_prob_RO, atol=1e-5)
     plain = collector.collect(collector.groups(torch.arange(10)), "try", demonstrate=False)
     assert plain.account["demonstrations"] == 0
     assert plain.account["group_hits"] >= rollouts.account["group_hits"]  # a demonstration is not a find
@@ -181,7 +181,7 @@ def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items
     prompt_R = torch.arange(10).repeat_interleave(4)
     paths = sample_paths(policy.backbone, prompt_R, temperature=1.0, rng=torch.Generator().manual_seed(2))
     items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
-    for prompt, codes, log_prob in zip(prompt_R.tolist(), paths.tokens_RM.tolist(), paths.log_prob_RS, strict=True):
+    for prompt, codes, log_prob in zip(prompt_R.tolist(), paths.tokens_RM.tolist(), paths.log_prob_RO, strict=True):
         history = policy.backbone.prompts.histories[prompt]
         belief_N = generator.item_log_probs(generator.encode([history]), [history.items])[0].detach().exp()
         belief_N[history.items] = 0
@@ -196,8 +196,8 @@ def test_gradient_when_the_item_head_is_heard_then_reaches_item_vectors(world):
         policy = make_policy(generator, log, guidance=guidance)
         prompt_R = torch.zeros(8, dtype=torch.long)
         paths = sample_paths(policy.backbone, prompt_R, temperature=1.0, rng=torch.Generator().manual_seed(2))
-        logits = policy.backbone.along(prompt_R, paths.book_RS, paths.code_RS)
-        logits.log_softmax(-1).gather(2, paths.code_RS[..., None]).sum().backward()
+        logits = policy.backbone.along(prompt_R, paths.book_RO, paths.code_RO)
+        logits.log_softmax(-1).gather(2, paths.code_RO[..., None]).sum().backward()
         read = set(policy.backbone.prompts.histories[0].items.tolist())
         others = [item for item in range(ITEMS) if item not in read]  # never encoded, only ever candidates
         assert others

@@ -208,11 +208,11 @@ def test_implied_when_some_codes_are_chosen_then_shares_are_sums_over_the_items_
     root = root_beam(np.array([0, 1]), index.start(2, eligible_PN), num_codebooks=2)
     code = codes_NM[np.flatnonzero(eligible_PN[0])[0], 0]
     step = Expansions(
-        parent_E=np.array([0]),
-        codebook_E=np.array([0]),
-        code_E=np.array([code]),
-        step_log_prob_E=np.zeros(1),
-        log_prob_E=np.zeros(1),
+        parent_X=np.array([0]),
+        codebook_X=np.array([0]),
+        code_X=np.array([code]),
+        step_log_prob_X=np.zeros(1),
+        log_prob_X=np.zeros(1),
     )
     for beam, left_PN in (
         (root, eligible_PN),
@@ -228,11 +228,11 @@ def test_implied_when_some_codes_are_chosen_then_shares_are_sums_over_the_items_
 
 
 def test_merge_when_head_ties_at_the_edge_then_the_lower_index_comes_first():
-    found = RankedItems(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), group_S=np.array([7]))
+    found = RankedItems(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), reached_S=np.array([7]))
     head_N = np.array([-2, -2, -2, -0.5, -9, -2], np.float32)
     got = merge(found, head_N, np.array([4]), None, n=4)
     assert got.item_S.tolist() == [3, 4, 0, 1]
-    assert got.group_S.tolist() == [-1, 7, -1, -1]
+    assert got.reached_S.tolist() == [-1, 7, -1, -1]
 
 
 def test_decode_when_a_row_has_no_eligible_item_then_its_slate_is_empty():

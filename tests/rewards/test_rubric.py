@@ -19,7 +19,7 @@ def rollout(tokens, targets, category=None):
     category = np.full((rows, 2, 3), 1 / 3) if category is None else np.array(category)
     return Rollout(
         tokens_RM=np.array(tokens),
-        category_RSQ=category.astype(np.float32),
+        category_ROQ=category.astype(np.float32),
         target_items_RH=np.array(targets),
     )
 

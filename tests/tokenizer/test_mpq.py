@@ -28,7 +28,7 @@ def hand_tokenizer(**changes):
     config = MPQConfig(num_codebooks=2, codebook_size=2, width=1, **changes)
     tokenizer = MPQTokenizer(config, 2)
     with torch.no_grad():
-        tokenizer.experts_FC.copy_(torch.eye(2))
+        tokenizer.experts_FW.copy_(torch.eye(2))
         tokenizer.decoder.weight.copy_(torch.eye(2))
         tokenizer.codebooks_MKD.copy_(torch.tensor([[[0.0], [1.0]], [[0.0], [1.0]]]))
     return tokenizer
@@ -65,7 +65,7 @@ def test_losses_when_commitment_only_then_codewords_get_no_gradient_from_it():
     losses["total"].backward()
     assert tokenizer.codebooks_MKD.grad is None or not tokenizer.codebooks_MKD.grad.any()
     # straight-through: reconstruction reaches the experts as if codewords were latents
-    assert tokenizer.experts_FC.grad.any()
+    assert tokenizer.experts_FW.grad.any()
 
 
 def test_losses_when_codewords_are_joint_then_reconstruction_moves_the_chosen_ones():
@@ -119,7 +119,7 @@ def test_encode_when_vectors_are_codeword_sums_then_their_codes(metric):
     tokenizer = fit_tokenizer(cloud(), config, seed=1)
     codes = np.random.default_rng(2).integers(0, 8, (20, 2))
     lifted = tokenizer.codewords_MKD()[np.arange(2), codes].reshape(20, 6)
-    sums = lifted @ tokenizer.experts_FC.detach().numpy().T
+    sums = lifted @ tokenizer.experts_FW.detach().numpy().T
     vectors = sums * tokenizer.scale.item() + tokenizer.mean_F.numpy()
     np.testing.assert_array_equal(tokenizer.encode(vectors, resolve=False), codes)
 
@@ -128,7 +128,7 @@ def test_fit_when_seed_is_equal_then_weights_and_codes_are_and_survive_saving(tm
     first, second, other = (fit_tokenizer(cloud(), SMALL, seed=seed) for seed in (5, 5, 6))
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
-    assert not torch.equal(first.experts_FC, other.experts_FC)
+    assert not torch.equal(first.experts_FW, other.experts_FW)
     first.save(tmp_path)
     loaded = MPQTokenizer.load(tmp_path)
     assert loaded.config == SMALL

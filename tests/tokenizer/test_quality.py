@@ -69,12 +69,12 @@ def test_information_when_the_seed_is_the_same_then_so_is_the_result():
 
 def test_expert_overlap_when_hand_directions_then_hand_cosines():
     # two experts of two directions: e1, e2 and e1, (e1 + e2); cosines between experts 1, 1/sqrt 2, 0, 1/sqrt 2
-    experts_FC = np.array([[1.0, 0, -2, 1], [0, 1, 0, 1], [0, 0, 0, 0]])
-    assert expert_overlap(experts_FC, 2) == pytest.approx((1 + 2 / np.sqrt(2)) / 4)
+    experts_FW = np.array([[1.0, 0, -2, 1], [0, 1, 0, 1], [0, 0, 0, 0]])
+    assert expert_overlap(experts_FW, 2) == pytest.approx((1 + 2 / np.sqrt(2)) / 4)
     assert expert_overlap(np.eye(4), 2) == 0.0
-    assert expert_overlap(experts_FC, 1) == 0.0
+    assert expert_overlap(experts_FW, 1) == 0.0
     with pytest.raises(ValueError, match="equal blocks of columns for 3 codebooks, got 4"):
-        expert_overlap(experts_FC, 3)
+        expert_overlap(experts_FW, 3)
 
 
 def test_expert_overlap_when_a_direction_is_zero_then_it_overlaps_nothing():
@@ -85,7 +85,7 @@ def good(**changes) -> Quality:
     """Two independent codebooks of four codes, orthogonal experts, categories that the first codebook names."""
     codes_NM = grid(4, 4, 10) if "codes_NM" not in changes else changes.pop("codes_NM")
     vectors_NF = np.eye(4, dtype=np.float32)[codes_NM[:, 0]]
-    reference = ReferenceData(experts_FC=np.eye(4), category_N=codes_NM[:, 0], seed=3)
+    reference = ReferenceData(experts_FW=np.eye(4), category_N=codes_NM[:, 0], seed=3)
     quality = measure(codes_NM, vectors_NF, vectors_NF * changes.pop("shrink", 1), 4, reference=reference)
     return Quality(**({name: getattr(quality, name) for name in quality.__dataclass_fields__} | changes))
 

@@ -236,7 +236,7 @@ def test_opq_when_rotation_is_trained_then_orthonormal_and_better_than_none():
     for steps in (0, 20):
         config = OPQConfig(num_codebooks=4, codebook_size=8, rotation_steps=steps)
         tokenizer = OPQTokenizer.fit(mixed, config, seed=0)
-        rotation = tokenizer.rotation_CC.numpy()
+        rotation = tokenizer.rotation_WW.numpy()
         np.testing.assert_allclose(rotation.T @ rotation, np.eye(8), atol=1e-4)
         reconstructed = tokenizer.reconstruct(mixed, tokenizer.encode(mixed, resolve=False))
         errors.append(float(np.square(mixed - reconstructed).sum()))
