@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 
 from pipelines.record import read_records
 from recsys.core.artifacts import Manifest, hash_folder
+from recsys.data.prepare import load_prepared
+from recsys.recommender.bundle import load_bundle
 from recsys.recommender.manifest import FILE, read_manifest, write_manifest
+from recsys.recommender.probes import make_probes, save_probes
 
 
 def worse_copy(run: Path, to: Path) -> Path:
@@ -24,6 +27,9 @@ def worse_copy(run: Path, to: Path) -> Path:
         place = table.column_names.index("item_id")
         shuffled = table.set_column(place, "item_id", table["item_id"].take(order))
         pq.write_table(shuffled.replace_schema_metadata(table.schema.metadata), path)
+    loaded = load_bundle(bundle, trace=False, verify=False)
+    log = load_prepared(to / "data").log
+    save_probes(make_probes(loaded.ranker, loaded.vocabulary, [log.history(user) for user in range(20)]), bundle)
     (bundle / FILE).unlink()
     write_manifest(bundle, kept=before.kept, validation=before.validation)
     record = replace(read_records(to)["bundle"], files=hash_folder(bundle))
