@@ -51,7 +51,7 @@ class Generator(PreTrainedModel):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | None = None) -> "Generator":
-        """Load a saved generator for use, without a progress bar for its few megabytes.
+        """Load a saved generator for use, without a member that has no share, and without a progress bar.
 
         Raises:
             ArtifactError: the folder was written by a version whose generator had other parts.
@@ -59,6 +59,8 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         generator: Generator
         generator, found = cls.from_pretrained(folder, output_loading_info=True)
+        if generator.head.member is not None and not generator.config.member_share:
+            generator.head.drop_member()
         if generator.head.member is not None:
             generator.head.member.requires_grad_(False)
         if lacking := sorted(found["missing_keys"]):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.core.arrays import IntArray
+from recsys.core.errors import ArtifactError
 from recsys.model.config import GeneratorConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, entries
 from recsys.model.states import HistoryStates
@@ -106,7 +107,13 @@ class ItemHead(nn.Module):
             [getattr(self, f"prior_{part}_{window}").cpu().numpy() for part in ("values", "items", "starts")]
             for window in range(len(self.config.prior_pairs))
         ]
+        for _, items, starts in parts:
+            _require_indices(items, starts, self.config.num_items)
         return CooccurrencePrior(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
+
+    def drop_member(self) -> None:
+        """Forget the member: a member without a share changes no logit, but costs the time of an encoder."""
+        self.member, self.config.member, self.config.member_share = None, None, 0.0
 
     def keys(self, vectors_ND: Tensor) -> Tensor:
         """Return what queries are multiplied with: unit item vectors, beside the member's where there is one."""
@@ -155,3 +162,21 @@ class ItemHead(nn.Module):
             had = (torch.from_numpy(axis).to(logits_BN.device) for axis in (rows_X, np.concatenate(histories)))
             logits_BN[tuple(had)] += self.config.repeat_bias
         return logits_BN
+
+
+def _require_indices(items_X: IntArray, starts_N1: IntArray, num_items: int) -> None:
+    """Refuse a table whose entries point outside it: sparse products do not look and end the process.
+
+    Shape:
+        items_X: (entries,) columns. starts_N1: (items + 1,) where each row's entries start.
+
+    Raises:
+        ArtifactError: an index is out of range.
+    """
+    rising = bool((np.diff(starts_N1) >= 0).all()) and starts_N1[0] == 0 and starts_N1[-1] == len(items_X)
+    inside = not len(items_X) or bool(items_X.min() >= 0 and items_X.max() < num_items)
+    if not (rising and inside):
+        raise ArtifactError(
+            f"a table of the co-occurrence prior must hold rising starts and items below {num_items}, got others; "
+            f"the model's file is damaged, make it again"
+        )
