@@ -32,7 +32,8 @@ from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
-from recsys.sequence.training import TrainingConfig, pad, train_best_epoch, windows
+from recsys.sequence.training import TrainingConfig, train_best_epoch
+from recsys.sequence.windows import Windows, pad
 
 HISTORIES_PER_CALL = 64
 
@@ -89,7 +90,7 @@ class TIGER:
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(seed, "tiger"))
             model = cls(TIGERNetwork(config, ids_NL), ids_NL, config)
-            _train(model, windows(log, config.max_length), seed=seed, validation=validation)
+            _train(model, Windows.of(log, config.max_length), seed=seed, validation=validation)
         return model
 
     def recommend(self, requests: Sequence[Request]) -> list[Slate]:
@@ -153,22 +154,21 @@ class TIGER:
         return cls(network, ids_NL, config)
 
 
-def _train(model: TIGER, runs: list[IntArray], *, seed: int, validation: Questions | None) -> None:
+def _train(model: TIGER, windows: Windows, *, seed: int, validation: Questions | None) -> None:
     config, network = model.config, model.network
     train_best_epoch(
         network,
         config,
         rng_for(seed, "tiger-batches"),
-        lengths=np.array([len(run) for run in runs]),
-        loss=lambda group: _loss(network, [runs[b] for b in group], config.label_smoothing),
+        lengths=windows.lengths_W,
+        loss=lambda group: _loss(network, *windows.padded(group), config.label_smoothing),
         validate=None if validation is None else lambda: _validate(model, validation, seed=seed),
         name=model.name,
     )
 
 
-def _loss(network: TIGERNetwork, runs: Sequence[IntArray], label_smoothing: float) -> Tensor:
+def _loss(network: TIGERNetwork, items_BT: Tensor, lengths_B: Tensor, label_smoothing: float) -> Tensor:
     """Return the cross-entropy of every item's tokens, summed over tokens, mean over items."""
-    items_BT, lengths_B = pad(runs)
     device = network.start.device
     valid_BT = (torch.arange(items_BT.shape[1]) < lengths_B[:, None]).to(device)
     items_BT = items_BT.to(device)

@@ -11,6 +11,7 @@ import numpy as np
 from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.data.events import EventLog
+from recsys.sequence.windows import pad_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +29,18 @@ class Batch:
     fold: int = 0
 
 
-def _windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+def cut_windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Cut every user's events into windows; a long user's first window has a random length, drawn anew each epoch."""
-    edges = []
-    for user in np.flatnonzero(log.lengths_U > 0):
-        begin, end = int(log.offsets_U1[user]), int(log.offsets_U1[user + 1])
-        first = end if end - begin <= max_length else begin + int(rng.integers(1, max_length + 1))
-        edges.append(np.unique(np.r_[begin, np.arange(first, end, max_length), end]))
-    starts_W = np.concatenate([edge[:-1] for edge in edges])
-    return starts_W, np.concatenate([edge[1:] for edge in edges]) - starts_W
+    lengths_U = log.lengths_U
+    long_U = lengths_U > max_length
+    first_U = lengths_U.copy()
+    first_U[long_U] = rng.integers(1, max_length + 1, size=int(long_U.sum()))
+    count_U = np.where(lengths_U > 0, 1 - (first_U - lengths_U) // max_length, 0)
+    user_W = np.repeat(np.arange(log.num_users), count_U)
+    place_W = np.arange(len(user_W)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
+    start_W = np.maximum(0, first_U[user_W] + (place_W - 1) * max_length)
+    end_W = np.minimum(lengths_U[user_W], first_U[user_W] + place_W * max_length)
+    return log.offsets_U1[user_W] + start_W, end_W - start_W
 
 
 def epoch_batches(
@@ -46,7 +50,7 @@ def epoch_batches(
 
     In a share ``shuffle_ties`` of the rows, events with equal timestamps are put in a random order.
     """
-    starts_W, lengths_W = _windows(log, max_length, rng)
+    starts_W, lengths_W = cut_windows(log, max_length, rng)
     order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))
     groups = []
     first = 0
@@ -91,11 +95,6 @@ def reorder_ties(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
 def pad_histories(histories: Sequence[History], max_history: int) -> tuple[IntArray, IntArray, IntArray]:
     """Pad the latest events of histories on the right; returns items (B, T), timestamps (B, T), lengths (B,)."""
     recent = [history.last(max_history) for history in histories]
-    lengths_B = np.array([len(history.items) for history in recent], dtype=np.int64)
-    longest = int(lengths_B.max(initial=0))
-    items_BT = np.zeros((len(recent), longest), dtype=np.int64)
-    timestamps_BT = np.zeros((len(recent), longest), dtype=np.int64)
-    for row, history in enumerate(recent):
-        items_BT[row, : lengths_B[row]] = history.items
-        timestamps_BT[row, : lengths_B[row]] = history.timestamps
+    items_BT, lengths_B = pad_rows([history.items for history in recent])
+    timestamps_BT, _ = pad_rows([history.timestamps for history in recent])
     return items_BT, timestamps_BT, lengths_B

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.contracts import History
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
-from recsys.sequence.training import TrainingConfig, pad, train_best_epoch, windows
+from recsys.sequence.training import TrainingConfig, train_best_epoch
 from recsys.sequence.validation import mean_ndcg
+from recsys.sequence.windows import Windows, pad
 
 
 class IdTransformerConfig(TrainingConfig):
@@ -157,10 +158,15 @@ class IdTransformer(nn.Module):
 
 
 def next_item_loss(
-    network: IdTransformer, runs: Sequence[IntArray], device: torch.device, rng: np.random.Generator, negatives: int
+    network: IdTransformer, items_BT: Tensor, lengths_B: Tensor, rng: np.random.Generator, negatives: int
 ) -> Tensor:
-    """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones."""
-    items_BT, lengths_B = pad(runs)
+    """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones.
+
+    Shape:
+        items_BT: (windows, longest), padded on the right.
+        lengths_B: (windows,).
+    """
+    device = network.log_scale.device
     items_BT = items_BT.to(device)
     valid_BT = (torch.arange(items_BT.shape[1] - 1) < (lengths_B - 1)[:, None]).to(device)
     hidden_RD, targets_R = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]
@@ -192,7 +198,7 @@ def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and wh
     Raises:
         ValueError: no user has two training events.
     """
-    runs, rng = windows(log, config.max_length), rng_for(seed, f"{name}-batches")
+    windows, rng = Windows.of(log, config.max_length), rng_for(seed, f"{name}-batches")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, name))
         network = IdTransformer(config, log.num_items).to(device)
@@ -200,8 +206,8 @@ def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and wh
             network,
             config,
             rng,
-            lengths=np.array([len(run) - 1 for run in runs]),
-            loss=lambda group: next_item_loss(network, [runs[b] for b in group], device, rng, config.negatives),
+            lengths=windows.lengths_W - 1,
+            loss=lambda group: next_item_loss(network, *windows.padded(group), rng, config.negatives),
             validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
             name=name,
             checkpoint=checkpoint,

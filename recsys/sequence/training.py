@@ -1,10 +1,7 @@
-"""Training of a network of item sequences: runs of histories in batches of like lengths, the best epoch kept.
-
-Axes: B sequence, T time, U user, E event.
-"""
+"""Training of a network of item sequences: windows of histories in batches of like lengths, the best epoch kept."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ from recsys.core.config import Config
 from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.telemetry import LOG, track
-from recsys.data.events import EventLog
 
 
 class TrainingConfig(Config):
@@ -41,15 +37,6 @@ class TrainingConfig(Config):
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
 
 
-def windows(log: EventLog, max_length: int) -> list[IntArray]:
-    """Cut histories into runs of ``max_length`` inputs and one target: all but the first event are targets once."""
-    runs: list[IntArray] = []
-    for start, stop in zip(log.offsets_U1[:-1].tolist(), log.offsets_U1[1:].tolist(), strict=True):
-        for end in range(stop, start + 1, -max_length):
-            runs.append(log.items_E[max(start, end - max_length - 1) : end])
-    return runs
-
-
 def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list[IntArray]:
     """Group sequences of like lengths into batches of at most ``positions`` padded positions, in random order."""
     order = rng.permutation(len(lengths))
@@ -61,13 +48,6 @@ def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list
         groups.append(order[start : start + size])
         start += size
     return [groups[g] for g in rng.permutation(len(groups))]
-
-
-def pad(sequences: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Return the sequences as one matrix, padded on the right with item 0, and their lengths."""
-    lengths_B = torch.tensor([len(items) for items in sequences])
-    tensors = [torch.from_numpy(np.array(items, np.int64)) for items in sequences]
-    return nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths_B
 
 
 def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs to none of the others)

@@ -17,7 +17,8 @@ from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog
 from recsys.data.splits import questions, training_log
 from recsys.sequence.id_transformer import IdTransformer, next_item_loss, score_histories
-from recsys.sequence.training import batches, windows
+from recsys.sequence.training import batches
+from recsys.sequence.windows import pad
 from tests.support.promises import assert_promises
 
 CYCLE = 20
@@ -148,7 +149,7 @@ def test_sasrec_when_logits_are_dot_products_then_trains_too():
 def test_sasrec_loss_when_negatives_are_drawn_then_each_position_meets_them_and_its_own_target():
     network = IdTransformer(small(), CYCLE).eval()
     runs = [np.array([1, 2, 3, 4]), np.array([5, 6])]
-    loss = next_item_loss(network, runs, torch.device("cpu"), np.random.default_rng(4), 5)
+    loss = next_item_loss(network, *pad(runs), np.random.default_rng(4), 5)
     drawn = set(np.random.default_rng(4).choice(CYCLE, 5, replace=False).tolist())
     values = []
     for run in runs:
@@ -183,15 +184,6 @@ def test_sasrec_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch
 def test_sasrec_when_no_user_has_two_events_then_refuses():
     with pytest.raises(ValueError, match="two training events"):
         SASRec.fit(log_of([[0], [1]], 2), small())
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(1, 4))
-def test_windows_when_histories_are_long_then_every_later_event_is_a_target_once(lengths, max_length):
-    log = log_of([np.arange(n) + 100 * u for u, n in enumerate(lengths)], 1000)
-    runs = windows(log, max_length)
-    assert all(2 <= len(run) <= max_length + 1 for run in runs)
-    targets = sorted(item for run in runs for item in run[1:].tolist())
-    assert targets == [100 * u + t for u, n in enumerate(lengths) for t in range(1, n)]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(50, 300), st.integers(0, 9))

@@ -20,10 +20,11 @@ from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
 from recsys.model.tokens.network import TokenModel
 from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
 from recsys.sequence.training import train_best_epoch
+from recsys.sequence.windows import cut_from_end
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows:
+class TargetWindows:
     """A log cut into windows of ``max_history`` inputs and one more target; every event is a target once.
 
     Shape:
@@ -37,14 +38,10 @@ class Windows:
     opens_W: BoolArray
 
     @classmethod
-    def of(cls, log: EventLog, max_history: int) -> "Windows":
+    def of(cls, log: EventLog, max_history: int) -> "TargetWindows":
         """Cut each history from its end."""
-        found = []
-        for start, stop in zip(log.offsets_U1[:-1].tolist(), log.offsets_U1[1:].tolist(), strict=True):
-            ends = range(stop, start + 1, -max_history) if stop - start > 1 else range(stop, start, -1)
-            found += [(max(start, end - max_history - 1), end, start) for end in ends]
-        begin_W, end_W, user_W = np.array(found, np.int64).reshape(-1, 3).T
-        return cls(log=log, starts_W=begin_W, lengths_W=end_W - begin_W, opens_W=begin_W == user_W)
+        starts_W, lengths_W = cut_from_end(log, max_history, single=True)
+        return cls(log=log, starts_W=starts_W, lengths_W=lengths_W, opens_W=np.isin(starts_W, log.offsets_U1[:-1]))
 
     def batch(self, group: IntArray, rng: np.random.Generator, shuffle_ties: float) -> tuple[Batch, BoolArray]:
         """Return some windows, and which of their events are targets (batch, time)."""
@@ -59,7 +56,7 @@ class NextItemLoss:
 
     def __init__(self, model: TokenModel, log: EventLog, config: TokenFitConfig) -> None:
         self.model, self.config = model, config
-        self.windows = Windows.of(log, model.config.max_history)
+        self.windows = TargetWindows.of(log, model.config.max_history)
         self.counts_N = log.counts_N
         self.absent_X = torch.from_numpy(np.flatnonzero(self.counts_N == 0)).to(model.device)
         even_N = (self.counts_N > 0) / max(1, (self.counts_N > 0).sum())

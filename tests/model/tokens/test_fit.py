@@ -9,7 +9,7 @@ from recsys.core.arrays import FloatArray
 from recsys.data.events import EventLog
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig
 from recsys.model.tokens.distil import Beliefs, ask_teacher, distil, drop_events
-from recsys.model.tokens.fit import NextItemLoss, Windows, fit_token_model
+from recsys.model.tokens.fit import NextItemLoss, TargetWindows, fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.model.tokens.network import TokenModel
 from tests.support.cycle_world import cycle_log
@@ -32,7 +32,7 @@ def test_windows_when_histories_are_longer_than_the_encoder_reads_then_every_eve
     # lengths 1, 2, 4 and 9 at 3 inputs a window
     offsets_U1 = np.array([0, 1, 3, 7, 16])
     log = EventLog(offsets_U1=offsets_U1, items_E=np.arange(16), timestamps_E=np.arange(16), num_items=16)
-    windows = Windows.of(log, 3)
+    windows = TargetWindows.of(log, 3)
     batch, target_BT = windows.batch(np.arange(len(windows.lengths_W)), np.random.default_rng(0), 0.0)
     assert sorted(batch.items_BT[target_BT].tolist()) == list(range(16))
     assert windows.lengths_W.max() == 4
