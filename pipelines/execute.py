@@ -17,6 +17,7 @@ from pipelines.job import Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord, read_records
 from recsys.core.artifacts import Manifest, atomic_folder, hash_file, hash_folder, hash_value, place_files
+from recsys.core.device import pick_device, product_dtype
 from recsys.core.errors import DataError
 from recsys.core.telemetry import listening
 from recsys.core.usage import measured
@@ -117,6 +118,7 @@ def _run(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: s
         cpu_seconds=usage.cpu_seconds,
         peak_memory_mb=usage.peak_memory_mb,
         seed=recipe.seed,
+        arithmetic=_arithmetic(stage, recipe),
         parents=stage.parents,
         files={name: hash_file(folder / name) for name in stage.files} if stage.files else hash_folder(folder),
         timings={name: round(seconds, 3) for name, seconds in job.timings.items()},
@@ -152,3 +154,10 @@ def stage_settings(threads: int) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(repeatable, warn_only=warn_only)
             torch.set_num_threads(before)
+
+
+def _arithmetic(stage: Stage, recipe: Recipe) -> str:
+    """Return the type of a stage's products where the recipe's precision decides it, else float32."""
+    if "precision" not in stage.sections:
+        return "float32"
+    return str(product_dtype(recipe.precision, pick_device(recipe.device))).removeprefix("torch.")

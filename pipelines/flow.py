@@ -55,7 +55,10 @@ STAGES = (
     Stage(name="member", work=train_member, parents=("data",), sections=("member", "model.max_history", "device")),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
-        name="model", work=pretrain_model, parents=("data", "features", "catalog"), sections=("model", "fit", "device")
+        name="model",
+        work=pretrain_model,
+        parents=("data", "features", "catalog"),
+        sections=("model", "fit", "device", "precision"),
     ),
     # both score items together, in the shares that rank best on validation
     Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "member"), sections=("device",)),
@@ -64,21 +67,21 @@ STAGES = (
         name="experts",
         work=train_experts,
         parents=("data", "features", "catalog"),
-        sections=("experts", "device"),
+        sections=("experts", "device", "precision"),
     ),
     # experts learn from the item head and are mixed; their paths propose items, all evidence ranks them
     Stage(
         name="tokens",
         work=rank_by_tokens,
         parents=("data", "tokenizer", "catalog", "calibrated", "experts"),
-        sections=("experts", "tokens", "device"),
+        sections=("experts", "tokens", "device", "precision"),
     ),
     # reinforcement learning on recommendation rewards
     Stage(
         name="aligned",
         work=align_model,
         parents=("data", "catalog", "tokenizer", "calibrated"),
-        sections=("alignment", "fit", "device"),
+        sections=("alignment", "fit", "device", "precision"),
     ),
     # the rivals, from the same log (and, where one needs words, the same vectors); SASRec is the ensemble member alone
     Stage(

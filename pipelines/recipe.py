@@ -14,7 +14,7 @@ from recsys.baselines.sasrec import SASRecConfig
 from recsys.baselines.tiger import TIGERConfig
 from recsys.core.artifacts import atomic_file
 from recsys.core.config import Config
-from recsys.core.device import Device
+from recsys.core.device import Device, Precision
 from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
 from recsys.decoding.config import DecoderConfig
@@ -117,6 +117,8 @@ class Recipe(Config):
     """Threads of each stage; fixed, so that a run in-process and one on Ray give equal artifacts."""
     device: Device = "auto"
     """Where the networks train."""
+    precision: Precision = "auto"
+    """Arithmetic of the softmax over items in training: ``auto`` is bfloat16 where the processor multiplies it."""
     data: PrepareConfig = PrepareConfig()
     """Filters on the log."""
     features: FeatureConfig = FeatureConfig()

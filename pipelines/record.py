@@ -18,6 +18,8 @@ class StageRecord:
     """The SHA-256 of every file it left."""
     parents: tuple[str, ...] = ()
     seed: int = 0
+    arithmetic: str = "float32"
+    """The type of the softmax's matrix products where the stage trains with it, else float32."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mb: int = 0

@@ -30,6 +30,7 @@ def align_model(job: Job) -> None:
         category_N=Catalogue.load(job.parent("catalog")).category_N,
         folder=job.checkpoints / "alignment",
         fit=job.recipe.fit,
+        precision=job.recipe.precision,
     )
     generator.save(job.out)
     figures = asdict(report)

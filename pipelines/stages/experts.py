@@ -44,6 +44,7 @@ def train_experts(job: Job) -> None:
             device=pick_device(job.recipe.device),
             validate=partial(expert_ndcg, asked=asked),
             checkpoint=job.checkpoints / f"{expert.name}.pt",
+            precision=job.recipe.precision,
         )
         TokenMixture({expert.name: model}, [1.0]).save(folder / "model")
         job.timings[expert.name] = time.perf_counter() - began

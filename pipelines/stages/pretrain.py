@@ -54,7 +54,9 @@ def pretrain_model(job: Job) -> None:
         generator.items.start_ids_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
     asked = validation_sample(log, seed)
-    trainer = Pretrainer(generator, training, catalogue.category_N, job.recipe.fit, seed=seed)
+    trainer = Pretrainer(
+        generator, training, catalogue.category_N, job.recipe.fit, seed=seed, precision=job.recipe.precision
+    )
     epochs = pretrain(
         trainer,
         validate=lambda model: item_head_ndcg(model, asked),

@@ -116,6 +116,7 @@ def _distil(job: Job, students: dict[str, TokenModel], teacher: ItemScores, aske
             seed=derive_seed(seed, name),
             validate=partial(expert_ndcg, asked=asked),
             checkpoint=job.checkpoints / f"{name}.pt",
+            precision=job.recipe.precision,
         )
 
 

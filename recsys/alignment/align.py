@@ -5,10 +5,11 @@ Axes: M codebook, K code, D width, N item, R training row (a sampled path), O ch
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from recsys.alignment.supervised import SupervisedLoss
 from recsys.alignment.trainer import build_grpo
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.device import Precision
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG
 from recsys.data.events import EventLog
@@ -88,6 +90,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     category_N: IntArray,
     folder: Path,
     fit: FitConfig | None = None,
+    precision: Precision = "auto",
 ) -> AlignmentReport:
     """Post-train a generator in place; the same seed gives the same weights.
 
@@ -103,6 +106,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         category_N: (items,) every item's category.
         folder: where checkpoints go.
         fit: how windows are drawn and losses are weighed where the supervised loss takes part; None for the defaults.
+        precision: the arithmetic of the supervised loss's softmax over items.
     """
     codes_NM = generator.codes_NM.cpu().numpy()
     rubric = build_rubric(config, codewords_MKD=codewords_MKD, codes_NM=codes_NM, category_N=category_N)
@@ -116,7 +120,8 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         latest=config.latest_events,
     )
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
-    supervised_loss = _supervised_loss(generator, log, category_N, config, fit or FitConfig(), seed=seed)
+    objective = partial(TrainingObjective, generator, log, category_N, precision=precision)
+    supervised_loss = _supervised_loss(objective, generator, config, fit or FitConfig(), seed=seed)
     with _ambient_state_kept(), _member_away(generator):
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
@@ -143,9 +148,8 @@ def _folds(generator: Generator, log: EventLog, config: AlignmentConfig, *, seed
 
 
 def _supervised_loss(
+    objective: Callable[..., TrainingObjective],
     generator: Generator,
-    log: EventLog,
-    category_N: IntArray,
     config: AlignmentConfig,
     fit: FitConfig,
     *,
@@ -156,9 +160,7 @@ def _supervised_loss(
         return None
     teacher = deepcopy(generator).eval().requires_grad_(False)
     own = fit.model_copy(update={"shuffle_ties": config.supervised.shuffle_ties})
-    return SupervisedLoss(
-        TrainingObjective(generator, log, category_N, own, seed=derive_seed(seed, "anchor")), teacher, config
-    )
+    return SupervisedLoss(objective(own, seed=derive_seed(seed, "anchor")), teacher, config)
 
 
 def _train(

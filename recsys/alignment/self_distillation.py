@@ -54,7 +54,8 @@ def self_distillation_losses(
     )
     vectors_ND = generator.items()
     states = states_of(generator, vectors_ND)
-    losses = {"item": item_loss(generator.head.terms(states, generator.head.keys(vectors_ND)), queries)}
+    terms = generator.head.terms(states, generator.head.keys(vectors_ND))
+    losses = {"item": item_loss(terms, queries, dtype=objective.dtype)}
     reached_BN = belief_BN.cumsum(1).cpu().numpy()
     drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
     return losses | objective.path_losses(states.own_BD, drawn_B, rng, belief_BN, distillation=1.0)

@@ -12,3 +12,15 @@ def pick_device(wanted: Device = "auto") -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(wanted)
+
+
+Precision = Literal["fp32", "bf16", "auto"]
+"""The arithmetic of a softmax's matrix products over the catalogue in training; all else is float32."""
+
+
+def product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type of matrix products; ``auto`` is bfloat16 where the processor multiplies it, else float32."""
+    if precision == "auto":
+        fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from recsys.core.arrays import IntArray
+from recsys.core.device import Precision
 from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.seeds import derive_seed, rng_for
@@ -22,10 +23,17 @@ class Pretrainer:
     """One training run: builds batches' losses, steps the optimizer, keeps the best weights by validation."""
 
     def __init__(
-        self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
+        self,
+        generator: Generator,
+        log: EventLog,
+        category_N: IntArray,
+        config: FitConfig,
+        *,
+        seed: int,
+        precision: Precision = "auto",
     ) -> None:
         self.generator, self.config, self.seed = generator, config, seed
-        self.objective = TrainingObjective(generator, log, category_N, config, seed=seed)
+        self.objective = TrainingObjective(generator, log, category_N, config, seed=seed, precision=precision)
         with torch.no_grad():
             generator.items.id_embedding.weight[self.objective.unused_X] = (
                 0  # an item without events is represented by its codes alone

@@ -23,10 +23,15 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(
-        ctx: Any, queries_RD: Tensor, keys_ND: Tensor, weight_J: Tensor, bias_N: Tensor, queries: "ItemQueries"
+    def forward(  # noqa: PLR0913 (autograd functions take no keywords)
+        ctx: Any,
+        queries_RD: Tensor,
+        keys_ND: Tensor,
+        weight_J: Tensor,
+        bias_N: Tensor,
+        queries: "ItemQueries",
+        dtype: torch.dtype,
     ) -> Tensor:
-        dtype = _product_dtype(queries_RD.device)
         keys = keys_ND.to(dtype)
         grad_queries = torch.empty_like(queries_RD)
         grad_keys, grad_weight = torch.zeros_like(keys_ND), torch.zeros_like(weight_J)
@@ -53,9 +58,9 @@ class _ChunkedSoftmax(torch.autograd.Function):
         return total / count
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         grad_queries, grad_keys, grad_weight = ctx.saved_tensors
-        return grads[0] * grad_queries, grads[0] * grad_keys, grads[0] * grad_weight, None, None
+        return grads[0] * grad_queries, grads[0] * grad_keys, grads[0] * grad_weight, None, None, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +110,12 @@ def _masked_logits(terms: LogitTerms, queries: ItemQueries) -> tuple[Tensor, lis
     return logits_RN, prior
 
 
-def _product_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which matrix products are fast here: bfloat16 where the processor has it."""
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def item_loss(terms: LogitTerms, queries: ItemQueries) -> Tensor:
+def item_loss(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the mean cross-entropy over the catalogue, with what the user already has taken out of the softmax.
 
-    Products run in bfloat16 where the processor has it (the softmax itself stays in float32).
+    Matrix products run in ``dtype``, the softmax itself in float32.
     """
-    parts = (terms.queries_BD, terms.keys_ND, terms.weight_J, terms.bias_N, queries)
+    parts = (terms.queries_BD, terms.keys_ND, terms.weight_J, terms.bias_N, queries, dtype)
     return _ChunkedSoftmax.apply(*parts)  # type: ignore[no-untyped-call]
 
 
@@ -138,9 +137,8 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 
 
 @torch.no_grad()
-def item_beliefs(terms: LogitTerms, queries: ItemQueries) -> Tensor:
+def item_beliefs(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
-    dtype = _product_dtype(terms.keys_ND.device)
     cast = replace(terms, queries_BD=terms.queries_BD.to(dtype), keys_ND=terms.keys_ND.to(dtype))
     logits_RN, _ = _masked_logits(cast, queries)
     return logits_RN.softmax(-1)

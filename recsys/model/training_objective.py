@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import IntArray
+from recsys.core.device import Precision, product_dtype
 from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, epoch_batches
@@ -26,9 +27,17 @@ class TrainingObjective:
     """The losses of a training log's windows; users are in folds, each with a prior counted without it."""
 
     def __init__(
-        self, generator: Generator, log: EventLog, category_N: IntArray, config: FitConfig, *, seed: int
+        self,
+        generator: Generator,
+        log: EventLog,
+        category_N: IntArray,
+        config: FitConfig,
+        *,
+        seed: int,
+        precision: Precision = "auto",
     ) -> None:
         self.generator, self.config, self.seed = generator, config, seed
+        self.dtype = product_dtype(precision, generator.device)
         self.weights = {"item": 1.0, "token": config.token_weight, "category": config.category_weight}
         self.category_N = torch.from_numpy(category_N).to(generator.device)
         self.codes_NM = generator.codes_NM.cpu().numpy()
@@ -90,7 +99,7 @@ class TrainingObjective:
             prior_scores=self.folds[batch.fold].prior.scores(read),
         )
         terms = generator.head.terms(states, generator.head.keys(vectors_ND))
-        losses = {"item": item_loss(terms, queries)}
+        losses = {"item": item_loss(terms, queries, dtype=self.dtype)}
         if not paths:
             return losses
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
@@ -98,7 +107,7 @@ class TrainingObjective:
         rows = torch.from_numpy(picked_R).to(generator.device)
         beliefs_RN = None
         if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(terms.take(rows), queries.take(picked_R))
+            beliefs_RN = item_beliefs(terms.take(rows), queries.take(picked_R), dtype=self.dtype)
         return losses | self.path_losses(
             states.own_BD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
         )

@@ -13,6 +13,7 @@ import torch
 from pipelines.flow import STAGES, train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
+from pipelines.record import read_records
 from pipelines.replay import replay_run
 from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
 from recsys.baselines.sasrec import SASRec
@@ -100,6 +101,21 @@ def test_stage_when_its_folder_is_gone_then_is_not_current(tmp_path: Path, files
     assert manifest.is_current("baselines", "k", folder)
     shutil.rmtree(folder)
     assert not manifest.is_current("baselines", "k", folder)
+
+
+@pytest.mark.slow
+def test_train_when_the_precision_is_named_then_the_manifest_has_it_and_the_other_gives_another_model(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    hashes = {}
+    for precision, arithmetic in (("fp32", "float32"), ("bf16", "bfloat16")):
+        folder = tmp_path / precision
+        train(world, folder, load_recipe("smoke", (f"precision={precision}",)), use_ray=False, reuse_from=run)
+        records = read_records(folder)
+        assert {records[name].arithmetic for name in ("model", "experts", "tokens", "aligned")} == {arithmetic}
+        assert {records[name].arithmetic for name in ("data", "tokenizer", "member", "bundle")} == {"float32"}
+        hashes[precision] = records["model"].files["model.safetensors"]
+    assert hashes["fp32"] != hashes["bf16"]
 
 
 @pytest.mark.slow

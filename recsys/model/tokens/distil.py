@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.device import Precision
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import track
 from recsys.data.events import EventLog
@@ -106,11 +107,8 @@ def drop_events(history: History, share: float, rng: np.random.Generator) -> His
 class DistillationLoss:
     """Cross-entropy of a teacher's beliefs after histories, beside that of the log's next items."""
 
-    def __init__(
-        self, model: TokenModel, log: EventLog, beliefs: Beliefs, config: DistillationConfig, fit: TokenFitConfig
-    ) -> None:
-        self.model, self.beliefs, self.config = model, beliefs, config
-        self.hard = NextItemLoss(model, log, fit)
+    def __init__(self, model: TokenModel, beliefs: Beliefs, config: DistillationConfig, hard: NextItemLoss) -> None:
+        self.model, self.beliefs, self.config, self.hard = model, beliefs, config, hard
 
     @property
     def lengths_R(self) -> IntArray:
@@ -128,7 +126,7 @@ class DistillationLoss:
             prob_RC=prob_RC / prob_RC.sum(1, keepdim=True),
             absent_X=self.hard.absent_X,
         )
-        loss = catalogue_cross_entropy(model.queries(shown), model.item_keys(), answers)
+        loss = catalogue_cross_entropy(model.queries(shown), model.item_keys(), answers, dtype=self.hard.dtype)
         if not self.config.hard_weight:
             return loss
         return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)
@@ -151,10 +149,11 @@ def distil(  # noqa: PLR0913 (who learns what from whom, and what to choose by)
     seed: int,
     validate: Callable[[TokenModel], float] | None = None,
     checkpoint: Path | None = None,
+    precision: Precision = "auto",
 ) -> TokenModel:
     """Train a token model further on a teacher's beliefs; with ``validate`` the epoch of the highest figure is kept."""
     rng = rng_for(seed, "distillation-batches")
-    loss = DistillationLoss(model, log, beliefs, config, fit)
+    loss = DistillationLoss(model, beliefs, config, NextItemLoss(model, log, fit, precision=precision))
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if model.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "distillation"))
         train_best_epoch(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.device import Precision, product_dtype
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, pack, reorder_ties
@@ -54,8 +55,11 @@ class TargetWindows:
 class NextItemLoss:
     """The cross-entropy of the next item at every target of some windows, over all items or over drawn ones."""
 
-    def __init__(self, model: TokenModel, log: EventLog, config: TokenFitConfig) -> None:
+    def __init__(
+        self, model: TokenModel, log: EventLog, config: TokenFitConfig, *, precision: Precision = "auto"
+    ) -> None:
         self.model, self.config = model, config
+        self.dtype = product_dtype(precision, model.device)
         self.windows = TargetWindows.of(log, model.config.max_history)
         self.counts_N = log.counts_N
         self.absent_X = torch.from_numpy(np.flatnonzero(self.counts_N == 0)).to(model.device)
@@ -77,7 +81,8 @@ class NextItemLoss:
         item_R = torch.from_numpy(batch.items_BT[row_R, time_R]).to(model.device)
         if model.num_items > self.config.sampled_above:
             return self._sampled(query_RD, item_R, rng)
-        return catalogue_cross_entropy(query_RD, model.item_keys(), Answers.single(item_R, self.absent_X))
+        answers = Answers.single(item_R, self.absent_X)
+        return catalogue_cross_entropy(query_RD, model.item_keys(), answers, dtype=self.dtype)
 
     def _sampled(self, query_RD: Tensor, item_R: Tensor, rng: np.random.Generator) -> Tensor:
         drawn_S = np.unique(rng.choice(len(self.draw_N), self.config.sampled, p=self.draw_N))
@@ -104,6 +109,7 @@ def fit_token_model(  # noqa: PLR0913 (what to learn from, what it is, how, and 
     device: torch.device,
     validate: Callable[[TokenModel], float] | None = None,
     checkpoint: Path | None = None,
+    precision: Precision = "auto",
 ) -> TokenModel:
     """Train a token model on a log, ready for use; with ``validate`` the epoch of the highest figure is kept.
 
@@ -118,7 +124,7 @@ def fit_token_model(  # noqa: PLR0913 (what to learn from, what it is, how, and 
         model = TokenModel(config, layout, codes_NM)
         model.set_calendar(log.timestamps_E)
         model.to(device)
-        loss = NextItemLoss(model, log, fit)
+        loss = NextItemLoss(model, log, fit, precision=precision)
         train_best_epoch(
             model,
             fit,

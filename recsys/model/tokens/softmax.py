@@ -40,8 +40,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
     """Cross-entropy whose logits and gradients are computed chunk by chunk and never stored."""
 
     @staticmethod
-    def forward(ctx: Any, query_RD: Tensor, item_ND: Tensor, answers: Answers) -> Tensor:
-        dtype = product_dtype(query_RD.device)
+    def forward(ctx: Any, query_RD: Tensor, item_ND: Tensor, answers: Answers, dtype: torch.dtype) -> Tensor:
         items = item_ND.to(dtype)
         grad_query, grad_item = torch.empty_like(query_RD), torch.zeros_like(item_ND)
         total = query_RD.new_zeros(())
@@ -63,27 +62,23 @@ class _ChunkedSoftmax(torch.autograd.Function):
         return total / count
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_query, grad_item = ctx.saved_tensors
-        return grads[0] * grad_query, grads[0] * grad_item, None
+        return grads[0] * grad_query, grads[0] * grad_item, None, None
 
 
-def product_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which matrix products are fast here: bfloat16 where the processor has it."""
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def catalogue_cross_entropy(query_RD: Tensor, item_ND: Tensor, answers: Answers) -> Tensor:
+def catalogue_cross_entropy(
+    query_RD: Tensor, item_ND: Tensor, answers: Answers, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return the mean cross-entropy of the answers under a softmax over all items that are not absent.
 
-    Products run in :func:`product_dtype`, the softmax in float32.
+    Matrix products run in ``dtype``, the softmax itself in float32.
 
     Shape:
         query_RD: (rows, width), inner products with items are logits.
         item_ND: (items, width).
     """
-    return _ChunkedSoftmax.apply(query_RD, item_ND, answers)  # type: ignore[no-untyped-call]
+    return _ChunkedSoftmax.apply(query_RD, item_ND, answers, dtype)  # type: ignore[no-untyped-call]
 
 
 def sampled_cross_entropy(

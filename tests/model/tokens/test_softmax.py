@@ -3,13 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys.model.tokens import softmax
 from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
-
-
-@pytest.fixture(autouse=True)
-def _exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(softmax, "product_dtype", lambda _: torch.float32)
 
 
 def _random(rows: int, items: int) -> tuple[torch.Tensor, torch.Tensor]:
