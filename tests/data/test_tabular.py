@@ -12,7 +12,7 @@ from recsys.core.errors import CallError, DataError
 from recsys.data.importers import import_dataset
 from recsys.data.importers.headers import kind_of, parse_map
 from recsys.data.options import ImportOptions
-from recsys.data.table import Dataset
+from recsys.data.table import Dataset, read_dataset, write_dataset
 
 _T = 1_700_000_000
 _ROWS = [("007", "a", _T), ("7", "b", _T + 1), ("7", "a", _T + 2)]
@@ -160,3 +160,30 @@ def test_auto_when_nothing_is_a_table_then_says_what_is_wanted(tmp_path: Path) -
     (tmp_path / "notes.docx").write_text("x")
     with pytest.raises(DataError, match=r"ends in \.csv"):
         import_dataset("auto", tmp_path)
+
+
+def test_read_dataset_when_others_wrote_milliseconds_then_is_recognised_and_what_we_wrote_is_believed(
+    tmp_path: Path,
+) -> None:
+    rows = {"user_id": [1, 2], "item_id": [1, 2]}
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    pq.write_table(pa.table(rows | {"timestamp": [_T * 1000, _T * 1000 + 500]}), theirs / "interactions.parquet")
+    assert [row[2] for row in _rows(read_dataset(theirs))] == [_T, _T]
+    # 45000 and 45001 look like spreadsheet days; imported as seconds they stay seconds when they are read again
+    pq.write_table(pa.table(rows | {"timestamp": [45_000, 45_001]}), tmp_path / "log.parquet")
+    imported = import_dataset("parquet", tmp_path / "log.parquet", ImportOptions(time_unit="s"))
+    write_dataset(imported, tmp_path / "ours")
+    again = read_dataset(tmp_path / "ours")
+    assert [row[2] for row in _rows(again)] == [45_000, 45_001]
+    assert again.notes == imported.notes
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "parts"])
+def test_parquet_when_a_file_is_cut_off_then_names_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "part-0.parquet" if name == "parts" else tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"user_id": [1] * 50, "item_id": [1] * 50, "timestamp": [_T] * 50}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{path.name} must be a Parquet file"):
+        import_dataset("parquet", tmp_path / name)

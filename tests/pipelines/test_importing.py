@@ -1,5 +1,7 @@
 """The import command: what it shows, a dry run, one message instead of a traceback."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -78,3 +80,15 @@ def test_commands_when_the_result_cannot_be_written_then_say_so_before_the_work(
     said = capfd.readouterr().err
     assert "nowhere" in said or "/proc/data" in said
     assert "Traceback" not in said
+
+
+def test_import_when_the_terminal_is_not_utf8_then_the_work_is_done(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,timestamp\nJosé,☕,{1_700_000_000}\n", encoding="utf-8")
+    code = "from pipelines.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "import", "csv", str(tmp_path / "log.csv"), "--to", str(tmp_path / "data")],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (done.returncode, b"Jos" in done.stdout, done.stderr) == (0, True, b"")
