@@ -23,9 +23,10 @@ from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data import schema
 from recsys.data.prepare import Prepared, load_prepared
-from recsys.data.splits import training_log
+from recsys.data.splits import SECONDS_PER_DAY, training_log
 from recsys.data.table import read_dataset
 from recsys.data.vocabulary import Vocabulary
+from recsys.evaluation.ab import ABResult, arms_of, compare_arms
 from recsys.evaluation.off_policy.logged import has_propensities, logged_requests
 from recsys.evaluation.off_policy_replay import off_policy_rows
 from recsys.evaluation.replay import ReplayConfig, replay
@@ -96,6 +97,7 @@ def with_off_policy(
 
     With a global cut only requests from the cut on are used: training may have seen what came of earlier ones.
     """
+    result = replace(result, ab=ab_results(impressions))
     if not has_propensities(impressions):
         return replace(result, note=f"{result.note} {NO_PROPENSITIES}")
     items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
@@ -105,6 +107,22 @@ def with_off_policy(
         if len(usable):
             rows += off_policy_rows(asked, replayed.log, usable, seed=seed)
     return replace(result, off_policy=tuple(rows))
+
+
+def ab_results(impressions: pa.Table) -> tuple[ABResult, ...]:
+    """Compare the users of each policy of the impressions with those of the first; none where there is one policy."""
+    if schema.POLICY not in impressions.column_names or impressions[schema.TIMESTAMP].null_count:
+        return ()
+    policies = [str(name) for name in impressions[schema.POLICY].to_pylist()]
+    users, rewards = impressions[schema.USER].to_pylist(), impressions[schema.REWARD].to_pylist()
+    arms, crossed = arms_of(users, policies, rewards)
+    names = [name for name in dict.fromkeys(policies) if len(arms.get(name, ())) > 1]
+    times = impressions[schema.TIMESTAMP].to_numpy()
+    days = max(float(times.max() - times.min()) / SECONDS_PER_DAY, 1 / SECONDS_PER_DAY)
+    return tuple(
+        compare_arms(arms[names[0]], arms[name], names=(names[0], name), days=days, crossed_users=crossed)
+        for name in names[1:]
+    )
 
 
 def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:

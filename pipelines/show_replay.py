@@ -15,6 +15,12 @@ def print_replay(result: Replay) -> None:
     """Print a replay's tables and what its figures can't say."""
     for table in tables(result):
         console().print(table)
+    for test in result.ab:
+        console().print(
+            f"A/B: {test.verdict}. {test.treatment} minus {test.control}: {interval(test.difference)} a user; "
+            f"{test.users_treatment:,} and {test.users_control:,} users, {test.crossed_users:,} in both left out.",
+            highlight=False,
+        )
     counted = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
     console().print(f"Events: {counted}.", highlight=False)
     if result.note:

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.recommend import item_titles
 from pipelines.report import parts
+from pipelines.report.replay_part import replay
 from pipelines.show import path_words, share
 from pipelines.stages.evaluate import OURS
 from recsys.contracts import History, Slate, requests_for
@@ -24,7 +25,7 @@ _SHOWN_ITEMS = 5
 _PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
     ("headline", parts.headline),
     ("evaluation", parts.evaluation),
-    ("replay", parts.replay),
+    ("replay", replay),
     ("training", parts.training),
     ("alignment", parts.alignment),
     ("curves", parts.curves),

@@ -17,7 +17,6 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import require
 from recsys.core.errors import ArtifactError
 from recsys.core.seeds import rng_for
-from recsys.evaluation.replay_results import Replay
 from recsys.evaluation.results import Evaluation
 from recsys.tokenizer.facets import SEPARATOR, coverage
 from recsys.tokenizer.quality import information
@@ -73,16 +72,6 @@ def evaluation(run: Path) -> Part:
         for seen, rows in groups.items()
     ]
     return {"result": result, "groups": groups, "plots": drawn}
-
-
-def replay(run: Path) -> Part:
-    """Return the replay's rows by slice and the names of their figures."""
-    result = Replay.from_json(read(run, "reports/replay.json", "recsys replay"))
-    names = sorted({name for row in result.rows for name in row.figures})
-    slices = {
-        part: [row for row in result.rows if row.slice == part] for part in dict.fromkeys(r.slice for r in result.rows)
-    }
-    return {"metrics": names, "slices": slices, "note": result.note}
 
 
 def training(run: Path) -> Part:

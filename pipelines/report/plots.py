@@ -4,7 +4,7 @@ Axes: M codebook.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -56,6 +56,22 @@ def curve(values: Sequence[float], title: str, *, each: str = "epoch") -> Markup
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.12, y=0.15)
         return _svg(figure, f"{title} by {each}, last {values[-1]:.4g}")
+
+
+def lines(series: Mapping[str, Sequence[float]], title: str, *, marks: Sequence[str], main: str) -> Markup:
+    """Draw several figures over the same marks, each named at its last point; the main one stands out."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"lines {title}"}):
+        figure, axes = _figure(4.6, 2.4)
+        for name, values in series.items():
+            color, width = (MAIN, 1.8) if name == main else (SOFT, 0.9)
+            axes.plot(range(len(values)), values, color=color, linewidth=width, marker="o", markersize=2.5)
+            axes.annotate(name, (len(values) - 1, values[-1]), (4, 0), textcoords="offset points", va="center")
+        shown = sorted({0, len(marks) // 2, len(marks) - 1})
+        axes.set_xticks(shown, [marks[place] for place in shown])
+        axes.set_title(title)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.2)
+        return _svg(figure, f"{title}, one line a recommender")
 
 
 def marked(points: Sequence[tuple[str, float]], title: str, *, across: str) -> Markup:

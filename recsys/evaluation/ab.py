@@ -3,8 +3,8 @@
 Axes: U user of an arm.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,12 @@ class ABResult:
     def to_json(self) -> dict[str, Any]:
         """Return the fields and the verdict."""
         return asdict(self) | {"difference": self.difference.to_json(), "verdict": self.verdict}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ABResult":
+        """Read what :meth:`to_json` wrote."""
+        kept = {item.name: values[item.name] for item in fields(cls)}
+        return cls(**kept | {"difference": Estimate(**values["difference"])})
 
 
 def compare_arms(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recsys.evaluation.ab import ABResult
 from recsys.evaluation.results import Estimate, estimates
 
 
@@ -153,6 +154,8 @@ class Replay:
     """Differences between recommenders on the same events."""
     costs: tuple[ReplayCost, ...] = ()
     """What each recommender's answers took."""
+    ab: tuple[ABResult, ...] = ()
+    """Where the log's impressions are of several policies: each against the first, by what its users did."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Events of the log by what became of them: asked, sampled out, known to training, of unknown items or users."""
 
@@ -169,6 +172,7 @@ class Replay:
             "paired": [row.to_json() for row in self.paired],
             "costs": [row.to_json() for row in self.costs],
             "counts": dict(self.counts),
+            "ab": [row.to_json() for row in self.ab],
         }
 
     @classmethod
@@ -185,4 +189,5 @@ class Replay:
             paired=tuple(PairedRow.from_json(row) for row in values.get("paired", ())),
             costs=tuple(ReplayCost(**row) for row in values.get("costs", ())),
             counts=values.get("counts", {}),
+            ab=tuple(ABResult.from_json(row) for row in values.get("ab", ())),
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.ab import arms_of, compare_arms
+from recsys.evaluation.ab import ABResult, arms_of, compare_arms
 from recsys.evaluation.gate import GateConfig, apply_gate
 from recsys.evaluation.replay_results import PairedRow, Replay, ReplayRow
 from recsys.evaluation.results import Estimate
@@ -68,6 +68,7 @@ def test_ab_when_arms_are_worked_by_hand_then_difference_and_days_agree() -> Non
     half = 1.96596 * (control.var(ddof=1) / 400) ** 0.5  # t(399) at .975
     assert result.difference.high - 0.5 == pytest.approx(half, rel=1e-4)
     assert result.verdict == "new is better than old"
+    assert ABResult.from_json(result.to_json()) == result
     assert result.sample_ratio_p == pytest.approx(1.0)
     # (1.95996 + .84162)^2 = 7.8489; times variance / difference^2 in days
     assert result.days_to_significance == pytest.approx(4 * 7.8489 * (control.var(ddof=1) / 400) / 0.25, rel=1e-4)
