@@ -132,11 +132,21 @@ class DistillationLoss:
         return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)
 
     def _windows(self, rng: np.random.Generator) -> IntArray:
-        """Draw windows that have about as many positions as the next-item loss wants."""
+        """Draw windows of like lengths that have about as many positions as the next-item loss wants.
+
+        They are neighbours in an order by length, from a random position on, so next to nothing of a batch is padding
+        and all positions are equally likely.
+        """
         lengths_W = self.hard.windows.lengths_W
-        drawn_W = rng.integers(0, len(lengths_W), self.config.hard_positions)
-        enough = int(np.searchsorted(lengths_W[drawn_W].cumsum(), self.config.hard_positions)) + 1
-        return np.asarray(drawn_W[:enough])
+        order_W = np.lexsort((rng.random(len(lengths_W)), lengths_W))
+        reached_W = lengths_W[order_W].cumsum()
+        first = int(np.searchsorted(reached_W, rng.integers(0, reached_W[-1]), side="right"))
+        last = int(np.searchsorted(reached_W, reached_W[first] + self.config.hard_positions))
+        drawn_W = order_W[first : last + 1]
+        short = self.config.hard_positions - int(lengths_W[drawn_W].sum())
+        if short > 0:  # the longest windows came up: go on with the shortest
+            drawn_W = np.concatenate([drawn_W, order_W[: int(np.searchsorted(reached_W, short)) + 1]])
+        return np.asarray(drawn_W)
 
 
 def distil(  # noqa: PLR0913 (who learns what from whom, and what to choose by)

@@ -8,7 +8,7 @@ from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.data.events import EventLog
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig
-from recsys.model.tokens.distil import Beliefs, ask_teacher, distil, drop_events
+from recsys.model.tokens.distil import Beliefs, DistillationLoss, ask_teacher, distil, drop_events
 from recsys.model.tokens.fit import NextItemLoss, TargetWindows, fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.model.tokens.network import TokenModel
@@ -111,6 +111,26 @@ def test_distillation_when_the_teacher_contradicts_the_log_then_the_student_foll
     ends = [log.history(user) for user in range(20)]
     wanted_B = [(history.items[-1] + 2) % 20 for history in ends]
     assert (token_log_probs(student)(ends).argmax(1) == wanted_B).mean() >= 0.9
+
+
+def test_distillation_when_it_draws_windows_then_they_are_of_like_lengths_and_hold_the_positions_it_wants() -> None:
+    lengths_U = np.repeat(np.arange(2, 8), 30)
+    log = EventLog(
+        offsets_U1=np.concatenate([[0], np.cumsum(lengths_U)]),
+        items_E=np.arange(lengths_U.sum()) % 20,
+        timestamps_E=np.arange(lengths_U.sum()),
+        num_items=20,
+    )
+    config = DistillationConfig(hard_positions=40, kept=4)
+    loss = DistillationLoss(tiny_model(), log, ask_teacher(_teacher, log, config, seed=0), config, FIT)
+    rng, lengths_W = np.random.default_rng(0), loss.hard.windows.lengths_W
+    drawn = [lengths_W[loss._windows(rng)] for _ in range(200)]
+    assert all(40 <= lengths.sum() <= 40 + 2 * 7 for lengths in drawn)
+    # a draw that wraps from the longest to the shortest is rare; all others span at most two lengths
+    assert np.mean([lengths.max() - lengths.min() <= 1 for lengths in drawn]) > 0.9
+    positions = np.bincount(np.concatenate(drawn), minlength=8) * np.arange(8)
+    shares = positions[2:] / positions.sum()
+    np.testing.assert_allclose(shares, np.arange(2, 8) / np.arange(2, 8).sum(), atol=0.06)
 
 
 def test_dropped_events_when_most_go_then_the_last_one_stays() -> None:
