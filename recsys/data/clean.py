@@ -89,7 +89,27 @@ def clean_items(table: pa.Table, where: str) -> Cleaned:
     repeated_N = repeated([clean[schema.ITEM].filter(pa.array(kept_N))])
     counts["duplicate item_id"] = int(repeated_N.sum())
     kept_N[np.flatnonzero(kept_N)[repeated_N]] = False
-    return Cleaned(table=clean.filter(pa.array(kept_N)), counts={f"{cause} in items": n for cause, n in counts.items()})
+    return Cleaned(
+        table=clean.filter(pa.array(kept_N)),
+        counts={f"{cause} in items": n for cause, n in counts.items()},
+        notes=_attributes(clean.schema),
+    )
+
+
+def _attributes(columns: pa.Schema) -> tuple[str, ...]:
+    """Say which columns of the items are kept and not learned from: neither text, nor lists of words, nor vectors."""
+    used = {schema.ITEM, schema.TITLE, schema.BRAND, schema.CATEGORIES, schema.TEXT, schema.YEAR}
+    others = [
+        column.name
+        for column in columns
+        if not (
+            column.name in used
+            or column.name.startswith(schema.VECTOR_PREFIX)
+            or (pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type))
+        )
+    ]
+    shown = ", ".join(map(repr, others[:20])) + (", ..." if len(others) > 20 else "")
+    return (f"columns of the items that are kept and not learned from: {shown}",) if others else ()
 
 
 def repeated(key: list[pa.ChunkedArray]) -> BoolArray:

@@ -18,6 +18,7 @@ TITLE: Final = "title"
 BRAND: Final = "brand"
 CATEGORIES: Final = "categories"
 TEXT: Final = "text"
+YEAR: Final = "year"
 VECTOR_PREFIX: Final = "vector_"
 
 REQUEST: Final = "request_id"

@@ -182,6 +182,7 @@ def build_dataset(
         known = pa.table({schema.ITEM: rows.table[schema.ITEM].unique()})
         return Dataset(interactions=rows.table, items=known, bad_rows=bad, notes=notes)
     cleaned = clean_items(items, f"{where} (items)")
+    notes = (*notes, *cleaned.notes)
     events, known = _same_id_type(rows.table, cleaned.table)
     join = join_items(_unique_texts(events), _unique_texts(known))
     if join.mostly_apart and not options.allow_unmatched:

@@ -16,10 +16,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.errors import ConfigError
-from recsys.data.schema import BRAND, CATEGORIES, TEXT, TITLE
+from recsys.data.schema import BRAND, CATEGORIES, TEXT, TITLE, YEAR
 from recsys.features.reduction import fit_projection, l2_rows
 
-YEAR = "year"
 _MAX_TERMS = 100_000
 
 

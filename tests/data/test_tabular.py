@@ -110,12 +110,13 @@ def test_parse_map_when_not_a_pair_then_call_error(pair: str) -> None:
 
 def test_folder_when_files_have_other_names_then_columns_tell_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text(_csv("userId,movieId,timestamp"))
-    (tmp_path / "movies.csv").write_text("movieId,title,genres\na,Heat,Crime | Drama\nb,Alien,\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres,price\na,Heat,Crime | Drama,3\nb,Alien,,4\n")
     (tmp_path / "users.csv").write_text("userId,age\n7,30\n")
     dataset = import_dataset("csv", tmp_path)
     assert _rows(dataset) == _ROWS
     assert dataset.items["categories"].to_pylist() == [["Crime", "Drama"], None]
     assert "files that nothing uses: users.csv" in dataset.notes
+    assert "columns of the items that are kept and not learned from: 'price'" in dataset.notes
     assert kind_of(["userId", "age"], {}) is None
 
 
