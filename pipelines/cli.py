@@ -248,9 +248,21 @@ def report(run: Run) -> None:
 
 
 @app.command()
-def update(run: Run, events: Annotated[Path, typer.Option(help="New events.")]) -> None:
-    """Update a run with a new day (not there yet)."""
-    raise NotThereYet(f"update is not there yet; train {run} again on data that includes {events}")
+def update(
+    run: Run,
+    events: Annotated[Path, typer.Option(help="A folder in the data contract: a day's events, and its new items.")],
+    to: Annotated[Path | None, typer.Option(help="The new run's folder; beside RUN, named by the day.")] = None,
+    no_ray: NoRay = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Go on from a run with a new day: new items get tokens, models warm-start, drift is reported; RUN stays."""
+    from pipelines.show import console, evaluation_table
+    from pipelines.update.flow import update_run
+
+    result = update_run(run, events, to, use_ray=not no_ray)
+    console().print(evaluation_table(result.evaluation))
+    typer.echo(result.sentence)
+    _write(json_file, result.day)
 
 
 @app.command()

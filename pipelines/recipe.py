@@ -8,6 +8,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError
 
+from pipelines.update.config import UpdateConfig
 from recsys.alignment.config import AlignmentConfig
 from recsys.baselines.cooccurrence import CooccurrenceConfig
 from recsys.baselines.sasrec import SASRecConfig
@@ -151,6 +152,8 @@ class Recipe(Config):
     """Seeds and ablations."""
     gate: GateConfig = GateConfig()
     """When a release may replace the current one."""
+    update: UpdateConfig = UpdateConfig()
+    """How a run goes on with a new day."""
 
 
 def recipe_names() -> list[str]:

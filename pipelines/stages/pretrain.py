@@ -30,7 +30,7 @@ def pretrain_model(job: Job) -> None:
     training = training_log(log)
     features = Features.load(job.parent("features"))
     prior = (
-        CooccurrencePrior.of(training, _likeness(features))
+        CooccurrencePrior.of(training, item_likeness(features))
         if job.recipe.model.cooccurrence
         else CooccurrencePrior(tables=())
     )
@@ -71,7 +71,7 @@ def validation_sample(log: EventLog, seed: int) -> Questions:
     return questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
 
 
-def _likeness(features: Features) -> Any:
+def item_likeness(features: Features) -> Any:
     """Return the table of items alike by all that is known of them beside behaviour, or None."""
     known = [block_NF for name, block_NF in features.blocks.items() if name != "behavioural"]
     return likeness_table(np.concatenate(known, axis=1)) if known else None

@@ -178,6 +178,12 @@ def _check_indices(index_E: IntArray, count: int, where: str) -> None:
         )
 
 
+def wanted_events(rows: pa.Table, config: PrepareConfig) -> BoolArray:
+    """Return which interactions the rating and weight filters keep, shape (rows,)."""
+    liked_E = event_weights(rows, config.event_weights) > config.min_weight
+    return _rated_enough(rows, config.min_rating) & liked_E
+
+
 def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
     if least is None:
         return np.ones(rows.num_rows, dtype=np.bool_)

@@ -9,7 +9,7 @@ transform that gives later items theirs: ``builder.json`` (settings, order of th
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ class FeatureBuilder:
     """The fitted transform from items to vectors, and the vectors of the items it was fitted on.
 
     ``names`` are the blocks in the order they are joined; ``text``, ``imputer`` and ``principal`` are None where the
-    settings or the data leave nothing to do for them.
+    settings or the data leave nothing to do for them. ``features`` begin with the items that the transform was fitted
+    on, ``fitted`` many; later ones follow where it was extended.
     """
 
     config: FeatureConfig
@@ -106,6 +107,7 @@ class FeatureBuilder:
     imputer: BehaviourImputer | None
     principal: Principal | None
     features: Features
+    fitted: int
 
     @classmethod
     def fit(cls, items: pa.Table, log: EventLog, config: FeatureConfig, seed: int) -> "FeatureBuilder":
@@ -141,6 +143,19 @@ class FeatureBuilder:
             imputer=imputer,
             principal=principal,
             features=Features(vectors_NF=vectors_NF, blocks=blocks),
+            fitted=len(vectors_NF),
+        )
+
+    def extended(self, items: pa.Table) -> "FeatureBuilder":
+        """Return the same transform that holds the vectors of later items behind its own.
+
+        Raises:
+            DataError: a given vector has another width than at the fit, or is not finite.
+        """
+        new, held = self.encode(items), self.features
+        blocks = {name: np.concatenate([block, new.blocks[name]]) for name, block in held.blocks.items()}
+        return replace(
+            self, features=Features(vectors_NF=np.concatenate([held.vectors_NF, new.vectors_NF]), blocks=blocks)
         )
 
     def transform(self, items: pa.Table, *, behaviour: FloatArray | None = None) -> FloatArray:
@@ -180,8 +195,8 @@ class FeatureBuilder:
         return joined_NF if self.principal is None else self.principal.apply(joined_NF)
 
     def as_new(self) -> Features:
-        """Return the training items as they would be encoded if nobody had used them yet."""
-        blocks = dict(self.features.blocks)
+        """Return the items of the fit as they would be encoded if nobody had used them yet."""
+        blocks = {name: block[: self.fitted] for name, block in self.features.blocks.items()}
         if BEHAVIOURAL in blocks:
             blocks[BEHAVIOURAL] = np.zeros_like(blocks[BEHAVIOURAL])
         return Features(vectors_NF=self.vectors_of(blocks), blocks=blocks)
@@ -203,8 +218,8 @@ class FeatureBuilder:
         save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / _BUILDER)
         terms = self.text.terms if self.text is not None else ()
         pq.write_table(pa.table({"term": pa.array(terms, pa.string())}), folder / _TERMS)
-        settings = {"format": _FORMAT, "blocks": self.names, "config": self.config.model_dump(mode="json")}
-        write_json(folder / _SETTINGS, settings)
+        settings = {"format": _FORMAT, "blocks": self.names, "fitted": self.fitted}
+        write_json(folder / _SETTINGS, settings | {"config": self.config.model_dump(mode="json")})
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureBuilder":
@@ -230,6 +245,7 @@ class FeatureBuilder:
             imputer=_load_imputer(tensors, names),
             principal=_load_principal(tensors),
             features=Features(vectors_NF=features.vectors_NF, blocks={name: features.blocks[name] for name in names}),
+            fitted=settings.get("fitted", len(features.vectors_NF)),
         )
 
     def _behaviour(self, rows: int, behaviour: FloatArray | None) -> FloatArray:

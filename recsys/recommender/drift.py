@@ -94,6 +94,12 @@ class Drift:
             "ks_p": self.ks_p,
         }
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Drift":
+        """Read what :meth:`to_json` wrote."""
+        shifts = {name: Shift(**values) for name, values in content["shifts"].items()}
+        return cls(**{**content, "shifts": shifts})
+
 
 def measure_drift(training: Features, new: Features, tokenizer: ItemTokenizer, config: DriftConfig) -> Drift:
     """Compare new items with training items block by block, as a whole, and by what the tokenizer loses of them.

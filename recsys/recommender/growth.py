@@ -37,23 +37,26 @@ def grow(bundle: Bundle, items: pa.Table) -> Bundle:
     """
     new = bundle.add_items(items)
     trained_NF = bundle.features.features.vectors_NF
-    likeness_IN = _likeness(new.vectors_IF, trained_NF)
+    likeness_IN = likeness(new.vectors_IF, trained_NF)
     old = bundle.recommender
     generator = widened(old.scorer.generator, new.catalogue.codes_NM, likeness_IN)
     recommender = ReasoningRecommender(generator, new.catalogue, old.config, trace=old.trace)
     return replace(bundle, recommender=recommender, catalogue=new.catalogue)
 
 
-def widened(generator: Generator, codes_NM: Any, likeness_IN: FloatArray) -> Generator:
+def widened(
+    generator: Generator, codes_NM: Any, likeness_IN: FloatArray, prior: CooccurrencePrior | None = None
+) -> Generator:
     """Return a generator with a row more for each new item in everything that it holds per item.
+
+    ``prior`` is a co-occurrence prior of all items; without one the generator's own is widened.
 
     Shape:
         codes_NM: (items and new items, codebooks).
         likeness_IN: (new items, items), from 0 on, how alike they are.
     """
-    weights_IN = torch.from_numpy(_strongest(likeness_IN, _VOTERS))
-    weights_IN /= weights_IN.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    prior = _wider_prior(generator.head.prior(), likeness_IN)
+    weights_IN = torch.from_numpy(mean_weights(likeness_IN))
+    prior = _wider_prior(generator.head.prior(), likeness_IN) if prior is None else prior
     settings = generator.config.to_dict() | {
         "num_items": len(codes_NM),
         "prior_pairs": [int(table.nnz) for table in prior.tables],
@@ -100,10 +103,16 @@ def _wider_prior(prior: CooccurrencePrior, likeness_IN: FloatArray) -> Cooccurre
     return CooccurrencePrior(tables=tuple(tables))
 
 
-def _likeness(new_IF: FloatArray, trained_NF: FloatArray) -> FloatArray:
+def likeness(new_IF: FloatArray, trained_NF: FloatArray) -> FloatArray:
     """Return the cosines of new items and training items, none below 0, shape (new items, items)."""
     unit_IF, unit_NF = _unit(new_IF), _unit(trained_NF)
     return np.maximum(unit_IF @ unit_NF.T, 0.0).astype(np.float32)
+
+
+def mean_weights(likeness_IN: FloatArray) -> FloatArray:
+    """Return what the items most alike count in a mean for each new item: rows that sum to 1, or to 0 without any."""
+    strongest_IN = _strongest(likeness_IN, _VOTERS)
+    return np.asarray(strongest_IN / np.maximum(strongest_IN.sum(axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def _unit(vectors_NF: FloatArray) -> FloatArray:

@@ -83,7 +83,7 @@ def add_items(
         ArtifactError: the builder and the catalogue are of different runs.
     """
     config = config or NewItemsConfig()
-    trained = len(builder.features.vectors_NF)
+    trained = builder.fitted
     _require_same_run(trained, catalogue)
     items = _in_contract(items)
     ids = _new_ids(items, catalogue)

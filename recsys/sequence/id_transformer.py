@@ -198,21 +198,59 @@ def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and wh
     Raises:
         ValueError: no user has two training events.
     """
-    windows, rng = Windows.of(log, config.max_length), rng_for(seed, f"{name}-batches")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, name))
         network = IdTransformer(config, log.num_items).to(device)
-        train_best_epoch(
-            network,
-            config,
-            rng,
-            lengths=windows.lengths_W - 1,
-            loss=lambda group: next_item_loss(network, *windows.padded(group), rng, config.negatives),
-            validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
-            name=name,
-            checkpoint=checkpoint,
-        )
+        _train(network, log, config, seed=seed, name=name, validation=validation, checkpoint=checkpoint)
     return network.eval()
+
+
+def go_on_training(
+    network: IdTransformer,
+    log: EventLog,
+    config: IdTransformerConfig,
+    *,
+    seed: int,
+    name: str,
+    validation: Questions | None = None,
+) -> IdTransformer:
+    """Train a network further on a log, in place; with validation questions the best NDCG@10 is kept, the start's too.
+
+    Raises:
+        ValueError: no user has two training events.
+    """
+    device = network.log_scale.device
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    start = -1.0 if validation is None else _validate(network.eval(), config, validation, seed, name)
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(seed, name, "further"))
+        _train(network, log, config, seed=seed, name=name, validation=validation)
+    if validation is not None and _validate(network.eval(), config, validation, seed, name) < start:
+        network.load_state_dict(before)
+    return network.eval()
+
+
+def _train(  # noqa: PLR0913 (as the public functions)
+    network: IdTransformer,
+    log: EventLog,
+    config: IdTransformerConfig,
+    *,
+    seed: int,
+    name: str,
+    validation: Questions | None,
+    checkpoint: Path | None = None,
+) -> None:
+    windows, rng = Windows.of(log, config.max_length), rng_for(seed, f"{name}-batches")
+    train_best_epoch(
+        network,
+        config,
+        rng,
+        lengths=windows.lengths_W - 1,
+        loss=lambda group: next_item_loss(network, *windows.padded(group), rng, config.negatives),
+        validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
+        name=name,
+        checkpoint=checkpoint,
+    )
 
 
 def _validate(network: IdTransformer, config: IdTransformerConfig, asked: Questions, seed: int, name: str) -> float:

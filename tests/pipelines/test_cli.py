@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app, main
 
-PLANNED = {"update"}
 VERBS = {
     "demo",
     "fetch",
     "import",
     "train",
+    "update",
     "evaluate",
     "replay",
     "recommend",
@@ -23,7 +23,7 @@ VERBS = {
     "export",
     "publish",
     "bench",
-} | PLANNED
+}
 
 
 def test_verbs_when_listed_then_are_the_frozen_ones() -> None:
@@ -42,8 +42,8 @@ def test_help_when_asked_then_loads_no_heavy_library() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("call", [["update", "R", "--events", "D"]])
-def test_promised_verbs_when_not_built_then_say_so_with_exit_code_1(
+@pytest.mark.parametrize("call", [["serve", "R", "--ray"]])
+def test_promised_options_when_not_built_then_say_so_with_exit_code_1(
     call: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["recsys", *call])
