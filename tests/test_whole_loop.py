@@ -10,10 +10,14 @@ from fastapi.testclient import TestClient
 from pipelines.publish import publish_run
 from pipelines.recipe import Recipe
 from pipelines.releases import ReleaseFolder
+from pipelines.remote import RemoteRecommender
 from pipelines.replay import ReplayCall, replay_run
+from recsys.contracts import requests_for
 from recsys.core.errors import ArtifactError
 from recsys.data.prepare import load_prepared
+from recsys.data.vocabulary import Vocabulary
 from recsys.evaluation.replay_results import Replay
+from recsys.recommender.bundle import load_bundle
 from recsys.recommender.manifest import read_manifest
 from serving.app import create_app
 from serving.export import Exported, export_store
@@ -70,6 +74,19 @@ def check_replay(result: Replay, *, clicks: int) -> None:
     assert [row.refusal[:28] for row in uniform] == ["this log cannot decide this:"]
 
 
+def check_remote(client: TestClient, run: Path) -> None:
+    """Check that the service recommends over HTTP what its release recommends in this process."""
+    prepared, bundle = load_prepared(run / "data"), load_bundle(run / "bundle")
+    items = Vocabulary([str(one) for one in bundle.catalogue.item_ids])
+    remote = RemoteRecommender(
+        "http://testserver", items, post=lambda _, body: client.post("/v1/recommend", json=body).json()
+    )
+    asked = requests_for([prepared.log.history(user) for user in range(8)], n=5)
+    here = [slate.items.tolist() for slate in bundle.ranker.recommend(asked)]
+    assert [slate.items.tolist() for slate in remote.recommend(asked)] == here
+    assert (len(remote.latencies_ms), remote.degraded) == (8, 0)
+
+
 @pytest.mark.slow
 def test_loop_when_closed_then_the_log_replays_and_the_gate_refuses_the_worse_and_publishes_the_better(
     run: Path, recipe: Recipe, tmp_path: Path
@@ -94,6 +111,7 @@ def test_loop_when_closed_then_the_log_replays_and_the_gate_refuses_the_worse_an
         assert better.verdict is not None
         sync.once()
         assert client.get("/v1/models").json()["models"][0]["version"] == better.move.version
+        check_remote(client, good)
     with pytest.raises(ArtifactError, match=r"must pass the gate .* on 'all' \(\d+ events\) went from"):
         publish_run(worse_copy(run, tmp_path / "again"), recipe, into=served)
     now = ReleaseFolder(served).current()

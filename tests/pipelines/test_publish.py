@@ -60,6 +60,8 @@ def test_publish_when_the_candidate_is_worse_then_refused_with_slice_and_size_an
     assert not (served / "releases" / version_of(worse)).exists()
     verdict = json.loads((worse / "reports" / "gate.json").read_text())
     assert verdict["passed"] is False
+    assert 0 <= verdict["changes"]["overlap"] < 0.5  # ids were shuffled: hardly an item stays
+    assert len(verdict["changes"]["examples"]) == 5
     assert {check["slice"] for check in verdict["checks"] if not check["passed"]} >= {"all"}
 
 

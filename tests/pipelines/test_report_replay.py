@@ -60,7 +60,14 @@ def page(run: Path, tmp_path: Path) -> str:
     shutil.copytree(run, copy)
     (copy / "reports" / "replay.json").write_text(json.dumps(made_up().to_json()))
     check = {"slice": "new users", "events": 77, "current": 0.1, "candidate": 0.05, "difference": -0.05}
-    gate = {"metric": "ndcg@10", "passed": False, "checks": [{**check, "low": -0.08, "high": -0.02, "passed": False}]}
+    gate: dict[str, object] = {
+        "metric": "ndcg@10",
+        "passed": False,
+        "checks": [{**check, "low": -0.08, "high": -0.02, "passed": False}],
+    }
+    example = {"user": "u7", "enters": ["New lamp"], "leaves": ["Old lamp"]}
+    changes = {"users": 200, "overlap": 0.625, "enters": [["New lamp", 9]], "leaves": [["Old lamp", 8]]}
+    gate["changes"] = {**changes, "examples": [example]}
     (copy / "reports" / "gate.json").write_text(json.dumps(gate))
     return write_report(copy).read_text()
 
@@ -76,6 +83,9 @@ def test_page_when_a_log_was_replayed_then_shows_every_table_and_says_what_canno
         "Gate against the current release: refused",
         "new users",
         "fell",
+        "62.5 % of the first ten items stay",
+        "Most often entering: New lamp (9).",
+        "User u7: enters New lamp; leaves Old lamp.",
         "9.75",
         "the split 50 to 200 is not the one that was asked for",
         "What it cannot say.",
