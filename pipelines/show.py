@@ -10,6 +10,7 @@ from rich.table import Table
 from pipelines.benches.measure import Bench
 from pipelines.record import StageRecord
 from recsys.codes.catalogue import Catalogue
+from recsys.codes.words import path_words
 from recsys.contracts import Path, Slate
 from recsys.evaluation.results import METRICS, Evaluation
 
@@ -71,13 +72,6 @@ def bench_table(result: Bench) -> Table:
     return table
 
 
-def path_words(path: Path, catalogue: Catalogue) -> str:
-    """Put a path into words, e.g. ``hair care > argan oil > travel size``."""
-    return " > ".join(
-        catalogue.facets.get((step.codebook, step.code), f"code {step.codebook}:{step.code}") for step in path.steps
-    )
-
-
 def path_json(path: Path, catalogue: Catalogue) -> dict[str, Any]:
     """Return a path with the keys that programs rely on."""
     steps = [
@@ -116,7 +110,7 @@ def slate_table(slate: Slate, catalogue: Catalogue, titles: list[str], *, captio
     table.add_column("reasoning path")
     for rank, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
         paths = slate.paths[rank] if slate.paths else ()
-        words = path_words(paths[0], catalogue) if paths else "(by the item head alone)"
+        words = path_words(catalogue.facets, paths[0]) if paths else "(by the item head alone)"
         table.add_row(str(rank + 1), titles[int(item)], f"{score:.3f}", words)
     return table
 

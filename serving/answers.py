@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recsys.codes.words import path_words
 from recsys.contracts import Path
 from serving.compose import Composed
 from serving.facets import FacetTable
@@ -54,5 +55,5 @@ def path_out(facets: FacetTable, path: Path) -> PathOut:
         )
         for step in path.steps
     ]
-    words = " > ".join(step.facet for step in steps)
+    words = path_words(facets.words, path)
     return PathOut(steps=steps, words=words, pruned=path.pruned, reason=path.reason)

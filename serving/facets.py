@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.codes.words import code_words
 from recsys.core.arrays import BoolArray, IntArray
 
 Code = tuple[int, int]
@@ -38,7 +39,7 @@ class FacetTable:
 
     def name(self, codebook: int, code: int) -> str:
         """Return the words of a code, or its numbers where it has none."""
-        return self.words.get((codebook, code)) or f"codebook {codebook}, code {code}"
+        return code_words(self.words, codebook, code)
 
     def codes_of(self, words: str) -> tuple[Code, ...]:
         """Return the codes with these words, upper and lower case being one; none where there are none."""

@@ -10,15 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipelines.recommend import item_titles
 from pipelines.report import parts
 from pipelines.report.replay_part import replay
-from pipelines.show import path_words, share
+from pipelines.show import share
 from pipelines.stages.evaluate import OURS
+from recsys.codes.words import SEPARATOR, path_words
 from recsys.contracts import History, Slate, requests_for
 from recsys.core.artifacts import atomic_file, require
 from recsys.core.errors import RecsysError
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
 
-_PATH = " > "
 _SHOWN_USERS = 5
 _SHOWN_HISTORY = 6
 _SHOWN_ITEMS = 5
@@ -95,7 +95,7 @@ def _user(name: str, history: History, slate: Slate, titles: list[str], catalogu
     items = []
     for rank, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
         paths = slate.paths[rank] if slate.paths else ()
-        steps = path_words(paths[0], catalogue).split(_PATH) if paths else []
+        steps = path_words(catalogue.facets, paths[0]).split(SEPARATOR) if paths else []
         items.append({"title": titles[int(item)], "score": float(score), "steps": steps})
     recent = [titles[int(item)] for item in history.items[-_SHOWN_HISTORY:]]
     return {"name": name, "events": len(history.items), "recent": recent, "items": items}

@@ -29,6 +29,7 @@ from recsys.contracts import History, Request, Slate, eligible_items, requests_f
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.device import Device, pick_device
+from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
@@ -193,7 +194,8 @@ def _validate(model: TIGER, validation: Questions, *, seed: int) -> float:
         model.network, model.ids_NL, model.config.model_copy(update={"beams": model.config.validation_beams})
     )
     slates = narrow.recommend(requests_for([validation.histories[u] for u in asked.tolist()], n=10))
-    total = 0.0
-    for slate, target in zip(slates, validation.targets_U[asked], strict=True):
-        total += sum(1 / math.log2(place + 2) for place in np.flatnonzero(slate.items == target))
-    return total / max(1, len(asked))
+    places = [
+        np.flatnonzero(slate.items == target) for slate, target in zip(slates, validation.targets_U[asked], strict=True)
+    ]
+    ranks_U = np.array([place[0] + 1 if len(place) else MISS for place in places], np.int64)
+    return float(ndcg_at(ranks_U, 10).sum()) / max(1, len(asked))

@@ -56,13 +56,6 @@ class Catalogue:
                 f"{self.codes_NM.max()}; use the layout the codes were made with"
             )
 
-    def collision_rate(self) -> float:
-        """Return the share of items that have all codes in common with another item."""
-        if not len(self.codes_NM):
-            return 0.0
-        _, counts = np.unique(self.codes_NM, axis=0, return_counts=True)
-        return float(counts[counts > 1].sum() / len(self.codes_NM))
-
     def save(self, folder: Path) -> None:
         """Write the catalogue into a folder."""
         folder.mkdir(parents=True, exist_ok=True)

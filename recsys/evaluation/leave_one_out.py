@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from recsys.contracts import Recommender, Slate, requests_for
 from recsys.core.arrays import IntArray
+from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.splits import Questions
 from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.evaluation.intervals import bootstrap_intervals
-from recsys.evaluation.metrics import coverage, ndcg_at, ranks_of_targets, recall_at
+from recsys.evaluation.metrics import coverage, ranks_of_targets, recall_at
 from recsys.evaluation.results import Beyond, Estimate, EvaluationRow
 
 CUTOFFS = (5, 10)

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.contracts import Slate
 from recsys.core.arrays import IntArray
-
-MISS = 0
-"""The rank that stands for "not in the slate"."""
+from recsys.core.ranking import MISS
 
 
 def rank_of_target(slate: Slate, target: int) -> int | None:
@@ -44,15 +42,6 @@ def recall_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
         ranks_U: (questions,) from 1, MISS for a miss; the result has the same shape.
     """
     return ((ranks_U != MISS) & (ranks_U <= k)).astype(np.float64)
-
-
-def ndcg_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
-    """Return 1/log2(rank + 1) for each question whose target is among the first k, else 0.
-
-    Shape:
-        ranks_U: (questions,) from 1, MISS for a miss; the result has the same shape.
-    """
-    return recall_at(ranks_U, k) / np.log2(np.maximum(ranks_U, 1) + 1)
 
 
 def coverage(slates: Sequence[Slate], *, num_items: int, k: int = 10) -> float:

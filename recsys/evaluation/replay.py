@@ -15,10 +15,11 @@ from recsys.contracts import History, Recommender, requests_for
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.config import Config
 from recsys.core.errors import DataError
+from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.events import EventLog
-from recsys.evaluation.metrics import ndcg_at, ranks_of_targets, recall_at
+from recsys.evaluation.metrics import ranks_of_targets, recall_at
 from recsys.evaluation.replay_log import ReplayLog
 from recsys.evaluation.replay_results import PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
 from recsys.evaluation.resampling import Resampled, resample

@@ -259,11 +259,6 @@ class FeatureBuilder:
         return np.asarray(behaviour, np.float32)
 
 
-def assemble(items: pa.Table, log: EventLog, config: FeatureConfig, seed: int) -> Features:
-    """Return every item's vector; as :meth:`FeatureBuilder.fit`, for who needs no later items."""
-    return FeatureBuilder.fit(items, log, config, seed).features
-
-
 def _joined(blocks: Mapping[str, FloatArray], names: tuple[str, ...], config: FeatureConfig) -> FloatArray:
     weights = {TEXT: config.text_weight, BEHAVIOURAL: config.behavioural_weight}
     parts = [weights.get(name, config.given_weight) * blocks[name] for name in names]

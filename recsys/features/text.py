@@ -116,11 +116,6 @@ class TextEncoder:
         return l2_rows(np.pad(vectors_NT, ((0, 0), (0, self.config.width - vectors_NT.shape[1]))))
 
 
-def embed_text(texts: Sequence[str], config: TextConfig, seed: int) -> FloatArray:
-    """Return unit text vectors, shape (items, width); empty texts get zeros, missing dimensions are zero."""
-    return TextEncoder.fit(texts, config, seed)[1]
-
-
 def _no_axes() -> FloatArray:
     return np.zeros((0, 0), np.float32)
 

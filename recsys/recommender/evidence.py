@@ -1,6 +1,6 @@
 """Sources of evidence about items, and how much each counts, chosen on validation.
 
-Axes: B batch, N item, U user.
+Axes: B request, N item, W weights that are tried.
 """
 
 import itertools
@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray
+from recsys.core.ranking import ndcg_at
 from recsys.data.splits import Questions
+from recsys.sequence.validation import pessimistic_ranks, seen_items
 
 BATCH_SIZE = 256
 DEPTH = 10
@@ -80,32 +81,15 @@ def choose_weights(sources: Mapping[str, ItemScores], asked: Questions, *, steps
         steps: the weights are multiples of ``1 / steps``.
     """
     tried = simplex(list(sources), steps)
-    total_C = np.zeros(len(tried))
+    total_W = np.zeros(len(tried))
     for start in range(0, len(asked.targets_U), BATCH_SIZE):
         histories = asked.histories[start : start + BATCH_SIZE]
         targets_B = asked.targets_U[start : start + BATCH_SIZE]
         said = {name: source(histories) for name, source in sources.items()}
-        seen = _seen(histories)
+        seen = seen_items(histories)
         for place, weights in enumerate(tried):
-            total_C[place] += _summed_ndcg(weighted_sum(said, weights), targets_B, seen)
-    ndcg_C = total_C / max(1, len(asked.targets_U))
-    order_C = np.argsort(-ndcg_C, kind="stable")
-    return [Weighed(weights=tried[place], ndcg=float(ndcg_C[place])) for place in order_C.tolist()]
-
-
-def _seen(histories: Sequence[History]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and the items of all events, two of (events,)."""
-    row_E = np.repeat(np.arange(len(histories)), [len(history.items) for history in histories])
-    return row_E, np.concatenate([np.empty(0, np.int64), *(history.items for history in histories)])
-
-
-def _summed_ndcg(
-    scores_BN: FloatArray, targets_B: NDArray[np.int64], seen: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> float:
-    """Return the sum of NDCG@10 with seen items out; ties rank against the target, and a seen target is never found."""
-    row_B = np.arange(len(targets_B))
-    scores_BN[seen] = -np.inf
-    wanted_B = scores_BN[row_B, targets_B]
-    rank_B = (scores_BN >= wanted_B[:, None]).sum(axis=1)
-    found_B = (rank_B <= DEPTH) & np.isfinite(wanted_B)
-    return math.fsum(1 / np.log2(rank_B[found_B] + 1))
+            ranks_B = pessimistic_ranks(weighted_sum(said, weights), targets_B, seen)
+            total_W[place] += math.fsum(ndcg_at(ranks_B, DEPTH))
+    ndcg_W = total_W / max(1, len(asked.targets_U))
+    order_W = np.argsort(-ndcg_W, kind="stable")
+    return [Weighed(weights=tried[place], ndcg=float(ndcg_W[place])) for place in order_W.tolist()]

@@ -1,15 +1,15 @@
 """NDCG@10 of scores over the whole catalogue, for the choice of epochs and settings.
 
-Axes: B batch row, U user, N item.
+Axes: B batch row, U user, N item, E event.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.ranking import MISS, ndcg_at
 
 DEPTH = 10
 
@@ -43,12 +43,27 @@ def summed_ndcg(
 
     Where ``keep_seen`` is False, what a user already has is out, written into the scores, and never found.
     """
-    total = 0.0
-    for scores_N, history, target in zip(scores_BN, histories, targets_B.tolist(), strict=True):
-        wanted = scores_N[target]
-        if not keep_seen:
-            scores_N[history.items] = -np.inf
-        rank = int((scores_N >= wanted).sum())  # the target is as high as itself, so ranks begin at 1
-        if rank <= DEPTH and scores_N[target] == wanted:
-            total += 1 / math.log2(rank + 1)
-    return total
+    seen = None if keep_seen else seen_items(histories)
+    return float(ndcg_at(pessimistic_ranks(scores_BN, targets_B, seen), DEPTH).sum())
+
+
+def seen_items(histories: Sequence[History]) -> tuple[IntArray, IntArray]:
+    """Return the rows and the items of all events, two of (events,)."""
+    row_E = np.repeat(np.arange(len(histories)), [len(history.items) for history in histories])
+    return row_E, np.concatenate([np.empty(0, np.int64), *(history.items for history in histories)])
+
+
+def pessimistic_ranks(
+    scores_BN: FloatArray, targets_B: IntArray, seen: tuple[IntArray, IntArray] | None = None
+) -> IntArray:
+    """Return each target's rank among all items, ties ranked against it; MISS where it is taken out.
+
+    Shape:
+        scores_BN: (histories, items); what is taken out is written into it.
+        seen: rows and items to take out, two of (events,); None takes out nothing.
+    """
+    if seen is not None:
+        scores_BN[seen] = -np.inf
+    wanted_B = scores_BN[np.arange(len(targets_B)), targets_B]
+    rank_B = (scores_BN >= wanted_B[:, None]).sum(axis=1)  # the target is as high as itself, so ranks begin at 1
+    return np.where(np.isfinite(wanted_B), rank_B, MISS)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.baselines.cooccurrence import Cooccurrence, CooccurrenceConfig
-from recsys.baselines.popularity import Popularity, PopularityConfig
+from recsys.baselines.popularity import Popularity
 from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.slates import slates_from_scores
 from recsys.contracts import History, Request, empty_history, requests_for
@@ -67,11 +67,6 @@ def test_popularity_when_counts_are_known_then_ranks_by_them():
     assert slate.scores.tolist() == [3, 2, 1, 0]
     assert model.recommend(requests_for([history(2)], n=1))[0].items.tolist() == [1]
     assert model.recommend(requests_for([history(2)], n=1, keep_seen=True))[0].items.tolist() == [2]
-
-
-def test_popularity_when_only_recent_events_count_then_old_ones_do_not():
-    log = log_of([[0, 0, 0, 1]], 2)  # times 0, 1, 2, 3; the newest quarter is from 2.25 on
-    assert Popularity.fit(log, PopularityConfig(recent_share=0.25)).counts_N.tolist() == [0, 1]
 
 
 def test_cooccurrence_when_pairs_are_known_then_similarity_is_the_cosine_of_counts():
@@ -200,7 +195,7 @@ def test_baseline_when_saved_and_loaded_then_answers_the_same(name, tmp_path):
     loaded = KINDS[name].load(tmp_path / name)
     asked = [history(1, 2), empty_history()]
     assert loaded.name == name
-    assert loaded.config == model.config
+    assert getattr(loaded, "config", None) == getattr(model, "config", None)  # popularity has no settings
     for ours, theirs in zip(
         model.recommend(requests_for(asked, n=9)), loaded.recommend(requests_for(asked, n=9)), strict=True
     ):

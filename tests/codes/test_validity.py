@@ -117,10 +117,6 @@ def test_catalogue_when_saved_then_loads_the_same(tmp_path: Path, ids: list[int 
     assert (loaded.num_categories, loaded.layout, loaded.facets) == (2, made.layout, made.facets)
 
 
-def test_collision_rate_when_two_of_four_items_share_all_codes_then_is_a_half() -> None:
-    assert make_catalogue([7, 3, 9, 1]).collision_rate() == 0.5
-
-
 def test_catalogue_when_a_file_is_missing_then_names_the_remedy(tmp_path: Path) -> None:
     make_catalogue([7, 3, 9, 1]).save(tmp_path)
     (tmp_path / "codes.parquet").unlink()

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.contracts import History, Slate, empty_history
+from recsys.core.ranking import ndcg_at
 from recsys.data.splits import Questions
 from recsys.evaluation.intervals import bootstrap_interval, bootstrap_intervals, paired_difference
 from recsys.evaluation.leave_one_out import evaluate_recommender
-from recsys.evaluation.metrics import coverage, ndcg_at, rank_of_target, ranks_of_targets, recall_at
+from recsys.evaluation.metrics import coverage, rank_of_target, ranks_of_targets, recall_at
 
 
 def slate(items, scores):

@@ -17,13 +17,13 @@ from scipy.sparse import csr_array
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data.cooccurrence import cooccurrence
 from recsys.data.events import EventLog
-from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features, assemble
+from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features
 from recsys.features.behavioural import BehaviouralConfig, behavioural_vectors, positive_pmi
 from recsys.features.categories import item_categories
 from recsys.features.given import given_vectors
 from recsys.features.impute import BehaviourImputer
 from recsys.features.reduction import fit_projection, truncated_svd
-from recsys.features.text import TextConfig, TextEncoder, embed_text, item_texts
+from recsys.features.text import TextConfig, TextEncoder, item_texts
 
 
 def log_of(histories, num_items):
@@ -57,29 +57,29 @@ def test_item_texts_when_text_is_null_then_title_brand_lists_and_year_are_joined
     ]
 
 
-def test_embed_text_when_fewer_terms_than_width_then_padded_unit_rows_and_zeros_for_empty():
-    vectors_NF = embed_text(["a red cat", "a red cat", "red dog", ""], TextConfig(width=16), 0)
+def test_text_encoder_when_fewer_terms_than_width_then_padded_unit_rows_and_zeros_for_empty():
+    vectors_NF = TextEncoder.fit(["a red cat", "a red cat", "red dog", ""], TextConfig(width=16), 0)[1]
     assert vectors_NF.shape == (4, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors_NF, axis=1), [1, 1, 1, 0], atol=1e-5)
     np.testing.assert_allclose(vectors_NF[0], vectors_NF[1], atol=1e-6)
 
 
-def test_embed_text_when_more_items_than_terms_then_an_empty_text_is_exactly_zero():
+def test_text_encoder_when_more_items_than_terms_then_an_empty_text_is_exactly_zero():
     texts = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("cat", "dog", "cow")] * 4 + [None]
-    vectors_NF = embed_text([text or "" for text in texts], TextConfig(width=4), 0)
+    vectors_NF = TextEncoder.fit([text or "" for text in texts], TextConfig(width=4), 0)[1]
     np.testing.assert_array_equal(vectors_NF[-1], 0)
     assert vectors_NF[:-1].any(axis=1).all()
 
 
 @pytest.mark.parametrize("texts", [["", ""], ["one"], ["unique words", "other things"]])
-def test_embed_text_when_nothing_is_frequent_then_finite(texts):
-    assert np.isfinite(embed_text(texts, TextConfig(width=4), 0)).all()
+def test_text_encoder_when_nothing_is_frequent_then_finite(texts):
+    assert np.isfinite(TextEncoder.fit(texts, TextConfig(width=4), 0)[1]).all()
 
 
-def test_embed_text_when_sentence_transformers_is_missing_then_error_names_the_extra(monkeypatch):
+def test_text_encoder_when_sentence_transformers_is_missing_then_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ConfigError, match=r"pip install recsys\[text\]"):
-        embed_text(["x"], TextConfig(embedder="all-MiniLM-L6-v2"), 0)
+        TextEncoder.fit(["x"], TextConfig(embedder="all-MiniLM-L6-v2"), 0)[1]
 
 
 def test_cooccurrence_when_two_users_then_windows_stop_at_borders():
@@ -121,7 +121,7 @@ def test_behavioural_vectors_when_item_unseen_then_zero_and_same_company_is_clos
 def test_assemble_when_all_blocks_then_saved_and_loaded_equal(tmp_path: Path):
     given_vectors = pa.array([[3.0, 4.0], [1, 0], None, [0, 1]], pa.list_(pa.float32(), 2))
     log = log_of([[0, 1, 2], [1, 2]], 4)
-    features = assemble(shop(vector_image=given_vectors), log, FeatureConfig(width=8), 1)
+    features = FeatureBuilder.fit(shop(vector_image=given_vectors), log, FeatureConfig(width=8), 1).features
     assert set(features.blocks) == {"text", "behavioural", "vector_image"}
     np.testing.assert_allclose(features.blocks["vector_image"], [[0.6, 0.8], [1, 0], [0, 0], [0, 1]], atol=1e-6)
     assert features.vectors_NF.shape == (4, 8)
@@ -134,8 +134,8 @@ def test_assemble_when_all_blocks_then_saved_and_loaded_equal(tmp_path: Path):
 
 def test_assemble_when_pca_is_wide_enough_then_distances_are_kept():
     log = log_of([[0, 1, 2], [1, 3, 2]], 4)
-    raw = assemble(shop(), log, FeatureConfig(width=None, text_weight=2.0), 1).vectors_NF
-    turned = assemble(shop(), log, FeatureConfig(width=256, text_weight=2.0), 1).vectors_NF
+    raw = FeatureBuilder.fit(shop(), log, FeatureConfig(width=None, text_weight=2.0), 1).features.vectors_NF
+    turned = FeatureBuilder.fit(shop(), log, FeatureConfig(width=256, text_weight=2.0), 1).features.vectors_NF
     np.testing.assert_allclose(
         np.linalg.norm(turned[:, None] - turned, axis=-1), np.linalg.norm(raw[:, None] - raw, axis=-1), atol=1e-4
     )
@@ -144,12 +144,12 @@ def test_assemble_when_pca_is_wide_enough_then_distances_are_kept():
 def test_assemble_when_given_vector_is_nan_then_data_error_names_column_and_row():
     items = shop(vector_x=pa.array([[1.0], [float("nan")], [1.0], [1.0]], pa.list_(pa.float32(), 1)))
     with pytest.raises(DataError, match=r"items\.vector_x must be finite, .* row 1"):
-        assemble(items, log_of([[0, 1]], 4), FeatureConfig(), 0)
+        FeatureBuilder.fit(items, log_of([[0, 1]], 4), FeatureConfig(), 0)
 
 
 def test_assemble_when_no_block_is_left_then_config_error():
     with pytest.raises(ConfigError, match="at least one block"):
-        assemble(shop(), log_of([], 4), FeatureConfig(use_text=False, use_behavioural=False), 0)
+        FeatureBuilder.fit(shop(), log_of([], 4), FeatureConfig(use_text=False, use_behavioural=False), 0)
 
 
 def test_item_categories_when_a_leaf_is_rare_then_the_parent_and_other_last():
@@ -246,9 +246,9 @@ def test_transform_when_blocks_are_missing_then_finite_and_of_the_fitted_width(
 
 def test_assemble_when_nothing_is_imputed_then_blocks_are_joined_as_they_are():
     items, log = world()
-    off = assemble(items, log, config_of(impute=False, width=None), 5)
+    off = FeatureBuilder.fit(items, log, config_of(impute=False, width=None), 5).features
     np.testing.assert_array_equal(off.vectors_NF, np.concatenate(list(off.blocks.values()), axis=1))
-    on = assemble(items, log, config_of(width=None), 5)
+    on = FeatureBuilder.fit(items, log, config_of(width=None), 5).features
     np.testing.assert_array_equal(on.vectors_NF[:-8], off.vectors_NF[:-8])
     assert on.vectors_NF[-8:, 12:20].any(axis=1).all()
     assert not off.vectors_NF[-8:, 12:20].any()
@@ -258,7 +258,9 @@ def test_assemble_when_nothing_is_imputed_then_blocks_are_joined_as_they_are():
 
 def test_impute_when_items_are_held_out_then_nearer_to_the_truth_than_zeros():
     items, log = world()
-    blocks = {name: block[:-8] for name, block in assemble(items, log, config_of(), 5).blocks.items()}
+    blocks = {
+        name: block[:-8] for name, block in FeatureBuilder.fit(items, log, config_of(), 5).features.blocks.items()
+    }
     known, hidden = slice(0, 60), slice(60, None)
     imputer = BehaviourImputer.fit({name: block[known] for name, block in blocks.items()}, ridge=10.0)
     truth_NF = blocks["behavioural"][hidden]

@@ -221,7 +221,7 @@ def test_example_users_when_asked_then_five_with_paths_in_the_catalogues_words(c
     assert len(users) == len({user["name"] for user in users}) == 5
     steps = [step for user in users for item in user["items"] for step in item["steps"]]
     assert steps
-    assert all(step in words or step.startswith("code ") for step in steps)
+    assert all(step in words or step.startswith("codebook ") for step in steps)
 
 
 def test_headline_when_rows_were_left_out_then_by_cause(tmp_path: Path) -> None:
