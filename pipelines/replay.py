@@ -30,7 +30,7 @@ from recsys.evaluation.ab import ABResult, arms_of, compare_arms
 from recsys.evaluation.off_policy.logged import has_propensities, logged_requests
 from recsys.evaluation.off_policy_replay import off_policy_rows
 from recsys.evaluation.replay import ReplayConfig, replay
-from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log
+from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log, unanswerable
 from recsys.evaluation.replay_results import OffPolicyRow, Replay
 from recsys.recommender.token_ranker import PATHS_PROPOSE
 from recsys.recommender.token_recommender import TokenRecommender
@@ -67,17 +67,22 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
         replayed = own_log(prepared) if dataset is None else joined_log(prepared, dataset)
         _warn(replayed)
         asked = _asked(run, recipe, prepared, call)
-        result = replay(
-            asked,
-            replayed,
-            training=training_log(prepared.log),
-            config=call.config,
-            categories_N=general_categories(prepared),
-            seed=derive_seed(recipe.seed, "replay"),
-        )
-        if dataset is not None and dataset.impressions is not None:
-            seed = derive_seed(recipe.seed, "rewards")
-            result = with_off_policy(result, asked, replayed, prepared, impressions=dataset.impressions, seed=seed)
+        seed = derive_seed(recipe.seed, "replay")
+        impressions = None if dataset is None else dataset.impressions
+        reason = unanswerable(replayed)
+        if reason and has_propensities(impressions):
+            result = Replay(rows=(), note=f"{reason}.", split=replayed.split, counts=replayed.counts)
+        else:
+            result = replay(
+                asked,
+                replayed,
+                training=training_log(prepared.log),
+                config=call.config,
+                categories_N=general_categories(prepared),
+                seed=seed,
+            )
+        if impressions is not None:
+            result = with_off_policy(result, asked, replayed, prepared, impressions=impressions, seed=seed)
         result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
         (run / REPORTS).mkdir(exist_ok=True)
         write_json(run / REPORTS / "replay.json", result.to_json())

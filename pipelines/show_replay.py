@@ -29,7 +29,8 @@ def print_replay(result: Replay) -> None:
 
 def tables(result: Replay) -> Iterator[Table]:
     """Yield the tables of a replay that have rows."""
-    yield slice_table(result)
+    if result.rows:
+        yield slice_table(result)
     if result.paired:
         yield paired_table(result)
     if result.over_time:

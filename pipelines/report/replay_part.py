@@ -21,7 +21,7 @@ def replay(run: Path) -> Part:
     slices = {
         part: [row for row in result.rows if row.slice == part] for part in dict.fromkeys(r.slice for r in result.rows)
     }
-    shown = names[0]
+    shown = names[0] if names else ""
     drawn = [
         plots.intervals(
             [(row.recommender, row.figures[shown], row.recommender == OURS) for row in rows],

@@ -20,7 +20,7 @@ from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.events import EventLog
 from recsys.evaluation.metrics import ranks_of_targets, recall_at
-from recsys.evaluation.replay_log import ReplayLog
+from recsys.evaluation.replay_log import ReplayLog, unanswerable
 from recsys.evaluation.replay_results import PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
 from recsys.evaluation.resampling import Resampled, resample
 from recsys.evaluation.results import Estimate
@@ -144,7 +144,12 @@ def replay(
         config: how to replay.
         categories_N: the general category of each item; None splits by none.
         seed: root of the sample's and the bootstrap's randomness.
+
+    Raises:
+        DataError: the log lies in one batch, asks nothing, or would be asked with knowledge of the future.
     """
+    if reason := unanswerable(replayed):
+        raise DataError(reason)
     line = timeline(replayed, max_events=config.max_events, seed=seed)
     check_no_future(line, replayed)
     asked = _asked(line, replayed.log)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.core.arrays import BoolArray, IntArray
-from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.clean import codes_of
 from recsys.data.events import EventLog
@@ -52,7 +51,7 @@ def own_log(prepared: Prepared) -> ReplayLog:
     start = _own_start(log, batch_E)
     asked_E = held_out_events(log) & (batch_E >= start)
     counts = {"events": len(batch_E), "known to training or too early": int((~asked_E).sum())}
-    return _checked(log, asked_E, batch_E, start=start, counts=counts)
+    return _made(log, asked_E, batch_E, start=start, counts=counts)
 
 
 def joined_log(prepared: Prepared, dataset: Dataset) -> ReplayLog:
@@ -103,7 +102,7 @@ def joined_log(prepared: Prepared, dataset: Dataset) -> ReplayLog:
         "of unknown users": int(unknown_users_V.sum()),
         "unknown users": users - own.num_users,
     }
-    return _checked(log, asked_E, batch_E, start=start, counts=counts)
+    return _made(log, asked_E, batch_E, start=start, counts=counts)
 
 
 def _own_start(log: EventLog, batch_E: IntArray) -> int:
@@ -112,19 +111,22 @@ def _own_start(log: EventLog, batch_E: IntArray) -> int:
     return int(np.quantile(batch_E, CUT_QUANTILE, method="lower")) if len(batch_E) else 0
 
 
-def _checked(
-    log: EventLog, asked_E: BoolArray, batch_E: IntArray, *, start: int, counts: Mapping[str, int]
-) -> ReplayLog:
-    batches = len(np.unique(batch_E))
+def unanswerable(replayed: ReplayLog) -> str:
+    """Return why a log cannot be replayed in time order, in words; empty where it can."""
+    batches = len(np.unique(replayed.batch_E))
     if batches < 2:
-        raise DataError(
-            f"a log to replay must span at least two batches, got {len(batch_E)} events in {batches}; without earlier "
-            "events every user is a stranger, so give a log with times that differ, or use `recsys evaluate`"
+        return (
+            f"a log to replay must span at least two batches, got {len(replayed.batch_E)} events in {batches}; without "
+            "earlier events every user is a stranger, so give a log with times that differ, or use `recsys evaluate`"
         )
-    if not asked_E.any():
-        raise DataError(
-            f"a log to replay must hold events that training did not see, got {dict(counts)}; give a later log"
+    if not replayed.asked_E.any():
+        return (
+            f"a log to replay must hold events that training did not see, got {dict(replayed.counts)}; give a later log"
         )
+    return ""
+
+
+def _made(log: EventLog, asked_E: BoolArray, batch_E: IntArray, *, start: int, counts: Mapping[str, int]) -> ReplayLog:
     return ReplayLog(
         log=log,
         asked_E=asked_E,

@@ -189,7 +189,7 @@ def test_joined_log_when_the_run_has_a_time_cut_then_only_later_events_are_asked
 def test_own_log_when_all_events_lie_in_one_batch_then_refused_with_the_remedy() -> None:
     prepared = prepared_of(np.repeat(np.arange(10), 8), np.arange(80) % 20, np.full(80, 1_700_000_000))
     with pytest.raises(DataError, match=r"must span at least two batches, got 80 events in 1; .*recsys evaluate"):
-        own_log(prepared)
+        run_replay(prepared, own_log(prepared))
 
 
 def test_own_log_when_one_day_has_seconds_then_batches_are_seconds_and_strangers_are_told() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import pytest
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.remote import RemoteRecommender
-from pipelines.replay import ReplayCall, replay_run
+from pipelines.replay import ReplayCall, replay_run, with_off_policy
 from pipelines.show_replay import tables
 from recsys.baselines.popularity import Popularity
-from recsys.contracts import History, requests_for
+from recsys.contracts import History, Request, Slate, requests_for
 from recsys.core.errors import ArtifactError, CallError, DataError
+from recsys.data.impressions import clean_impressions
 from recsys.data.prepare import load_prepared
-from recsys.data.table import build_dataset, write_dataset
+from recsys.data.table import build_dataset, read_dataset, write_dataset
 from recsys.data.vocabulary import Vocabulary
+from recsys.evaluation.replay_log import joined_log, unanswerable
+from recsys.evaluation.replay_results import Replay
 
 CHEAP = ("popularity", "cooccurrence")
 TIMED = ("data.split=time", "alignment.steps=0", "fit.epochs=1")
@@ -90,6 +95,52 @@ def test_replay_when_another_log_is_given_then_its_events_are_asked_by_name(
     assert result.log == "day"
     assert (result.counts["asked"], result.counts["asked for unknown items"]) == (40, 1)
     assert result.events["unknown items"] == 1
+
+
+def test_replay_when_a_log_without_times_has_propensities_then_estimates_and_says_what_is_missing(
+    run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    at_zero = tmp_path / "run" / "data"
+    prepared = load_prepared(at_zero)
+    items = prepared.items["item_id"].to_pylist()
+    rows = pa.table({"user_id": ["a", "b"], "item_id": items[:2], "timestamp": [0, 0]})
+    shown = pa.table(
+        {
+            "request_id": np.arange(600),
+            "user_id": [str(user) for user in np.arange(600)],
+            "item_id": [items[row % 2] for row in range(600)],
+            "position": np.ones(600, np.int64),
+            "timestamp": np.zeros(600, np.int64),
+            "reward": np.ones(600),
+            "propensity": np.full(600, 0.5),
+        }
+    )
+    dataset = build_dataset(rows, None, where="zero")
+    write_dataset(replace(dataset, impressions=clean_impressions(shown, "zero")), tmp_path / "zero")
+    # a run whose own log lies at time zero too: nothing can be replayed in time order
+    timeless = replace(prepared, log=replace(prepared.log, timestamps_E=np.zeros_like(prepared.log.timestamps_E)))
+    replayed = joined_log(timeless, read_dataset(tmp_path / "zero"))
+    assert unanswerable(replayed).startswith("a log to replay must span at least two batches")
+    first = Fixed(0)
+    rows_found = with_off_policy(
+        Replay(rows=(), note="because."), [first], replayed, timeless, impressions=shown, seed=0
+    ).off_policy
+    ips = next(row for row in rows_found if row.target == "fixed" and row.estimator == "ips")
+    # half of the requests show item 0, each with weight 2 and reward 1
+    assert (ips.estimate.value, ips.refusal, ips.effective_sample_size) == (1.0, "", 300.0)
+
+
+class Fixed:
+    """Shows one item to everybody."""
+
+    name = "fixed"
+
+    def __init__(self, item: int) -> None:
+        self.item = item
+
+    def recommend(self, requests: Sequence[Request]) -> list[Slate]:
+        return [Slate(items=np.array([self.item]), scores=np.ones(1, np.float32)) for _ in requests]
 
 
 def test_replay_when_a_recommender_is_not_of_the_run_then_refused_with_the_names(
