@@ -16,6 +16,7 @@ from recsys.codes.words import SEPARATOR, path_words
 from recsys.contracts import History, Slate, requests_for
 from recsys.core.artifacts import atomic_file, require
 from recsys.core.errors import RecsysError
+from recsys.core.places import require_writable_folder
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
 
@@ -41,10 +42,11 @@ def write_report(run: Path) -> Path:
     A part whose files are missing says so in a sentence.
 
     Raises:
-        ArtifactError: the folder is no run at all.
+        ArtifactError: the folder is no run at all, or cannot be written.
     """
     inner = " (or did you mean the folder run in it?)" if (run / "run" / "recipe.toml").exists() else ""
     require(run / "recipe.toml", remedy=f"name a run folder{inner} or make one with `recsys train DATA --to {run}`")
+    path = require_writable_folder(run / "reports") / "report.html"
     source = run / "source.json"
     page = (
         _environment()
@@ -57,8 +59,6 @@ def write_report(run: Path) -> Path:
             **{name: _made(run, build) for name, build in _PARTS},
         )
     )
-    path = run / "reports" / "report.html"
-    path.parent.mkdir(exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
