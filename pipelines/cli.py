@@ -1,13 +1,14 @@
 """The command line: short verbs, frozen by a test; knobs live in the recipe. Imports are lazy so help is instant."""
 
 import io
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from pipelines.cli_files import recipe_of, write_result
+from pipelines.cli_options import AllowUnmatched, Check, Columns, Format, JsonFile, NoRay, Run, Sets, TimeUnit
 from recsys.core.errors import CallError, NotThereYet, RecsysError
 from recsys.core.telemetry import LOG, configure_logging
 
@@ -17,22 +18,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Run = Annotated[Path, typer.Argument(help="A run folder, made by `recsys train`.")]
-
-
-def _checked_file(path: Path | None) -> Path | None:
-    from recsys.core.places import require_writable_file
-
-    return None if path is None else require_writable_file(path)
-
-
-JsonFile = Annotated[
-    Path | None,
-    typer.Option("--json", help="Also write the results here, machine-readable.", callback=_checked_file),
-]
-NoRay = Annotated[bool, typer.Option("--no-ray", help="Run every stage in this process.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: section.key=value. Repeatable.")]
 
 
 @app.command()
@@ -59,21 +44,13 @@ def fetch(name: str, to: Annotated[Path, typer.Option(help="Folder to write.")])
 
 @app.command("import")
 def import_(  # noqa: PLR0913 (its options are the call)
-    format: Annotated[
-        str, typer.Argument(help="auto, csv, parquet, jsonl, movielens, amazon-reviews, kuairand, open-bandit or coat.")
-    ],
+    format: Format,
     source: Path,
     to: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option("--map", help="Name a column: item_id=sku, or item_id=2 without a header.")
-    ] = None,
-    time_unit: Annotated[
-        str | None, typer.Option(help="Read times as s, ms, us, ns, days, excel, yyyymmdd or iso; else recognised.")
-    ] = None,
-    allow_unmatched: Annotated[
-        bool, typer.Option(help="Go on when more than half of the log's items have no metadata.")
-    ] = False,
-    check: Annotated[bool, typer.Option(help="Read and say what is understood; write nothing.")] = False,
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
+    allow_unmatched: AllowUnmatched = False,
+    check: Check = False,
 ) -> None:
     """Bring a data set into the data contract; what is understood is shown, bad rows are counted by cause."""
     from pipelines.importing import required_target, run_import
@@ -128,9 +105,9 @@ def evaluate(
     if split not in ("test", "validation"):
         raise CallError(f"--split must be test or validation, got {split!r}")
     result = read_study(run) if split == "test" else None
-    result = result or evaluate_run(run, _recipe_of(run), split=split)  # type: ignore[arg-type]
+    result = result or evaluate_run(run, recipe_of(run), split=split)  # type: ignore[arg-type]
     console().print(evaluation_table(result))
-    _write(json_file, result.to_json())
+    write_result(json_file, result.to_json())
     if markdown is not None:
         rewrite_table(markdown, run.resolve().name, result)
 
@@ -155,9 +132,9 @@ def replay(
 
     config = ReplayConfig(max_events=max_events or None)
     call = ReplayCall(log=log, url=url, recommenders=tuple(only or ()), config=config)
-    result = replay_run(run, _recipe_of(run), call)
+    result = replay_run(run, recipe_of(run), call)
     print_replay(result)
-    _write(json_file, result.to_json())
+    write_result(json_file, result.to_json())
 
 
 @app.command()
@@ -191,14 +168,14 @@ def recommend(  # noqa: PLR0913 (its options are the call)
             "recommend needs either --history ID,ID,... or --users FILE|all --to FOLDER, got both or neither"
         )
     if history is not None:
-        _write(json_file, recommend_one(run, history, n=n, explain=explain, moment=at, by=by))
+        write_result(json_file, recommend_one(run, history, n=n, explain=explain, moment=at, by=by))
         return
     if users is None or to is None:
         raise CallError("--users needs --to FOLDER for the result")
     asked = None if users == "all" else Path(users)
     report = recommend_batch(BatchCall(run=run, users=asked, to=to, n=n, shard=Shard.parse(shard)), use_ray=not no_ray)
     typer.echo(report.sentence(to))
-    _write(json_file, report.to_json())
+    write_result(json_file, report.to_json())
 
 
 @app.command()
@@ -262,7 +239,7 @@ def update(
     result = update_run(run, events, to, use_ray=not no_ray)
     console().print(evaluation_table(result.evaluation))
     typer.echo(result.sentence)
-    _write(json_file, result.day)
+    write_result(json_file, result.day)
 
 
 @app.command()
@@ -280,7 +257,7 @@ def publish(
         move = roll_back(into or run)
         typer.echo(f"{move.version} serves again, in place of {move.replaced}")
     else:
-        typer.echo(publish_run(run, _recipe_of(run), into=into).words)
+        typer.echo(publish_run(run, recipe_of(run), into=into).words)
 
 
 @app.command()
@@ -298,19 +275,7 @@ def bench(
 
     result = run_bench(name, run)
     console().print(bench_table(result))
-    _write(json_file, result.to_json())
-
-
-def _recipe_of(run: Path) -> Any:
-    from pipelines.recipe import load_recipe
-    from recsys.core.artifacts import require
-
-    return load_recipe(str(require(run / "recipe.toml", remedy=f"run `recsys train DATA --to {run}` first")))
-
-
-def _write(path: Path | None, result: Any) -> None:
-    if path is not None:
-        path.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(json_file, result.to_json())
 
 
 def main() -> None:
