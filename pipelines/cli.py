@@ -262,13 +262,14 @@ def publish(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, decode, valid or curves.")],
-    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves).")] = None,
+    name: Annotated[str, typer.Argument(help="encode, decode, valid, tokens, curves or serve.")],
+    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves, serve).")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check).
 
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
+    serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
     """
     from pipelines.benches.run import run_bench
     from pipelines.show import bench_table, console

@@ -7,6 +7,7 @@ from pipelines.benches.curves import bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
 from pipelines.benches.measure import Bench, Line, as_result
+from pipelines.benches.serve import bench_serve
 from pipelines.benches.tokens import bench_tokens
 from pipelines.benches.valid import bench_valid
 from pipelines.display import shown_as
@@ -25,9 +26,10 @@ def run_bench(name: str, run: Path | None) -> Bench:
         "decode": lambda: bench_decode(run),
         "valid": bench_valid,
         "tokens": bench_tokens,
-        "curves": lambda: bench_curves(_required(run)),
+        "curves": lambda: bench_curves(_required(run, name)),
+        "serve": lambda: bench_serve(_required(run, name)),
     }
-    if name in ("train", "serve", "scale"):
+    if name in ("train", "scale"):
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
@@ -36,7 +38,7 @@ def run_bench(name: str, run: Path | None) -> Bench:
     return as_result(name, lines)
 
 
-def _required(run: Path | None) -> Path:
+def _required(run: Path | None, name: str) -> Path:
     if run is None:
-        raise CallError("bench curves must be told a run, got none; add --run RUN")
+        raise CallError(f"bench {name} must be told a run, got none; add --run RUN")
     return run

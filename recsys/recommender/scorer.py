@@ -13,6 +13,7 @@ from torch.nn import functional
 from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.model.generator import Generator
+from recsys.model.item_head import item_logits
 from recsys.model.states import HistoryStates
 
 
@@ -55,6 +56,14 @@ class GeneratorScorer:
         """Return the item head's log-probabilities, shape (batch, items)."""
         head = self.generator.head
         with torch.inference_mode():
-            logits_BN = head.logits(context.states, self.keys_ND, self.prior.scores(context.items))
+            if len(context.items) == 1:
+                found = self.prior.scores_of(context.items[0])
+                device = self.keys_ND.device
+                prior = [
+                    (torch.from_numpy(at_X).to(device), torch.from_numpy(score_X).to(device)) for at_X, score_X in found
+                ]
+                logits_BN = item_logits(head.terms(context.states, self.keys_ND), prior)
+            else:
+                logits_BN = head.logits(context.states, self.keys_ND, self.prior.scores(context.items))
             logits_BN = head.add_repeat_bias(logits_BN, context.items)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.contracts import History
 from recsys.core.errors import ArtifactError
-from recsys.model.cooccurrence_prior import CooccurrencePrior
+from recsys.model.cooccurrence_prior import CooccurrencePrior, likeness_table
 from recsys.model.generator import Generator
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
@@ -46,3 +48,20 @@ def test_prior_when_an_index_is_damaged_then_is_refused_before_it_is_used(table:
     getattr(generator.head, table)[place] = value
     with pytest.raises(ArtifactError, match="damaged"):
         generator.head.prior()
+
+
+@given(
+    histories=st.lists(st.lists(st.integers(0, 19), max_size=30), min_size=1, max_size=3),
+    kept=st.sampled_from([1, 3, 4]),
+)
+def test_scores_of_when_asked_for_one_history_then_are_the_sparse_scores_to_the_bit(
+    histories: list[list[int]], kept: int
+) -> None:
+    likeness = likeness_table(np.random.default_rng(5).standard_normal((20, 6)).astype(np.float32))
+    prior = CooccurrencePrior(tables=CooccurrencePrior.of(cycle_log(), likeness).tables[:kept])
+    asked = [np.array(items, np.int64) for items in histories]
+    for row, items in enumerate(asked):
+        for sparse, (voted_X, score_X) in zip(prior.scores(asked), prior.scores_of(items), strict=True):
+            dense_N = np.zeros(20, np.float32)
+            dense_N[voted_X] = score_X
+            assert np.array_equal(dense_N, sparse.toarray()[row])

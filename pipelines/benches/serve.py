@@ -1,0 +1,157 @@
+"""Bench serve: the HTTP service of a run beside a trivial service that ranks by dot products, in turns."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from pipelines.benches.dot_product import ITEMS, WIDTH
+from pipelines.benches.load import Answer, closed_loop, open_loop
+from pipelines.benches.measure import Line, beside
+from recsys.core.errors import RecsysError
+from recsys.core.seeds import rng_for
+from recsys.data.prepare import Prepared, load_prepared
+
+PEER = "FastAPI dot product"
+ROUNDS, REQUESTS, HISTORY, PEER_WIDTH = 5, 400, 20, 64
+LIGHT, OVERLOAD = 0.3, 2.0
+"""Open-loop rates, as shares of the highest rate that the closed loop reached."""
+_READY_SECONDS = 120.0
+
+
+class BenchError(RecsysError):
+    """A server that is to be measured does not answer."""
+
+
+def bench_serve(run: Path, *, requests: int = REQUESTS, rounds: int = ROUNDS) -> list[Line]:
+    """Measure a run's service with histories sent along and with known users, and the peer with the histories.
+
+    The peer has as many items and no store, no model, no checks. Lines of milliseconds a request are one over the
+    highest rate, so that the ratio is the share of the peer's rate.
+    """
+    prepared = load_prepared(run / "data")
+    given, users = _bodies(prepared, requests)
+    rows = _rows(prepared, requests)
+    with TemporaryDirectory() as folder, _servers(run, Path(folder), prepared.log.num_items) as (ours, peer):
+        for port, bodies in ((ours, given), (ours, users), (peer, rows)):
+            closed_loop(port, bodies[:50])
+        rates: dict[str, list[float]] = {"given": [], "users": [], "peer": []}
+        for _ in range(rounds):
+            rates["given"].append(closed_loop(ours, given))
+            rates["peer"].append(closed_loop(peer, rows))
+            rates["users"].append(closed_loop(ours, users))
+        lines = [
+            beside(
+                f"ms a request at full load, {what}",
+                _each(rates[name]),
+                _each(rates["peer"]),
+                peer_name=PEER,
+                unit="ms",
+            )
+            for name, what in (("given", "history sent"), ("users", "known user"))
+        ]
+        highest, theirs = float(np.median(rates["given"])), float(np.median(rates["peer"]))
+        light = open_loop(ours, given, rate=LIGHT * highest, seed=1)
+        light_peer = open_loop(peer, rows, rate=LIGHT * theirs, seed=1)
+        for share in (50, 99):
+            mine, other = _percentile(light, share), _percentile(light_peer, share)
+            what = f"p{share} at {LIGHT:.0%} of the highest rate"
+            lines.append(Line(what=what, ours=mine, peer=other, peer_name=PEER, ratio=other / mine, unit="ms"))
+        return [*lines, *_overload(open_loop(ours, given * 3, rate=OVERLOAD * highest, seed=2))]
+
+
+def _overload(answers: list[Answer]) -> list[Line]:
+    accepted = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 429]
+    lines = [Line(what=f"p99 of accepted at {OVERLOAD:g}x overload", ours=_percentile(accepted, 99), unit="ms")]
+    if refused:
+        lines.append(Line(what="p99 of refused then", ours=_percentile(refused, 99), unit="ms"))
+    lines.append(Line(what="share answered then", ours=len(accepted) / len(answers), unit="share"))
+    return lines
+
+
+def _bodies(prepared: Prepared, requests: int) -> tuple[list[bytes], list[bytes]]:
+    rng = rng_for(0, "bench", "serve")
+    users = rng.integers(prepared.log.num_users, size=requests).tolist()
+    ids = prepared.items["item_id"].to_pylist()
+    given = []
+    for user in users:
+        history = prepared.log.history(user).last(HISTORY)
+        events = [
+            {"item_id": ids[row], "timestamp": at}
+            for row, at in zip(history.items.tolist(), history.timestamps.tolist(), strict=True)
+        ]
+        given.append(json.dumps({"history": events, "n": 10}).encode())
+    known = [json.dumps({"user_id": str(prepared.user_ids[user]), "n": 10}).encode() for user in users]
+    return given, known
+
+
+def _rows(prepared: Prepared, requests: int) -> list[bytes]:
+    rng = rng_for(0, "bench", "serve")
+    users = rng.integers(prepared.log.num_users, size=requests).tolist()
+    histories = [prepared.log.history(user).last(HISTORY).items.tolist() for user in users]
+    return [json.dumps({"history": [{"item_id": row} for row in rows], "n": 10}).encode() for rows in histories]
+
+
+def _each(rates: list[float]) -> list[float]:
+    return [1000 / rate for rate in rates]
+
+
+def _percentile(answers: list[Answer], share: float) -> float:
+    return float(np.percentile([answer.seconds for answer in answers], share) * 1000) if answers else float("nan")
+
+
+@contextmanager
+def _servers(run: Path, folder: Path, items: int) -> Iterator[tuple[int, int]]:
+    """Start both servers on free ports, wait until both answer, and end them."""
+    ours, peer = _free_port(), _free_port()
+    config = folder / "serving.toml"
+    config.write_text("not_ready_seconds = 0.0\n")
+    store = f"sqlite:///{folder / 'store.db'}"
+    recsys = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+    dot_product = [sys.executable, "-m", "uvicorn", "--factory", "pipelines.benches.dot_product:make_app"]
+    commands = [
+        [*recsys, "serve", str(run), "--port", str(ours), "--store", store, "--config", str(config)],
+        [*dot_product, "--port", str(peer), "--http", "h11", "--no-access-log", "--log-level", "warning"],
+    ]
+    environment = {**os.environ, ITEMS: str(items), WIDTH: str(PEER_WIDTH), "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
+    try:
+        _wait(f"http://127.0.0.1:{ours}/v2/health/ready", started[0])
+        _wait(f"http://127.0.0.1:{peer}/openapi.json", started[1])
+        yield ours, peer
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    raise BenchError(f"{url} must answer within {_READY_SECONDS:g} seconds, and does not; start it alone to see why")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
