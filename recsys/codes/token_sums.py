@@ -3,7 +3,7 @@
 An item's score is the sum of its codes' logits, one a codebook, so a few codebooks bound it: what the others can add
 is at most the sum of their largest logits.
 
-Axes: M codebook, K code, N item, S entry of a slate, L item that is still possible.
+Axes: M codebook, K code, N item, S slate position, X item that is still possible.
 """
 
 import numpy as np
@@ -51,24 +51,24 @@ def top_by_bounds(codes_MN: Codes, logits_MK: FloatArray, n: int) -> tuple[IntAr
     codes_MN, logits_MK = codes_MN[order_M], logits_MK[order_M].astype(np.float32)
     # what the codebooks from m on can add at most
     rest_M1 = np.append(np.cumsum(logits_MK.max(axis=1)[::-1])[::-1], 0).astype(np.float32)
-    left_L: IntArray | None = None
-    partial_L = np.zeros(codes_MN.shape[1], np.float32)
+    left_X: IntArray | None = None
+    partial_X = np.zeros(codes_MN.shape[1], np.float32)
     check = 1
     for book, (code_N, logit_K) in enumerate(zip(codes_MN, logits_MK, strict=True)):
-        partial_L += np.take(logit_K, code_N if left_L is None else code_N[left_L])
-        if book + 1 < check or len(partial_L) <= n:
+        partial_X += np.take(logit_K, code_N if left_X is None else code_N[left_X])
+        if book + 1 < check or len(partial_X) <= n:
             continue
         check = 2 * (book + 1)
-        best = top_items(partial_L, n)
-        items = best if left_L is None else left_L[best]
-        floor = (partial_L[best] + _rest(codes_MN[book + 1 :, items], logits_MK[book + 1 :])).min()
+        best = top_items(partial_X, n)
+        items = best if left_X is None else left_X[best]
+        floor = (partial_X[best] + _rest(codes_MN[book + 1 :, items], logits_MK[book + 1 :])).min()
         slack = np.float32(1e-5) * (np.abs(floor) + np.abs(logits_MK).max() * len(logits_MK))  # sums are rounded
-        kept = np.flatnonzero(partial_L + rest_M1[book + 1] >= floor - slack)
-        left_L = kept if left_L is None else left_L[kept]
-        partial_L = partial_L[kept]
-    every_L = np.arange(len(partial_L)) if left_L is None else left_L
-    best = top_items(partial_L, n)
-    return every_L[best], partial_L[best]
+        kept = np.flatnonzero(partial_X + rest_M1[book + 1] >= floor - slack)
+        left_X = kept if left_X is None else left_X[kept]
+        partial_X = partial_X[kept]
+    every_X = np.arange(len(partial_X)) if left_X is None else left_X
+    best = top_items(partial_X, n)
+    return every_X[best], partial_X[best]
 
 
 def _rest(codes_MS: Codes, logits_MK: FloatArray) -> FloatArray:

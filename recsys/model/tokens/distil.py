@@ -1,6 +1,6 @@
 """How a token model learns from a teacher: the teacher's beliefs where training histories end, and one item further.
 
-Axes: B batch, R row (a history asked about), T time, N item, C item of a belief, W window.
+Axes: B batch, R row (a history asked about), T time, N item, Z item of a belief, W window.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,17 +32,17 @@ class Beliefs:
     """What a teacher believes comes next after some histories.
 
     Shape:
-        item_RC: (histories, kept) the most probable items; prob_RC: their probabilities, rows sum to one.
+        item_RZ: (histories, kept) the most probable items; prob_RZ: their probabilities, rows sum to one.
     """
 
     histories: tuple[History, ...]
-    item_RC: NDArray[np.int32]
-    prob_RC: NDArray[np.float16]
+    item_RZ: NDArray[np.int32]
+    prob_RZ: NDArray[np.float16]
 
     def __post_init__(self) -> None:
-        if not len(self.histories) == len(self.item_RC) == len(self.prob_RC):
+        if not len(self.histories) == len(self.item_RZ) == len(self.prob_RZ):
             raise ValueError(
-                f"beliefs must have one row a history, got {len(self.histories)} histories and {len(self.item_RC)} rows"
+                f"beliefs must have one row a history, got {len(self.histories)} histories and {len(self.item_RZ)} rows"
             )
 
 
@@ -67,8 +67,8 @@ def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, 
             histories += further
     return Beliefs(
         histories=tuple(histories),
-        item_RC=np.concatenate([item for item, _ in parts]).astype(np.int32),
-        prob_RC=np.concatenate([prob for _, prob in parts]).astype(np.float16),
+        item_RZ=np.concatenate([item for item, _ in parts]).astype(np.int32),
+        prob_RZ=np.concatenate([prob for _, prob in parts]).astype(np.float16),
     )
 
 
@@ -81,9 +81,9 @@ def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -
 
 def _most_probable(belief_BN: NDArray[np.float64], kept: int) -> tuple[IntArray, FloatArray]:
     kept = min(kept, belief_BN.shape[1])
-    item_BC = np.argpartition(-belief_BN, kept - 1, axis=1)[:, :kept]
-    prob_BC = np.take_along_axis(belief_BN, item_BC, axis=1)
-    return item_BC, (prob_BC / prob_BC.sum(axis=1, keepdims=True)).astype(np.float32)
+    item_BZ = np.argpartition(-belief_BN, kept - 1, axis=1)[:, :kept]
+    prob_BZ = np.take_along_axis(belief_BN, item_BZ, axis=1)
+    return item_BZ, (prob_BZ / prob_BZ.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _draw(belief_BN: NDArray[np.float64], rng: np.random.Generator) -> IntArray:
@@ -120,10 +120,10 @@ class DistillationLoss:
         """Return the weighted sum of both losses for some histories and for windows drawn beside them."""
         model, device = self.model, self.model.device
         shown = [drop_events(self.beliefs.histories[row], self.config.event_dropout, rng) for row in group.tolist()]
-        prob_RC = torch.from_numpy(self.beliefs.prob_RC[group].astype(np.float32)).to(device)
+        prob_RZ = torch.from_numpy(self.beliefs.prob_RZ[group].astype(np.float32)).to(device)
         answers = Answers(
-            item_RC=torch.from_numpy(self.beliefs.item_RC[group].astype(np.int64)).to(device),
-            prob_RC=prob_RC / prob_RC.sum(1, keepdim=True),
+            item_RZ=torch.from_numpy(self.beliefs.item_RZ[group].astype(np.int64)).to(device),
+            prob_RZ=prob_RZ / prob_RZ.sum(1, keepdim=True),
             absent_X=self.hard.absent_X,
         )
         loss = catalogue_cross_entropy(model.queries(shown), model.item_keys(), answers, dtype=self.hard.dtype)

@@ -1,6 +1,6 @@
 """How a token model learns from a log: every position of a history at once, the best epoch kept.
 
-Axes: B batch, T time, R row (a training position), W window, N item, S drawn item, U user.
+Axes: B batch, T time, R row (a training position), W window, N item, X absent item, Y drawn item, U user.
 """
 
 from collections.abc import Callable
@@ -85,16 +85,16 @@ class NextItemLoss:
         return catalogue_cross_entropy(query_RD, model.item_keys(), answers, dtype=self.dtype)
 
     def _sampled(self, query_RD: Tensor, item_R: Tensor, rng: np.random.Generator) -> Tensor:
-        drawn_S = np.unique(rng.choice(len(self.draw_N), self.config.sampled, p=self.draw_N))
+        drawn_Y = np.unique(rng.choice(len(self.draw_N), self.config.sampled, p=self.draw_N))
         # an item is in at least once with probability 1 - (1 - q)^draws
-        log_expected_S = np.log(-np.expm1(self.config.sampled * np.log1p(-self.draw_N[drawn_S])))
-        items_S = torch.from_numpy(drawn_S).to(item_R.device)
+        log_expected_Y = np.log(-np.expm1(self.config.sampled * np.log1p(-self.draw_N[drawn_Y])))
+        items_Y = torch.from_numpy(drawn_Y).to(item_R.device)
         return sampled_cross_entropy(
             query_RD,
             self.model.item_keys(item_R),
-            self.model.item_keys(items_S),
-            same_RS=item_R[:, None] == items_S,
-            log_expected_S=torch.from_numpy(log_expected_S.astype(np.float32)).to(item_R.device),
+            self.model.item_keys(items_Y),
+            same_RY=item_R[:, None] == items_Y,
+            log_expected_Y=torch.from_numpy(log_expected_Y.astype(np.float32)).to(item_R.device),
         )
 
 

@@ -2,7 +2,7 @@
 
 No vector belongs to an item, on either side, so an item that was never in training is ranked as soon as it has codes.
 
-Axes: B batch, T time, M codebook, K code, N item, D width, C item of a list, E event. A token is a (codebook, code)
+Axes: B batch, T time, M codebook, K code, N item, D width, X item of a list, E event. A token is a (codebook, code)
 pair, numbered codebook by codebook.
 """
 
@@ -105,11 +105,11 @@ class TokenModel(nn.Module):
         """Return what the encoder reads for each item: the sum of its codes' input vectors, (items, width)."""
         return self._sums(self.code_in)
 
-    def item_keys(self, items_C: Tensor | None = None) -> Tensor:
+    def item_keys(self, items_X: Tensor | None = None) -> Tensor:
         """Return what queries are multiplied with: the sum of items' output code vectors, (items, width)."""
-        if items_C is None:
+        if items_X is None:
             return self._sums(self.code_out)
-        return functional.embedding_bag(self.token_NM[items_C], self.code_out, mode="sum")
+        return functional.embedding_bag(self.token_NM[items_X], self.code_out, mode="sum")
 
     def _sums(self, code_vectors: Tensor) -> Tensor:
         return _SumOfCodes.apply(code_vectors, self.token_NM, self._posting, self._posting_start)  # type: ignore[no-untyped-call]

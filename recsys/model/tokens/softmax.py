@@ -1,6 +1,6 @@
 """Cross-entropy over a catalogue, computed chunk by chunk, and its sampled form for large catalogues.
 
-Axes: R row (a training position), N item, D width, C candidate item of a row's answer, S drawn item.
+Axes: R row (a training position), N item, D width, Z item of a row's answer, X absent item, Y drawn item.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ class Answers:
     """What each row should predict: one item, or a distribution over some items.
 
     Shape:
-        item_RC: (rows, candidates) catalogue indices, distinct within a row where their probability is not 0.
-        prob_RC: (rows, candidates) probabilities, rows sum to one.
+        item_RZ: (rows, candidates) catalogue indices, distinct within a row where their probability is not 0.
+        prob_RZ: (rows, candidates) probabilities, rows sum to one.
         absent_X: indices of items that are left out of every row's softmax, because no training event chose one.
     """
 
-    item_RC: Tensor
-    prob_RC: Tensor
+    item_RZ: Tensor
+    prob_RZ: Tensor
     absent_X: Tensor
 
     @classmethod
     def single(cls, item_R: Tensor, absent_X: Tensor) -> "Answers":
         """Return answers of one item each."""
         return cls(
-            item_RC=item_R[:, None], prob_RC=torch.ones_like(item_R[:, None], dtype=torch.float), absent_X=absent_X
+            item_RZ=item_R[:, None], prob_RZ=torch.ones_like(item_R[:, None], dtype=torch.float), absent_X=absent_X
         )
 
 
@@ -49,11 +49,11 @@ class _ChunkedSoftmax(torch.autograd.Function):
             queries = query_RD[rows].to(dtype)
             logits_RN = (queries @ items.T).float().index_fill_(1, answers.absent_X, float("-inf"))
             normaliser_R1 = logits_RN.logsumexp(1, keepdim=True)
-            answer_RC = logits_RN.gather(1, answers.item_RC[rows])
-            answer_RC = answer_RC.masked_fill(answers.prob_RC[rows] == 0, 0.0)
-            total += normaliser_R1.sum() - (answers.prob_RC[rows] * answer_RC).sum()
+            answer_RZ = logits_RN.gather(1, answers.item_RZ[rows])
+            answer_RZ = answer_RZ.masked_fill(answers.prob_RZ[rows] == 0, 0.0)
+            total += normaliser_R1.sum() - (answers.prob_RZ[rows] * answer_RZ).sum()
             error_RN = logits_RN.sub_(normaliser_R1).exp_()
-            error_RN.scatter_add_(1, answers.item_RC[rows], -answers.prob_RC[rows])
+            error_RN.scatter_add_(1, answers.item_RZ[rows], -answers.prob_RZ[rows])
             error = error_RN.to(dtype)
             grad_query[rows] = (error @ items).float()
             grad_item += (error.T @ queries).float()
@@ -82,7 +82,7 @@ def catalogue_cross_entropy(
 
 
 def sampled_cross_entropy(
-    query_RD: Tensor, own_RD: Tensor, drawn_SD: Tensor, *, same_RS: Tensor, log_expected_S: Tensor
+    query_RD: Tensor, own_RD: Tensor, drawn_YD: Tensor, *, same_RY: Tensor, log_expected_Y: Tensor
 ) -> Tensor:
     """Return the mean cross-entropy of each row's own item against drawn items, corrected for how often they are drawn.
 
@@ -91,11 +91,11 @@ def sampled_cross_entropy(
 
     Shape:
         query_RD, own_RD: (rows, width) queries and vectors of the answers.
-        drawn_SD: (drawn, width) vectors of the drawn items.
-        same_RS: (rows, drawn) True where a drawn item is the row's own, which is left out.
-        log_expected_S: (drawn,) log of the expected number of draws of each drawn item.
+        drawn_YD: (drawn, width) vectors of the drawn items.
+        same_RY: (rows, drawn) True where a drawn item is the row's own, which is left out.
+        log_expected_Y: (drawn,) log of the expected number of draws of each drawn item.
     """
     own_R1 = (query_RD * own_RD).sum(-1, keepdim=True)
-    drawn_RS = (query_RD @ drawn_SD.T - log_expected_S).masked_fill(same_RS, float("-inf"))
+    drawn_RY = (query_RD @ drawn_YD.T - log_expected_Y).masked_fill(same_RY, float("-inf"))
     first_R = torch.zeros(len(query_RD), dtype=torch.long, device=query_RD.device)
-    return functional.cross_entropy(torch.cat([own_R1, drawn_RS], dim=1), first_R)
+    return functional.cross_entropy(torch.cat([own_R1, drawn_RY], dim=1), first_R)

@@ -99,9 +99,9 @@ def _teacher(histories: list[History]) -> FloatArray:
 def test_teacher_when_asked_then_beliefs_stand_for_each_history_and_for_one_item_more() -> None:
     beliefs = ask_teacher(_teacher, cycle_log(num_users=20), DistillationConfig(extended=2, kept=4), seed=0)
     assert [len(history.items) for history in beliefs.histories] == [9] * 20 + [10] * 40
-    assert beliefs.item_RC.shape == (60, 4)
-    np.testing.assert_allclose(beliefs.prob_RC.sum(1), 1.0, atol=0.01)
-    best_R = beliefs.item_RC[np.arange(60), beliefs.prob_RC.argmax(1)]
+    assert beliefs.item_RZ.shape == (60, 4)
+    np.testing.assert_allclose(beliefs.prob_RZ.sum(1), 1.0, atol=0.01)
+    best_R = beliefs.item_RZ[np.arange(60), beliefs.prob_RZ.argmax(1)]
     np.testing.assert_array_equal(best_R, [(history.items[-1] + 2) % 20 for history in beliefs.histories])
 
 
@@ -122,7 +122,9 @@ def test_distillation_when_it_draws_windows_then_they_are_of_like_lengths_and_ho
         num_items=20,
     )
     config = DistillationConfig(hard_positions=40, kept=4)
-    loss = DistillationLoss(tiny_model(), log, ask_teacher(_teacher, log, config, seed=0), config, FIT)
+    model = tiny_model()
+    hard = NextItemLoss(model, log, FIT)
+    loss = DistillationLoss(model, ask_teacher(_teacher, log, config, seed=0), config, hard)
     rng, lengths_W = np.random.default_rng(0), loss.hard.windows.lengths_W
     drawn = [lengths_W[loss._windows(rng)] for _ in range(200)]
     assert all(40 <= lengths.sum() <= 40 + 2 * 7 for lengths in drawn)
@@ -150,4 +152,4 @@ def test_dropped_events_when_most_go_then_the_last_one_stays() -> None:
 
 def test_beliefs_when_rows_do_not_match_then_the_error_counts_them() -> None:
     with pytest.raises(ValueError, match="got 0 histories and 1 rows"):
-        Beliefs(histories=(), item_RC=np.zeros((1, 2), np.int32), prob_RC=np.zeros((1, 2), np.float16))
+        Beliefs(histories=(), item_RZ=np.zeros((1, 2), np.int32), prob_RZ=np.zeros((1, 2), np.float16))

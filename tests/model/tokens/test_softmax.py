@@ -29,11 +29,11 @@ def test_cross_entropy_when_rows_fill_several_chunks_then_value_and_gradients_eq
 
 def test_cross_entropy_when_answers_are_distributions_then_it_equals_torchs_with_soft_targets() -> None:
     query_RD, item_ND = _random(5, 7)
-    item_RC = torch.tensor([[0, 3, 6]]).expand(5, 3)
-    prob_RC = torch.tensor([[0.5, 0.3, 0.2]]).expand(5, 3)
-    answers = Answers(item_RC=item_RC, prob_RC=prob_RC, absent_X=torch.empty(0, dtype=torch.long))
+    item_RZ = torch.tensor([[0, 3, 6]]).expand(5, 3)
+    prob_RZ = torch.tensor([[0.5, 0.3, 0.2]]).expand(5, 3)
+    answers = Answers(item_RZ=item_RZ, prob_RZ=prob_RZ, absent_X=torch.empty(0, dtype=torch.long))
     ours = catalogue_cross_entropy(query_RD, item_ND, answers)
-    dense_RN = torch.zeros(5, 7).scatter(1, item_RC, prob_RC)
+    dense_RN = torch.zeros(5, 7).scatter(1, item_RZ, prob_RZ)
     theirs = functional.cross_entropy(query_RD @ item_ND.T, dense_RN)
     torch.testing.assert_close(ours, theirs)
     ours.backward()
@@ -46,9 +46,9 @@ def test_cross_entropy_when_answers_are_distributions_then_it_equals_torchs_with
 def test_sampled_softmax_when_every_item_is_drawn_once_then_it_is_the_full_softmax() -> None:
     query_RD, item_ND = _random(4, 9)
     item_R = torch.tensor([0, 8, 3, 3])
-    items_S = torch.arange(9)
+    items_Y = torch.arange(9)
     ours = sampled_cross_entropy(
-        query_RD, item_ND[item_R], item_ND, same_RS=item_R[:, None] == items_S, log_expected_S=torch.zeros(9)
+        query_RD, item_ND[item_R], item_ND, same_RY=item_R[:, None] == items_Y, log_expected_Y=torch.zeros(9)
     )
     torch.testing.assert_close(ours, functional.cross_entropy(query_RD @ item_ND.T, item_R))
 
@@ -57,12 +57,12 @@ def test_sampled_softmax_when_draws_are_uneven_then_the_correction_keeps_the_nor
     # one row, own logit 0; others have logits log 1, log 2, log 3, drawn once each with expectations .5, 1 and 2:
     # the corrected normaliser of one draw of each is 1 + 1/.5 + 2/1 + 3/2 = 6.5
     query_RD = torch.ones(1, 1)
-    drawn_SD = torch.log(torch.tensor([[1.0], [2.0], [3.0]]))
+    drawn_YD = torch.log(torch.tensor([[1.0], [2.0], [3.0]]))
     loss = sampled_cross_entropy(
         query_RD,
         torch.zeros(1, 1),
-        drawn_SD,
-        same_RS=torch.zeros(1, 3, dtype=torch.bool),
-        log_expected_S=torch.log(torch.tensor([0.5, 1.0, 2.0])),
+        drawn_YD,
+        same_RY=torch.zeros(1, 3, dtype=torch.bool),
+        log_expected_Y=torch.log(torch.tensor([0.5, 1.0, 2.0])),
     )
     assert loss.item() == pytest.approx(np.log(6.5))
