@@ -1,18 +1,16 @@
 """Pre-training: any-order token loss, category loss and the item head's softmax, all positions of a history at once."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from recsys.core.arrays import IntArray
 from recsys.core.device import Precision
-from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
+from recsys.core.training import Training
 from recsys.data.events import EventLog
 from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
@@ -38,11 +36,14 @@ class Pretrainer:
             generator.items.id_embedding.weight[self.objective.unused_X] = (
                 0  # an item without events is represented by its codes alone
             )
-        self.optimizer = torch.optim.AdamW(
-            generator.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
         self.batches = sum(1 for _ in self.objective.batches(0))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._share_of_rate())
+        self.training = Training(
+            generator,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            share_of_rate=self._share_of_rate(),
+            clip=1.0,
+        )
 
     @property
     def epochs(self) -> int:
@@ -66,36 +67,11 @@ class Pretrainer:
         for place, batch in enumerate(track(self.objective.batches(epoch), what=what, total=self.batches), start=1):
             losses = self.objective.losses(batch, rng, latest=latest)
             values = {name: float(loss.detach()) for name, loss in losses.items()}
-            require_finite(values, f"pre-training, {what}, batch {place} of {self.batches}")
-            self.optimizer.zero_grad(set_to_none=True)
-            self.objective.total(losses).backward()
-            torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
+            where = f"pre-training, {what}, batch {place} of {self.batches}"
+            self.training.step(self.objective.total(losses), values, where)
             sums = {name: sums[name] + value for name, value in values.items()}
         self.generator.eval()
         return {name: value / self.batches for name, value in sums.items()}
-
-    def save(self, path: Path, epoch: int, best: dict[str, Any]) -> None:
-        """Write a checkpoint after an epoch: weights, optimizer, schedule and the best weights so far."""
-        state = {
-            "epoch": epoch,
-            "best": best,
-            "weights": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def restore(self, path: Path) -> tuple[int, dict[str, Any]]:
-        """Load a checkpoint; returns the next epoch and the best weights so far."""
-        state = torch.load(path, weights_only=True)
-        self.generator.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        return state["epoch"] + 1, state["best"]
 
 
 def pretrain(
@@ -105,21 +81,18 @@ def pretrain(
 
     With a checkpoint path, a killed run goes on from its last finished epoch and ends as if it had not been killed.
     """
-    first = 0
-    best: dict[str, Any] = {"score": -1.0, "weights": {}, "log": []}
-    if checkpoint is not None and checkpoint.exists():
-        first, best = trainer.restore(checkpoint)
-        LOG.info("going on from epoch %d of the checkpoint", first + 1)
-    for epoch in range(first, trainer.epochs):
+    training = trainer.training
+    if training.restore(checkpoint):
+        LOG.info("going on from epoch %d of the checkpoint", training.epochs_done + 1)
+    for epoch in range(training.epochs_done, trainer.epochs):
         losses = trainer.run_epoch(epoch)
         score = validate(trainer.generator)
         line = losses | {"validation": score}
-        best["log"].append(line)
+        training.log.append(line)
         LOG.info("epoch %d %s", epoch + 1, "  ".join(f"{name} {value:.4f}" for name, value in line.items()))
-        if score > best["score"]:
-            best |= {"score": score, "weights": copy.deepcopy(trainer.generator.state_dict())}
+        training.keep_if_best(score)
+        training.epochs_done = epoch + 1
         if checkpoint is not None:
-            trainer.save(checkpoint, epoch, best)
-    trainer.generator.load_state_dict(best["weights"])
-    log: list[dict[str, float]] = best["log"]
-    return log
+            training.save(checkpoint)
+    training.take_best()
+    return training.log

@@ -1,19 +1,17 @@
 """Training of a network of item sequences: windows of histories in batches of like lengths, the best epoch kept."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from recsys.core.arrays import IntArray
 from recsys.core.config import Config
-from recsys.core.finite import require_finite
 from recsys.core.schedule import warm_cosine
 from recsys.core.telemetry import LOG, track
+from recsys.core.training import Training
 
 
 class TrainingConfig(Config):
@@ -76,89 +74,33 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     if not len(lengths):
         raise ValueError(f"{name} must have a user with two training events, got none; fit it on a longer log")
     steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
-    course = _Course(network, config, rng, steps=steps)
-    if checkpoint is not None and checkpoint.exists():
-        course.restore(checkpoint)
-        LOG.info("%s: going on from epoch %d of the checkpoint", name, course.epoch + 1)
-    over = config.patience and course.stale >= config.patience
-    left = range(course.epoch + 1, course.epoch + 1 if over else config.epochs + 1)
+    training = Training(
+        network,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        share_of_rate=warm_cosine(total=steps, warm=max(1, round(config.warmup_share * steps))),
+        clip=config.gradient_clip,
+        draws=rng,
+    )
+    if training.restore(checkpoint):
+        LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
+    over = config.patience and training.stale >= config.patience
+    left = range(training.epochs_done + 1, training.epochs_done + 1 if over else config.epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
         for place, group in enumerate(batches(lengths, config.batch_positions, rng), start=1):
             value = loss(group)
-            require_finite({"loss": float(value.detach())}, f"{name}, epoch {epoch} of {config.epochs}, batch {place}")
-            course.step(value)
+            where = f"{name}, epoch {epoch} of {config.epochs}, batch {place}"
+            training.step(value, {"loss": float(value.detach())}, where)
         network.eval()
-        course.epoch = epoch
+        training.epochs_done = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
             score = validate()
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
-            course.keep_if_best(score)
+            training.keep_if_best(score)
             if checkpoint is not None:
-                course.save(checkpoint)
-            if config.patience and course.stale >= config.patience:
-                LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, course.stale, epoch)
+                training.save(checkpoint)
+            if config.patience and training.stale >= config.patience:
+                LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, training.stale, epoch)
                 break
-    network.load_state_dict(course.kept or network.state_dict())
-
-
-class _Course:
-    """The state of a training: weights, optimizer, random streams, and the best weights so far."""
-
-    def __init__(self, network: nn.Module, config: TrainingConfig, rng: np.random.Generator, *, steps: int) -> None:
-        self.network, self.rng, self.clip = network, rng, config.gradient_clip
-        self.optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        warm = max(1, round(config.warmup_share * steps))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, warm_cosine(total=steps, warm=warm))
-        self.epoch = 0
-        self.best = -1.0
-        self.stale = 0
-        self.kept: dict[str, Tensor] = {}
-
-    def step(self, loss: Tensor) -> None:
-        """Take one optimizer step on a batch's loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.optimizer.step()
-        self.schedule.step()
-
-    def keep_if_best(self, value: float) -> None:
-        """Keep the weights if they are the best so far."""
-        self.stale += 1
-        if value > self.best:
-            self.stale = 0
-            self.best = value
-            self.kept = {key: tensor.clone() for key, tensor in self.network.state_dict().items()}
-
-    def save(self, path: Path) -> None:
-        """Write what a killed training needs to continue."""
-        device = next(self.network.parameters()).device
-        state = {
-            "epoch": self.epoch,
-            "best": self.best,
-            "stale": self.stale,
-            "kept": self.kept,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "batches": json.dumps(self.rng.bit_generator.state),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
-
-    def restore(self, path: Path) -> None:
-        """Go on from what :meth:`save` wrote."""
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        self.epoch, self.best, self.kept = state["epoch"], state["best"], state["kept"]
-        self.stale = state["stale"]
-        for part in ("network", "optimizer", "schedule"):
-            getattr(self, part).load_state_dict(state[part])
-        self.rng.bit_generator.state = json.loads(state["batches"])
-        torch.set_rng_state(state["random"])
-        if state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"])
+    training.take_best()

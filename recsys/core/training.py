@@ -1,0 +1,116 @@
+"""One training of a network: its steps, the best weights so far, and the checkpoint from which it goes on."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys.core.artifacts import atomic_file
+from recsys.core.errors import ArtifactError
+from recsys.core.finite import require_finite
+
+
+class Training:
+    """A network with its AdamW optimizer and learning rate, and how far it is.
+
+    What it holds is what :meth:`save` writes: a training that is restored goes on as if it had not been killed.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        share_of_rate: Callable[[int], float],
+        clip: float = 0.0,
+        draws: np.random.Generator | None = None,
+    ) -> None:
+        self.network, self.clip, self.draws = network, clip, draws
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share_of_rate)
+        self.epochs_done = 0
+        self.log: list[dict[str, float]] = []
+        """One line of figures an epoch, for those who keep them."""
+        self.best = -1.0
+        self.stale = 0
+        """Validations since the best one."""
+        self._kept: dict[str, Tensor] = {}
+
+    def step(self, loss: Tensor, parts: Mapping[str, float], where: str) -> None:
+        """Take one optimizer step on a batch's loss.
+
+        Raises:
+            TrainingError: a part of the loss is no finite number; ``where`` names the batch.
+        """
+        require_finite(parts, where)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+
+    def keep_if_best(self, score: float) -> None:
+        """Keep a copy of the weights if their score is the highest so far."""
+        self.stale += 1
+        if score > self.best:
+            self.stale, self.best = 0, score
+            self._kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+
+    def take_best(self) -> None:
+        """Put the kept weights into the network; without any it stays as it is."""
+        if self._kept:
+            self.network.load_state_dict(self._kept)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, under a temporary name first, so that a kill leaves the one before."""
+        device = next(self.network.parameters()).device
+        state = {
+            "epochs_done": self.epochs_done,
+            "log": self.log,
+            "best": self.best,
+            "stale": self.stale,
+            "kept": self._kept,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "draws": None if self.draws is None else json.dumps(self.draws.bit_generator.state),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+        with atomic_file(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path | None) -> bool:
+        """Go on from a checkpoint if there is one; tells whether there was.
+
+        Raises:
+            ArtifactError: the file cannot be read as a checkpoint of this training.
+        """
+        if path is None or not path.exists():
+            return False
+        try:
+            self._take(torch.load(path, weights_only=True, map_location="cpu"))
+        except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise ArtifactError(
+                f"{path} must be a checkpoint of this training, got {type(error).__name__}; "
+                "train with --fresh, which forgets checkpoints"
+            ) from error
+        return True
+
+    def _take(self, state: dict[str, Any]) -> None:
+        for part in ("network", "optimizer", "schedule"):
+            getattr(self, part).load_state_dict(state[part])
+        self.epochs_done, self.log = state["epochs_done"], state["log"]
+        self.best, self.stale, self._kept = state["best"], state["stale"], state["kept"]
+        if self.draws is not None:
+            self.draws.bit_generator.state = json.loads(state["draws"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
