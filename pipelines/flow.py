@@ -153,6 +153,8 @@ def train(
 def run_flow(plan: Plan, *, use_ray: bool) -> Evaluation:
     """Run the flow in a folder that the caller owns."""
     plan = replace(plan, source=plan.source.resolve(), run=plan.run.resolve())
+    for left in (plan.run / WORK).glob("*.tmp"):  # of a killed process: whoever owns the run owns these too
+        shutil.rmtree(left, ignore_errors=True)
     save_recipe(plan.recipe, plan.run / "recipe.toml")
     write_json(plan.run / "source.json", {"name": plan.source.name})
     run_stages((*STAGES, EVALUATIONS["test"]), plan, use_ray=use_ray)
