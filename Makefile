@@ -21,7 +21,6 @@ gate: install
 	$(BIN)/lint-imports
 
 test: gate
-	.ci/install-postgres
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
 
 # Ten thousand odd inputs for the importers.

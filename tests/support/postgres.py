@@ -16,7 +16,7 @@ BINARIES = Path("/usr/lib/postgresql/15/bin")
 def missing() -> str | None:
     """Return why no cluster can be started here, or None."""
     if not (BINARIES / "initdb").exists():
-        return f"PostgreSQL 15 is not installed (no {BINARIES}); `.ci/install-postgres` installs it where apt is there"
+        return f"PostgreSQL 15 is not installed (no {BINARIES}); `.ci/packages` installs it where apt is there"
     if os.getuid() == 0 and _user() is None:
         return "PostgreSQL does not run as root, and there is no user postgres"
     return None
