@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ DESKTOP = {"width": 1280, "height": 900}
 class Screen:
     """An open page, and every error that it raised or wrote to its console."""
 
-    page: "playwright.Page"
+    page: Any
     errors: list[str] = field(default_factory=list)
 
     def widest_overflow(self) -> int:

@@ -41,7 +41,7 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     prior_scores = [
         sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)
     ]
-    told = torch.stack([torch.from_numpy(part.toarray()) for part in prior_scores])
+    told = torch.stack([torch.from_numpy(sparse.csr_array(part).toarray()) for part in prior_scores])
     all_logits = queries @ items.T + (weight[:, None, None] * told).sum(0)
     absent = torch.tensor([3, 39])
     targets[torch.isin(targets, absent)] = 5
