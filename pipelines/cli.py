@@ -262,7 +262,7 @@ def publish(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, decode, valid, tokens, curves or serve.")],
+    name: Annotated[str, typer.Argument(help="encode, decode, valid, tokens, curves, serve or off-policy.")],
     run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves, serve).")] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -270,6 +270,7 @@ def bench(
 
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
+    off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
     """
     from pipelines.benches.run import run_bench
     from pipelines.show import bench_table, console

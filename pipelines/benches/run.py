@@ -7,6 +7,7 @@ from pipelines.benches.curves import bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
 from pipelines.benches.measure import Bench, Line, as_result
+from pipelines.benches.off_policy import bench_off_policy
 from pipelines.benches.serve import bench_serve
 from pipelines.benches.tokens import bench_tokens
 from pipelines.benches.valid import bench_valid
@@ -28,6 +29,7 @@ def run_bench(name: str, run: Path | None) -> Bench:
         "tokens": bench_tokens,
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
+        "off-policy": bench_off_policy,
     }
     if name in ("train", "scale"):
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
