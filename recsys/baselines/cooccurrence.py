@@ -13,7 +13,7 @@ from recsys.baselines.slates import slates_from_scores
 from recsys.contracts import Request, Slate
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
-from recsys.core.config import Config
+from recsys.core.config import Config, read_config
 from recsys.data.cooccurrence import cosine_cooccurrence, recent_votes
 from recsys.data.events import EventLog
 
@@ -79,5 +79,5 @@ class Cooccurrence:
         return cls(
             sparse.csr_array(sparse.load_npz(folder / "similarity.npz")),
             np.load(folder / "counts.npy"),
-            CooccurrenceConfig.model_validate_json(path.read_text()),
+            read_config(CooccurrenceConfig, path),
         )

@@ -28,6 +28,7 @@ from recsys.baselines.trie import Trie
 from recsys.contracts import History, Request, Slate, eligible_items, requests_for, require_unsteered
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
+from recsys.core.config import read_config
 from recsys.core.device import Device, pick_device
 from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
@@ -148,7 +149,7 @@ class TIGER:
     def load(cls, folder: Path) -> "TIGER":
         """Read what :meth:`save` wrote."""
         path = require(folder / "config.json", remedy="fit and save the TIGER baseline first")
-        config = TIGERConfig.model_validate_json(path.read_text())
+        config = read_config(TIGERConfig, path)
         ids_NL: IntArray = np.load(folder / "ids.npy")
         network = TIGERNetwork(config, ids_NL)
         network.load_state_dict(load_file(folder / "weights.safetensors"))

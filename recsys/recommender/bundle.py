@@ -23,6 +23,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.core.artifacts import require, write_json
+from recsys.core.config import read_config
 from recsys.core.device import Device, pick_device
 from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
@@ -147,6 +148,6 @@ def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True, ve
     require(folder / "model" / "model.safetensors", remedy=remedy)
     generator = Generator.load(folder / "model", pick_device(device))
     catalogue = Catalogue.load(folder / "catalog")
-    decoder = DecoderConfig.model_validate_json((folder / "decoder.json").read_text())
+    decoder = read_config(DecoderConfig, folder / "decoder.json")
     recommender = ReasoningRecommender(generator, catalogue, decoder, trace=trace)
     return Bundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
+from recsys.core.config import read_config
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
@@ -150,7 +151,7 @@ class IdTransformer(nn.Module):
             ArtifactError: there is nothing.
         """
         path = require(folder / "config.json", remedy="fit and save the network first")
-        config = settings.model_validate_json(path.read_text())
+        config = read_config(settings, path)
         weights = load_file(folder / "weights.safetensors")
         network = cls(config, len(weights["items.weight"]))
         network.load_state_dict(weights)
