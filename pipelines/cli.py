@@ -262,7 +262,7 @@ def publish(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, decode, valid, tokens, curves, serve or off-policy.")],
+    name: Annotated[str, typer.Argument(help="encode, decode, valid, batch, tokens, curves, serve or off-policy.")],
     run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves, serve).")] = None,
     json_file: JsonFile = None,
 ) -> None:

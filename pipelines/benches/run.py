@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.benches.batch import bench_batch
 from pipelines.benches.curves import bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
@@ -27,6 +28,7 @@ def run_bench(name: str, run: Path | None) -> Bench:
         "decode": lambda: bench_decode(run),
         "valid": bench_valid,
         "tokens": bench_tokens,
+        "batch": bench_batch,
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
         "off-policy": bench_off_policy,

@@ -389,3 +389,20 @@ def test_load_when_a_run_was_trained_then_its_items_are_transformed_as_at_fit(ru
     items = pq.read_table(run / "data" / "items.parquet")
     got_NF = builder.transform(items, behaviour=builder.features.blocks["behavioural"])
     np.testing.assert_allclose(got_NF, Features.load(run / "features").vectors_NF, atol=1e-4)
+
+
+def test_extended_when_items_come_later_then_their_vectors_follow_and_nothing_fitted_changes(tmp_path):
+    items, more = shop(), shop(title=["green nail polish", "hair dryer", None, "x"])
+    config = FeatureConfig(width=3, text={"width": 3}, behavioural={"width": 2})
+    builder = FeatureBuilder.fit(items, log_of([[0, 1, 2], [0, 1], [2, 1]], 4), config, 0)
+    longer = builder.extended(more)
+    assert (len(longer.features.vectors_NF), longer.fitted) == (8, 4)
+    np.testing.assert_array_equal(longer.features.vectors_NF[:4], builder.features.vectors_NF)
+    np.testing.assert_array_equal(longer.features.vectors_NF[4:], builder.encode(more).vectors_NF)
+    np.testing.assert_array_equal(longer.as_new().vectors_NF, builder.as_new().vectors_NF)
+    longer.save(tmp_path)
+    loaded = FeatureBuilder.load(tmp_path)
+    assert loaded.fitted == 4
+    np.testing.assert_array_equal(loaded.features.vectors_NF, longer.features.vectors_NF)
+    np.testing.assert_array_equal(loaded.encode(more).vectors_NF, longer.encode(more).vectors_NF)
+    assert len(longer.extended(more.slice(0, 0)).features.vectors_NF) == 8

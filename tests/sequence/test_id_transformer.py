@@ -1,0 +1,66 @@
+"""Training an id Transformer further from its weights."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from recsys.data.splits import questions, training_log
+from recsys.sequence.id_transformer import (
+    IdTransformer,
+    IdTransformerConfig,
+    fit_id_transformer,
+    go_on_training,
+    score_histories,
+)
+from recsys.sequence.validation import mean_ndcg
+from tests.support.cycle_world import cycle_log
+
+CONFIG = IdTransformerConfig(width=16, layers=1, max_length=8, epochs=4, validate_every=4, negatives=0)
+
+
+@pytest.fixture(autouse=True)
+def _steady(one_thread: Iterator[None]) -> None:
+    """Hold torch to one thread."""
+
+
+def fitted(epochs: int = CONFIG.epochs) -> IdTransformer:
+    config = CONFIG.model_copy(update={"epochs": epochs})
+    return fit_id_transformer(training_log(cycle_log()), config, seed=0, name="x", device=torch.device("cpu"))
+
+
+def ndcg(network: IdTransformer) -> float:
+    asked = questions(cycle_log(), "validation")
+    return mean_ndcg(lambda batch: score_histories(network, CONFIG, batch), asked.histories, asked.targets_U)
+
+
+def test_go_on_training_when_there_is_more_to_learn_then_ranks_better_than_at_the_start() -> None:
+    network = fitted()
+    before = ndcg(network)
+    further = CONFIG.model_copy(update={"epochs": 12, "validate_every": 12})
+    log = cycle_log()
+    go_on_training(network, training_log(log), further, seed=1, name="x", validation=questions(log, "validation"))
+    assert ndcg(network) > before
+
+
+def test_go_on_training_when_it_ranks_worse_then_the_weights_stay_as_they_were() -> None:
+    network = fitted(epochs=30)
+    assert ndcg(network) > 0.5
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    log = cycle_log()
+    # a log whose items all stand still teaches the wrong thing, as fast as it can
+    wrong = training_log(log)
+    wrong.items_E[:] = 0
+    ruin = CONFIG.model_copy(update={"epochs": 3, "learning_rate": 1.0})
+    go_on_training(network, wrong, ruin, seed=1, name="x", validation=questions(cycle_log(), "validation"))
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+    assert not network.training
+
+
+def test_go_on_training_when_twice_from_the_same_weights_then_ends_the_same() -> None:
+    ends = []
+    for _ in range(2):
+        network = go_on_training(fitted(), training_log(cycle_log()), CONFIG, seed=3, name="x")
+        ends.append(network.items.weight.detach().numpy().copy())
+    np.testing.assert_array_equal(*ends)
