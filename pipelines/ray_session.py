@@ -95,6 +95,9 @@ def ray_session() -> Iterator[RaySession]:
     """Connect to Ray and let go of it at the end: to the one of this process, of ``RAY_ADDRESS``, else a local one.
 
     A Ray that was there before is left running; the local one has this machine's cores and ends with the block.
+
+    Raises:
+        WorkerError: Ray did not start.
     """
     import ray
 
@@ -103,8 +106,18 @@ def ray_session() -> Iterator[RaySession]:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False, "num_cpus": os.cpu_count()}
-    ray.init(logging_level="error", log_to_driver=False, **local)
+    _start(ray, local)
     try:
         yield RaySession(ray)
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, local: dict[str, Any]) -> None:
+    try:
+        ray.init(logging_level="error", log_to_driver=False, **local)
+    except Exception as error:  # when a machine is too busy to start it, Ray raises the plain class
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WorkerError(
+            f"Ray must start, got: {first}; run the command with --no-ray, or when the machine has less to do"
+        ) from error
