@@ -81,6 +81,7 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
                 categories_N=general_categories(prepared),
                 seed=seed,
             )
+        result = replace(result, counts={**result.counts, **_degraded(asked)})
         if impressions is not None:
             result = with_off_policy(result, asked, replayed, prepared, impressions=impressions, seed=seed)
         result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
@@ -193,6 +194,14 @@ def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> l
         names = [one.name for one in every]
         raise ArtifactError(f"recommenders must be among {names}, got {list(call.recommenders)}; name some of these")
     return asked
+
+
+def _degraded(asked: Sequence[Recommender]) -> dict[str, int]:
+    """Return how many answers of a server did not come from its model."""
+    counted = [one.degraded for one in asked if isinstance(one, RemoteRecommender)]
+    if any(counted):
+        LOG.warning("%d answers of the server did not come from its model", sum(counted))
+    return {"answered by the server without its model": sum(counted)} if counted else {}
 
 
 def _warn(replayed: ReplayLog) -> None:

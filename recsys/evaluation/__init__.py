@@ -1,1 +1,1 @@
-"""Evaluation: ranking metrics with intervals, leave-one-out and temporal replay for any Recommender."""
+"""Evaluation: ranking metrics with intervals, held-out splits, replay in time order, off-policy estimates, the gate."""

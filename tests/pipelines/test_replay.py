@@ -23,6 +23,7 @@ from recsys.data.impressions import clean_impressions
 from recsys.data.prepare import load_prepared
 from recsys.data.table import build_dataset, read_dataset, write_dataset
 from recsys.data.vocabulary import Vocabulary
+from recsys.evaluation.replay import ReplayConfig
 from recsys.evaluation.replay_log import joined_log, unanswerable
 from recsys.evaluation.replay_results import Replay
 
@@ -164,6 +165,18 @@ def test_remote_when_asked_then_sends_the_history_with_times_and_reads_the_items
     ]
     assert slates[0].items.tolist() == [2, 0]
     assert (len(remote.latencies_ms), remote.degraded) == (1, 0)
+
+
+def test_replay_when_a_server_falls_back_then_its_answers_are_counted(
+    copy: Path, timed_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = str(load_prepared(copy / "data").items["item_id"].to_pylist()[0])
+    answer = {"items": [{"item_id": first, "score": 1.0}], "degraded": "model_loading"}
+    monkeypatch.setattr("pipelines.remote._poster", lambda _: lambda *_: answer)
+    config = ReplayConfig(max_events=30)
+    result = replay_run(copy, timed_recipe, ReplayCall(url="http://there", recommenders=("popularity",), config=config))
+    assert result.counts["answered by the server without its model"] == 30
+    assert result.paired[0].recommender == "served: http://there"
 
 
 def test_remote_when_the_server_has_another_catalogue_then_refused() -> None:
