@@ -14,6 +14,7 @@ from sqlalchemy import select
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.impressions import clean_impressions
+from recsys.data.options import ImportOptions
 from recsys.data.table import Dataset, build_dataset, require_target, write_dataset
 from serving.store import Store, open_store
 from serving.store.changes import StoredItem
@@ -64,7 +65,8 @@ def _dataset(store: Store, where: str, run: Path | None) -> Dataset:
         raise DataError(f"{where} must hold at least one event, got none; send events, or serve a run with its log")
     put = store.changes.items()
     items = _items(put, None if run is None else pq.ParquetFile(run / "bundle" / "items.parquet").read())
-    found = build_dataset(events, items, where=where)
+    options = ImportOptions(time_unit="s", allow_unmatched=True)
+    found = build_dataset(events, items, where=where, options=options)
     return Dataset(
         interactions=found.interactions,
         items=found.items,
