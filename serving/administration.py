@@ -33,8 +33,9 @@ async def activate(service: Service, version: str) -> Release:
     """Load, verify and warm a version and have it answer, here and soon on every other server."""
 
     def work() -> Release:
-        release = service.releases.activate(version)
-        service.store.changes.set(ACTIVE_MODEL, version)
+        with service.activation:
+            release = service.releases.activate(version)
+            service.store.changes.set(ACTIVE_MODEL, version)
         return release
 
     try:

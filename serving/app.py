@@ -61,7 +61,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         sync.start()
-        service.releases.start(version=service.store.changes.setting(ACTIVE_MODEL) or published_version(run))
+        chosen = service.store.changes.setting(ACTIVE_MODEL) or published_version(run)
+        service.releases.start(version=chosen, second=config.split_version)
         yield
         service.draining = True
         sync.close()

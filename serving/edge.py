@@ -1,6 +1,7 @@
 """Owns what comes before a route: the key, the body and its limits, the slots, the clock; and the headers after it."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recsys.core.telemetry import LOG
 from serving.metrics import Metrics
 from serving.problems import problem_response
 from serving.settings import Access, Keys, ServingConfig
@@ -85,7 +87,10 @@ class Edge:
             status = 499  # the client does not read its answer
         finally:
             route = getattr(scope.get("route"), "path", None) or self._route_of(scope)
-            self._metrics.answered(route=route, status=status, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.answered(route=route, status=status, seconds=seconds)
+            if self._config.log_requests:
+                LOG.info(json.dumps({"route": route, "status": status, "ms": round(1000 * seconds, 2)}))
 
     def in_flight(self) -> int:
         """Return how many requests are being answered."""

@@ -21,6 +21,9 @@ from serving.store.changes import StoredItem
 from serving.store.engine import store_url
 from serving.store.tables import EVENTS
 
+_OWN = ("model_version", "strategy", "arm")
+"""Columns of impressions beside those of the contract."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
@@ -114,8 +117,7 @@ def _impressions(store: Store, where: str) -> pa.Table | None:
     """Return a row for every place of every slate that was shown; its reward is the weight of the events it led to."""
     rewards = _rewards(store)
     columns: dict[str, list[Any]] = {
-        name: []
-        for name in (*schema.IMPRESSION_COLUMNS, *schema.OPTIONAL_IMPRESSION_COLUMNS, "model_version", "strategy")
+        name: [] for name in (*schema.IMPRESSION_COLUMNS, *schema.OPTIONAL_IMPRESSION_COLUMNS, *_OWN)
     }
     for one in store.slates.every():
         for place, (item_id, propensity) in enumerate(zip(one.item_ids, one.propensities, strict=True)):
@@ -132,6 +134,7 @@ def _impressions(store: Store, where: str) -> pa.Table | None:
                 schema.CONTEXT: one.surface,
                 "model_version": one.model_version,
                 "strategy": one.strategy,
+                "arm": one.arm,
             }
             for name, value in row.items():
                 columns[name].append(value)

@@ -16,6 +16,7 @@ from serving.model import ModelRanker, ModelUnavailableError, Refusal, model_of
 from serving.plan import add_exploration
 from serving.schemas.recommend import Asker, RecommendRequest, RecommendResponse
 from serving.service import Service
+from serving.split import release_for
 from serving.store.slates import Exposure
 
 MODEL, NOTHING = "recsys", "nothing_eligible"
@@ -49,23 +50,25 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
     if answer.by_model and refusal is None and request.user_id is not None and answer.composed.places:
         ids = asked.question.release.items.item_ids
         service.last_good.keep(request.user_id, [ids[place.row] for place in answer.composed.places])
-    service.exposures.add(_exposure(service, request, response, asked.question, answer))
+    service.exposures.add(_exposure(service, request, response, asked, answer))
     return response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question, and whether the store could not say what its user did."""
+    """A question, whether the store could not say what its user did, and the user's arm where two are compared."""
 
     question: Question
     stale: bool
+    arm: str | None
 
 
 async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = False) -> Asked:
-    """Return the question of a request to the release that answers now."""
+    """Return the question of a request to the release that answers its user now."""
     known = None if asker.user_id is None else await service.histories.of(asker.user_id)
-    found = question(service.releases.current, asker, known, service.around(), n=n, reasons=reasons)
-    return Asked(question=found, stale=known is not None and known.stale)
+    release, arm = release_for(service.releases, service.config, asker.user_id)
+    found = question(release, asker, known, service.around(), n=n, reasons=reasons)
+    return Asked(question=found, stale=known is not None and known.stale, arm=arm)
 
 
 async def answer_of(service: Service, asked: Question, *, explain: bool, timeout_ms: int | None = None) -> Answer:
@@ -129,17 +132,17 @@ def _response(asked: Question, answer: Answer, refusal: Refusal | None, *, expla
 
 
 def _exposure(
-    service: Service, request: RecommendRequest, response: RecommendResponse, asked: Question, answer: Answer
+    service: Service, request: RecommendRequest, response: RecommendResponse, asked: Asked, answer: Answer
 ) -> Exposure:
-    places = answer.composed.places
+    release, places = asked.question.release, answer.composed.places
     propensities: list[float | None] = [place.propensity if answer.by_model else None for place in places]
     known = [value for value in propensities if value is not None]
-    ids = asked.release.items.item_ids
+    ids = release.items.item_ids
     return Exposure(
         request_id=response.request_id,
         user_id=request.user_id,
         at=service.around().now,
-        model_version=asked.release.version if answer.by_model else None,
+        model_version=release.version if answer.by_model else None,
         policy=service.policy() if answer.by_model else "fallback",
         strategy=answer.strategy,
         degraded=response.degraded,
@@ -148,4 +151,5 @@ def _exposure(
         propensities=propensities,
         slate_propensity=float(np.prod(known)) if answer.by_model else None,
         surface=request.surface or request.scenario,
+        arm=asked.arm,
     )

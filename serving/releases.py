@@ -32,8 +32,8 @@ class Candidate:
 class Releases:
     """The releases of a run.
 
-    ``current`` is what requests take, once each. A release that cannot be loaded, or whose parts do not belong
-    together, never becomes current.
+    ``current`` is what requests take, once each; ``second`` is what some users are answered by while two are compared.
+    A release that cannot be loaded, or whose parts do not belong together, never becomes either.
     """
 
     def __init__(self, run: Path, *, loader: Loader | None = None, on_change: Callable[[Release], None]) -> None:
@@ -46,12 +46,19 @@ class Releases:
         self._loaded: dict[str, Release] = {}
         self._put: tuple[StoredItem, ...] = ()
         self._first_seen: Mapping[str, int] = {}
+        self._second: Release | None = None
         self.current = self._base
+        self.second: Release | None = None
         on_change(self.current)
 
-    def start(self, *, version: str | None = None) -> None:
-        """Begin to load in the background: the run's bundle, or the version that an administrator chose before."""
-        threading.Thread(target=self._first, args=(version,), name="recsys-load", daemon=True).start()
+    def start(self, *, version: str | None = None, second: str | None = None) -> None:
+        """Begin to load in the background: the run's bundle, or the version that an administrator chose before.
+
+        Args:
+            version: the version chosen.
+            second: the version that it is compared with, if any.
+        """
+        threading.Thread(target=self._first, args=(version, second), name="recsys-load", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the first loading has ended, well or not; return whether it has."""
@@ -72,6 +79,17 @@ class Releases:
                 raise ArtifactError(f"the bundle must be version {version}, got {base.version}; publish it again")
             self._swap(base)
             return self.current
+
+    def compare_with(self, version: str) -> None:
+        """Load, verify and warm a version beside the current one, for the users of a split.
+
+        Raises:
+            KeyError: no bundle of this version is there.
+            ArtifactError: it is broken.
+        """
+        with self._lock:
+            self._second = self._loaded.get(version) or self._load(self._folder(version))
+            self.second = grown(self._second, self._put, self._first_seen)
 
     def put_items(self, put: tuple[StoredItem, ...]) -> None:
         """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
@@ -119,7 +137,7 @@ class Releases:
                 continue
         raise KeyError(version)
 
-    def _first(self, version: str | None) -> None:
+    def _first(self, version: str | None, second: str | None) -> None:
         try:
             folder = self.run / "bundle"
             if version is not None and version != self._base.version:
@@ -135,6 +153,13 @@ class Releases:
             with self._lock:
                 reason = f"{type(error).__name__}: {error}"
                 self._swap(bare_release(self.run / "bundle", state=State.FAILED, reason=reason))
+        if second is not None:
+            try:
+                self.compare_with(second)
+            except (KeyError, ArtifactError) as error:
+                LOG.error(
+                    "the release %s cannot be compared with; the current one answers everybody: %r", second, error
+                )
         self._settled.set()
 
     def _load(self, folder: Path) -> Release:
@@ -150,13 +175,18 @@ class Releases:
             ) from error
         self._loaded[release.version] = release
         while len(self._loaded) > _KEPT:
-            oldest = next(name for name in self._loaded if name not in (self._base.version, release.version))
+            kept = {self._base.version, release.version} | ({self._second.version} if self._second else set())
+            oldest = next((name for name in self._loaded if name not in kept), None)
+            if oldest is None:
+                break
             del self._loaded[oldest]
         return release
 
     def _swap(self, base: Release) -> None:
         """Make a base with the run-time items current; until this one assignment the old release answers."""
         release = grown(base, self._put, self._first_seen, before=self.current)
+        if self._second is not None:
+            self.second = grown(self._second, self._put, self._first_seen, before=self.second)
         self._base = base
         self.current = release
         self._on_change(release)

@@ -1,5 +1,6 @@
 """Owns the parts of one server, put together; what they do with a request is in the modules beside."""
 
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,8 @@ class Service:
     metrics: Metrics
     rules: tuple[NamedRule, ...] = ()
     draining: bool = False
+    activation: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a release is swapped and the store is told, so that nobody acts on one without the other."""
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
     def around(self) -> Circumstances:

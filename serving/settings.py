@@ -64,6 +64,12 @@ class ServingConfig(Config):
     """Age from which exposures are deleted; None keeps them."""
     keep_events_days: PositiveInt | None = None
     """Age from which events are deleted; None keeps them."""
+    split_version: str | None = None
+    """Version of a second release that some users are answered by; every exposure says which (``arm``)."""
+    split_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of users, by a hash of their id and that version, that the second release answers: always the same ones."""
+    log_requests: bool = False
+    """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
     prefer_bonus: PositiveFloat = 1.0
     """What a preferred facet adds to an item's log-probability."""
     explore_share: float = Field(default=0.0, ge=0, le=1)

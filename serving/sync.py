@@ -50,11 +50,19 @@ class Sync:
         if counters.get("items", 0) != self._seen.get("items", 0):
             refresh_items(service)
         self._seen = counters
-        active = changes.setting(ACTIVE_MODEL)
+        if service.activation.acquire(blocking=False):  # else an activation is under way here: next round
+            try:
+                self._follow_administrator()
+                self._follow()
+            finally:
+                service.activation.release()
+
+    def _follow_administrator(self) -> None:
+        """Activate what an administrator chose at another server since the last round."""
+        active = self._service.store.changes.setting(ACTIVE_MODEL)
         if active is not None and active != self._active and self._active is not None:
             self._activate(active)
-        self._active = active or service.releases.current.version
-        self._follow()
+        self._active = active or self._service.releases.current.version
 
     def _follow(self) -> None:
         """Activate what was published since the last round; what was published before the start is loaded there."""

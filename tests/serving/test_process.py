@@ -27,7 +27,7 @@ def unsealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(unsealed: Path) -> Iterator[httpx.Client]:
-    with running(unsealed, settings={"not_ready_seconds": 0.2, "header_seconds": 0.5}) as (client, _process):
+    with running(unsealed, settings={"not_ready_seconds": 0.2, "header_seconds": 1.5}) as (client, _process):
         yield client
 
 
