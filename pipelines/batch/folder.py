@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.batch.call import BatchReport, Shard
-from pipelines.batch.plan import Plan
+from pipelines.batch.plan import BatchPlan
 from recsys.core.artifacts import write_json
 from recsys.core.errors import CallError
 from recsys.data import schema
@@ -103,7 +103,7 @@ class BatchFolder:
         users = users.replace_schema_metadata({_DUPLICATES: str(duplicates).encode()})
         write_parquet(users, self._users_file(part))
 
-    def finish(self, plan: Plan) -> BatchReport:
+    def finish(self, plan: BatchPlan) -> BatchReport:
         """Write the report of the shard and its mark."""
         report = self._count(plan)
         write_json(self.to / f"_report{self.shard.suffix}.json", report.to_json())
@@ -121,7 +121,7 @@ class BatchFolder:
         """Return the report of a complete shard."""
         return BatchReport(**json.loads((self.to / f"_report{self.shard.suffix}.json").read_text(encoding="utf-8")))
 
-    def _count(self, plan: Plan) -> BatchReport:
+    def _count(self, plan: BatchPlan) -> BatchReport:
         counts = dict.fromkeys(BatchReport.__dataclass_fields__, 0) | {"invalid": plan.invalid}
         for part in plan.parts:
             with pq.ParquetFile(self._users_file(part)) as file:

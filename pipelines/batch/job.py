@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.batch.call import BatchCall, BatchReport
 from pipelines.batch.folder import BatchFolder
-from pipelines.batch.plan import Plan, make_plan
+from pipelines.batch.plan import BatchPlan, make_plan
 from pipelines.batch.users import user_columns, user_files
 from pipelines.batch.worker import PartWorker, RemoteWorker
 from pipelines.ray_session import ray_session
@@ -61,7 +61,7 @@ def _asked(call: BatchCall) -> dict[str, Any]:
     }
 
 
-def _answer(call: BatchCall, folder: BatchFolder, plan: Plan, todo: Sequence[int], *, use_ray: bool) -> None:
+def _answer(call: BatchCall, folder: BatchFolder, plan: BatchPlan, todo: Sequence[int], *, use_ray: bool) -> None:
     if use_ray:
         _answer_on_ray(call, folder, plan, todo)
         return
@@ -70,7 +70,7 @@ def _answer(call: BatchCall, folder: BatchFolder, plan: Plan, todo: Sequence[int
         worker.answer(part)
 
 
-def _answer_on_ray(call: BatchCall, folder: BatchFolder, plan: Plan, todo: Sequence[int]) -> None:
+def _answer_on_ray(call: BatchCall, folder: BatchFolder, plan: BatchPlan, todo: Sequence[int]) -> None:
     """Hand the parts to actors of Ray Data, which write them; nothing but part numbers comes back.
 
     One core is left to what feeds the actors: a pool that takes all of them waits for itself (ray issue 44687).

@@ -41,7 +41,7 @@ _DONE = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BatchPlan:
     """The parts of a shard that have users, where these are named, and how many rows of the users file have no id."""
 
     folder: Path
@@ -53,7 +53,7 @@ class Plan:
         return self.folder / f"asked-{part:05d}.parquet"
 
 
-def make_plan(call: BatchCall, folder: Path) -> Plan:
+def make_plan(call: BatchCall, folder: Path) -> BatchPlan:
     """Return the plan in a folder, made first if it is not there; a plan that was cut short is made again."""
     done = folder / _DONE
     if not done.exists():
@@ -62,7 +62,7 @@ def make_plan(call: BatchCall, folder: Path) -> Plan:
         parts, invalid = _spread(call, folder)
         write_json(done, {"parts": parts, "invalid": invalid})
     content = json.loads(done.read_text(encoding="utf-8"))
-    return Plan(folder=folder, parts=tuple(content["parts"]), invalid=content["invalid"])
+    return BatchPlan(folder=folder, parts=tuple(content["parts"]), invalid=content["invalid"])
 
 
 def _spread(call: BatchCall, folder: Path) -> tuple[list[int], int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.batch.folder import USERS_SCHEMA, BatchFolder
-from pipelines.batch.plan import ROW, Plan
+from pipelines.batch.plan import ROW, BatchPlan
 from recsys.contracts import Slate, requests_for
 from recsys.core.arrays import IntArray
 from recsys.core.errors import RecsysError
@@ -26,7 +26,7 @@ USERS_PER_CALL: Final = 256
 class PartWorker:
     """Answers parts one after the other; the model is loaded once."""
 
-    def __init__(self, run: Path, folder: BatchFolder, plan: Plan, *, n: int) -> None:
+    def __init__(self, run: Path, folder: BatchFolder, plan: BatchPlan, *, n: int) -> None:
         self._bundle = load_bundle(run / "bundle", trace=False, verify=False)
         self._histories = HistoryReader(run / "data")
         self._folder, self._plan, self._n = folder, plan, n
@@ -73,7 +73,7 @@ class PartWorker:
 class RemoteWorker:
     """A :class:`PartWorker` in a process of Ray Data: parts come as batches, and errors go back as one line of text."""
 
-    def __init__(self, run: Path, folder: BatchFolder, plan: Plan, *, n: int) -> None:
+    def __init__(self, run: Path, folder: BatchFolder, plan: BatchPlan, *, n: int) -> None:
         self._make = partial(PartWorker, run, folder, plan, n=n)
         self._worker: PartWorker | None = None
 

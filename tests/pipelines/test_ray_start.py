@@ -13,8 +13,11 @@ def test_ray_session_when_ray_does_not_start_then_says_what_to_do(monkeypatch: p
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", busy)
-    with pytest.raises(
-        WorkerError, match=r"got: The current node timed out during startup\.; run .*--no-ray"
-    ) as refused, ray_session():
+    with (
+        pytest.raises(
+            WorkerError, match=r"got: The current node timed out during startup\.; run .*--no-ray"
+        ) as refused,
+        ray_session(),
+    ):
         pass
     assert "\n" not in str(refused.value)

@@ -331,7 +331,7 @@ def kill_after_parts(process: subprocess.Popen[bytes], to: Path, parts: int) -> 
 
 
 def test_remote_worker_when_its_run_is_broken_then_the_error_comes_back_as_text(tmp_path: Path) -> None:
-    nothing = plan.Plan(folder=tmp_path, parts=(3,), invalid=0)
+    nothing = plan.BatchPlan(folder=tmp_path, parts=(3,), invalid=0)
     broken = worker.RemoteWorker(tmp_path / "run", BatchFolder(tmp_path, Shard()), nothing, n=N)
     (error,) = broken({"part": np.array([3])})["error"].tolist()
     assert "manifest.json must exist" in error
@@ -341,7 +341,7 @@ def test_remote_worker_when_something_unforeseen_happens_then_says_which_part(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(0, monkeypatch)
-    nothing = plan.Plan(folder=tmp_path, parts=(3,), invalid=0)
+    nothing = plan.BatchPlan(folder=tmp_path, parts=(3,), invalid=0)
     stopping = worker.RemoteWorker(run, BatchFolder(tmp_path, Shard()), nothing, n=N)
     answered = stopping({"part": np.array([3])})
     assert answered["error"].tolist() == ["part 3 failed, Stopped: ; see it with --no-ray"]
