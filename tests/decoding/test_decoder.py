@@ -1,4 +1,4 @@
-"""Decoding: against exhaustive search, its promises about slates, CRSS and CORP by hand."""
+"""Decoding: against exhaustive search, and its promises about slates."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import StepScores
 from recsys.core.errors import DecodingError
-from recsys.decoding.corp import js_divergence, prune
-from recsys.decoding.crss import choose_codebook
 from recsys.decoding.decoder import decode
-from recsys.decoding.evidence import RankedItems, merge
-from recsys.decoding.guidance import implied
-from recsys.decoding.paths import Expansions, deduplicate, root_beam
 from tests.support.table_scorer import StepTable, TableScorer, decode_by, decoder_config, history_of
 
 WIDE = decoder_config(num_paths=64, finish_below=1, item_head=False, order="fixed", codes_per_path=4, guidance=0)
@@ -200,41 +194,6 @@ def test_decode_when_fully_guided_then_every_order_of_codes_gives_an_item_the_be
         assert paths[0].log_prob == pytest.approx(np.log(np.exp(head_N[alike]).sum()), abs=1e-3)
 
 
-def test_implied_when_some_codes_are_chosen_then_shares_are_sums_over_the_items_left():
-    codes_NM = np.random.default_rng(6).integers(0, 3, (20, 2))
-    index = ValidityIndex(codes_NM, 3)
-    head_BN = np.log(np.random.default_rng(7).dirichlet(np.ones(20), 2)).astype(np.float32)
-    eligible_PN = np.random.default_rng(8).random((2, 20)) < 0.7
-    root = root_beam(np.array([0, 1]), index.start(2, eligible_PN), num_codebooks=2)
-    code = codes_NM[np.flatnonzero(eligible_PN[0])[0], 0]
-    step = Expansions(
-        parent_X=np.array([0]),
-        codebook_X=np.array([0]),
-        code_X=np.array([code]),
-        step_log_prob_X=np.zeros(1),
-        log_prob_X=np.zeros(1),
-    )
-    for beam, left_PN in (
-        (root, eligible_PN),
-        (root.grow(step, index, step=0), (eligible_PN[0] & (codes_NM[:, 0] == code))[None]),
-    ):
-        got_PMK = implied(beam, index, head_BN)
-        for path, row in enumerate(beam.row_P):
-            for book in range(2):
-                slow_K = np.zeros(3)
-                for item in np.flatnonzero(left_PN[path]):
-                    slow_K[codes_NM[item, book]] += np.exp(head_BN[row, item])
-                np.testing.assert_allclose(got_PMK[path, book], slow_K / slow_K.sum(), atol=1e-5)
-
-
-def test_merge_when_head_ties_at_the_edge_then_the_lower_index_comes_first():
-    found = RankedItems(item_S=np.array([4]), score_S=np.array([-1.0], np.float32), reached_S=np.array([7]))
-    head_N = np.array([-2, -2, -2, -0.5, -9, -2], np.float32)
-    got = merge(found, head_N, np.array([4]), None, n=4)
-    assert got.item_S.tolist() == [3, 4, 0, 1]
-    assert got.reached_S.tolist() == [-1, 7, -1, -1]
-
-
 def test_decode_when_a_row_has_no_eligible_item_then_its_slate_is_empty():
     eligible_BN = np.array([[False, False], [False, True]])
     scorer = TableScorer(items=2, codebooks=1, codes=2)
@@ -263,82 +222,3 @@ def test_decode_when_the_scorer_says_nan_then_refuses(order, table):
             n=3,
             config=decoder_config(order=order, theta=0.1),
         )
-
-
-def test_choose_codebook_when_one_is_forced_then_prefers_the_most_confident_that_decides():
-    # Codebook 0: one allowed code (confidence 1, no information). Codebook 1: logits 0, 0 -> 1/2.
-    # Codebook 2: logits log 3, 0 -> 3/4, its third code (logit 9) is not allowed and must not count.
-    logits_PMK = np.array([[[5, 1, 1], [0, 0, 0], [np.log(3), 0, 9]]], np.float32)
-    allowed_PMK = np.array([[[True, False, False], [True, True, False], [True, True, False]]])
-    used = np.zeros((1, 3), np.bool_)
-    chosen = []
-    for wanted in ([np.log(0.75), np.log(0.25), -np.inf], [np.log(0.5), np.log(0.5), -np.inf], [0, -np.inf, -np.inf]):
-        codebook_P, log_prob_PK = choose_codebook(logits_PMK, allowed_PMK, used)
-        np.testing.assert_allclose(log_prob_PK[0], wanted, atol=1e-6)
-        chosen.append(int(codebook_P[0]))
-        used[0, codebook_P[0]] = True
-    assert chosen == [2, 1, 0]
-    assert choose_codebook(logits_PMK, allowed_PMK, np.array([[True, False, False]]), order="fixed")[0] == [1]
-
-
-def test_js_divergence_when_worked_out_by_hand_then_agrees():
-    # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): KL(p|m) = log2(4/3) = .415037;
-    # KL(q|m) = 1/2 log2(2/3) + 1/2 log2(2) = .207519; JS = (.415037 + .207519) / 2 = .311278.
-    p_PQ = np.array([[1, 0], [1, 0], [0.3, 0.7]], np.float32)
-    q_PQ = np.array([[0.5, 0.5], [0, 1], [0.3, 0.7]], np.float32)
-    np.testing.assert_allclose(js_divergence(p_PQ, q_PQ), [0.311278, 1.0, 0.0], atol=1e-6)
-
-
-def test_prune_when_too_few_are_consistent_then_the_least_inconsistent_fill_up():
-    # Row 0 wants two of three: the consistent one and the smaller jump. Row 1 wants one, and has only a jump.
-    keep_P = prune(
-        np.array([0, 0, 0, 1]), np.array([0.5, 0.3, 0.0, 0.9], np.float32), theta=0.1, wanted_B=np.array([2, 1])
-    )
-    assert keep_P.tolist() == [False, True, True, True]
-
-
-class JumpScorer(TableScorer):
-    """Codebook 0 comes first, its code 0 is the most probable, then 1, then 2; listed first codes move the category."""
-
-    def __init__(self, jumps):
-        super().__init__(items=12, codebooks=2, codes=12)
-        self.jumps = jumps
-
-    def score_steps(self, context, row_P, codes_PM):  # noqa: ARG002 (the protocol)
-        logits_PMK = np.zeros((len(row_P), 2, 12), np.float32)
-        logits_PMK[:, 0, :3] = [3, 2, 1]
-        category_PQ = np.tile(np.array([1.0, 0.0], np.float32), (len(row_P), 1))
-        category_PQ[np.isin(codes_PM[:, 0], self.jumps)] = 0.5
-        return StepScores(logits_PMK=logits_PMK, category_PQ=category_PQ)
-
-
-def decode_jumps(jumps, **settings_):
-    """Decode 12 items: first codes 0, 1, 2, four items each."""
-    codes_NM = np.stack([np.arange(12) // 4, np.arange(12)], axis=1)
-    plain = {"num_paths": 1, "theta": 0.3, "finish_below": 1, "order": "fixed", "ranked": "reached", "guidance": 0}
-    config = decoder_config(**plain | settings_)
-    return decode_by(JumpScorer(jumps), ValidityIndex(codes_NM, 12), [history_of(1)], n=1, config=config)[0]
-
-
-def test_decode_when_the_best_path_jumps_then_the_next_best_takes_its_place():
-    # The jump is JS .311278 (worked out above), over theta .3 and under theta .32.
-    slate = decode_jumps([0])
-    assert slate.paths[0][0].steps[0].code == 1
-    assert [path.steps[0].code for path in slate.pruned] == [0]
-    assert "JS 0.311" in slate.pruned[0].reason
-    for kept in (decode_jumps([0], theta=0.32), decode_jumps([0], corp=False), decode_jumps([0], theta=None)):
-        assert kept.paths[0][0].steps[0].code == 0
-        assert kept.pruned == ()
-
-
-def test_decode_when_every_expansion_jumps_then_a_path_lives_all_the_same():
-    slate = decode_jumps([0, 1, 2])
-    assert slate.paths[0][0].steps[0].code == 0
-    assert [path.steps[0].code for path in slate.pruned] == [1]
-
-
-def test_deduplicate_when_orders_differ_then_the_better_path_of_the_same_codes_stays():
-    row_P = np.array([0, 0, 0, 1])
-    codes_PM = np.array([[1, 2, -1], [1, -1, 2], [1, 2, -1], [1, 2, -1]])
-    kept = deduplicate(row_P, codes_PM, np.array([-3.0, -2.5, -2.0, -4.0]))
-    assert kept.tolist() == [1, 2, 3]

@@ -1,12 +1,14 @@
+"""Training batches: windows of histories, against one user after the other."""
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
-from recsys.data.events import EventLog
-from recsys.model.batches import cut_windows, pad_histories
-from tests.support.cycle_world import log_of
+from recsys.data.events import EventLog, build_log
+from recsys.model.batches import cut_windows, epoch_batches, pad_histories
+from tests.support.cycle_world import cycle_log, log_of
 
 
 def _slow_windows(log: EventLog, max_length: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -49,3 +51,42 @@ def test_pad_histories_when_compared_with_a_loop_over_rows_then_is_equal(lengths
 def _unpadded(row_T: IntArray, length: int) -> list[int]:
     assert not row_T[length:].any()
     return list(row_T[:length])
+
+
+def test_batches_when_a_users_history_is_cut_then_only_the_window_at_its_end_is_closed() -> None:
+    # histories of 9 events in windows of at most 6: the last window of each user ends the history, no other does
+    log = cycle_log(num_users=5)
+    drawn = list(epoch_batches(log, max_length=6, positions=8, rng=np.random.default_rng(0)))
+    assert sum(batch.closed_B.sum() for batch in drawn) == 5
+    for batch in drawn:
+        ends_B = batch.timestamps_BT[np.arange(len(batch.lengths_B)), batch.lengths_B - 1]
+        assert (batch.closed_B == (ends_B == 8 * 3600)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=12), seed=st.integers(0, 99))
+def test_epoch_batches_when_cut_then_hold_every_event_once(lengths: list[int], seed: int) -> None:
+    lengths = [*lengths, 1]
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    events = np.arange(len(users))
+    log = build_log(users, events, events, events, num_users=len(lengths), num_items=len(events))
+    found: list[int] = []
+    for batch in epoch_batches(log, max_length=7, positions=20, rng=np.random.default_rng(seed)):
+        assert batch.lengths_B.max() <= 7
+        for row, length in enumerate(batch.lengths_B):
+            found.extend(batch.items_BT[row, :length])
+    assert sorted(found) == list(events)
+
+
+def test_epoch_batches_when_ties_are_shuffled_then_time_still_ascends_and_items_stay() -> None:
+    # Two users; the first has a tie at time 5, the second none.
+    users, items, times = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 3, 4]), np.array([5, 5, 9, 1, 2])
+    log = build_log(users, items, times, np.arange(5), num_users=2, num_items=5)
+    orders = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for batch in epoch_batches(log, max_length=7, positions=20, rng=rng, shuffle_ties=1.0):
+            for row, length in enumerate(batch.lengths_B):
+                assert (np.diff(batch.timestamps_BT[row, :length]) >= 0).all()
+                orders.add(tuple(batch.items_BT[row, :length].tolist()))
+    assert orders == {(0, 1, 2), (1, 0, 2), (3, 4)}

@@ -1,0 +1,12 @@
+"""The item encoder."""
+
+import torch
+
+from tests.support.cycle_world import tiny_generator
+
+
+def test_start_ids_from_when_given_likeness_then_id_vectors_are_it_cut_or_padded() -> None:
+    generator = tiny_generator()
+    generator.items.start_ids_from(torch.tensor([[3.0, 4.0]]).repeat(20, 1))
+    # (3, 4) has length 5: the unit vector is (.6, .8), padded with zeros to width 16.
+    assert torch.allclose(generator.items.id_embedding.weight[7], torch.tensor([0.6, 0.8] + [0.0] * 14))
