@@ -37,7 +37,7 @@ def run_demo(to: Path, recipe_name: str, *, use_ray: bool) -> None:
     show_users(run)
     out.print(evaluation_table(result))
     kept = json.loads((run / "bundle" / "manifest.json").read_text())
-    for name in ("pre-trained", "aligned"):
+    for name in dict.fromkeys(row["model"] for row in kept["validation"]):
         best = max((row for row in kept["validation"] if row["model"] == name), key=lambda row: row["ndcg@10"])
         mark = "  <- in the bundle" if name == kept["kept"]["model"] else ""
         out.print(f"{name:12} validation recall@10 {best['recall@10']:.4f}  ndcg@10 {best['ndcg@10']:.4f}{mark}")
