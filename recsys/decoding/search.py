@@ -27,7 +27,7 @@ class _Attempt:
     Shape:
         done_P: (paths,) whether a path is finished.
         logits_LMK: (paths that go on, codebooks, codes).
-        jump_P: (paths,) JS divergence from the step before; 0 where finished paths are not scored any more.
+        jump_P: (paths,) JS divergence from the step before; 0 where nothing is pruned.
     """
 
     beam: Beam
@@ -143,20 +143,20 @@ class Search:
             done_P |= sizes_P <= self.config.finish_below
         if step + 1 == self.index.num_codebooks:
             done_P[:] = True
-        jump_P = np.zeros(len(beam), np.float32)
+        jump_P, category_PQ = np.zeros(len(beam), np.float32), beam.category_PQ.copy()
         on_L = np.flatnonzero(~done_P)
-        if not len(on_L):
+        # CORP checks the last step of a finished path as well
+        scored_L = on_L if self.theta is None else np.arange(len(beam))
+        if not len(scored_L):
             none_LMK = np.empty((0, self.index.num_codebooks, self.index.codebook_size), np.float32)
             return _Attempt(beam=beam, done_P=done_P, logits_LMK=none_LMK, jump_P=jump_P)
-        scores = self.score(beam.take(on_L))
+        scores = self.score(beam.take(scored_L))
+        category_PQ[scored_L] = scores.category_PQ
         if self.theta is not None:
-            jump_P[on_L] = js_divergence(beam.category_PQ[on_L], scores.category_PQ)
+            jump_P = js_divergence(beam.category_PQ, category_PQ)
             require_numbers(jump_P, "category probabilities")
-        category_PQ = beam.category_PQ.copy()
-        category_PQ[on_L] = scores.category_PQ
-        return _Attempt(
-            beam=beam.with_category(category_PQ), done_P=done_P, logits_LMK=scores.logits_PMK, jump_P=jump_P
-        )
+        logits_LMK = scores.logits_PMK if self.theta is None else scores.logits_PMK[on_L]
+        return _Attempt(beam=beam.with_category(category_PQ), done_P=done_P, logits_LMK=logits_LMK, jump_P=jump_P)
 
 
 def _join_attempts(first: _Attempt, second: _Attempt) -> _Attempt:

@@ -58,6 +58,14 @@ def test_decode_when_the_best_path_jumps_then_the_next_best_takes_its_place():
         assert kept.pruned == ()
 
 
+def test_decode_when_a_path_that_is_finished_has_jumped_then_it_is_cut_as_well() -> None:
+    # four items are left after the first code, and that is enough to finish: nothing follows that could notice the jump
+    slate = decode_jumps([0], min_steps=1, finish_below=4)
+    assert [len(paths[0].steps) for paths in slate.paths] == [1]
+    assert slate.paths[0][0].steps[0].code == 1
+    assert [path.steps[0].code for path in slate.pruned] == [0]
+
+
 def test_decode_when_every_expansion_jumps_then_a_path_lives_all_the_same():
     slate = decode_jumps([0, 1, 2])
     assert slate.paths[0][0].steps[0].code == 0
