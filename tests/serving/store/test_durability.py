@@ -68,12 +68,12 @@ def survives(url: str, trials: int) -> None:
 
 
 def test_add_when_the_writer_is_killed_then_keeps_what_it_acknowledged(tmp_path: Path) -> None:
-    survives(f"sqlite:///{tmp_path / 's.db'}", trials=20)
+    survives(f"sqlite:///{tmp_path / 's.db'}", trials=10)
 
 
 @pytest.mark.postgres
 def test_add_on_postgres_when_the_writer_is_killed_then_keeps_what_it_acknowledged(postgres_url: str) -> None:
-    survives(postgres_url, trials=5)
+    survives(postgres_url, trials=3)
 
 
 @pytest.mark.long
