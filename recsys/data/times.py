@@ -106,13 +106,10 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
     else:
         read = _from_numbers(read_numbers(column, where), where, unit)
     masks = {NOT_A_TIME: ~read.valid_E} if not read.valid_E.all() else {}
-    notes: tuple[str, ...] = ()
-    if read.valid_E.any():
-        notes = (f"{where} is read as {read.form or UNITS[read.unit]}: {_example(read)}",)
     outliers = _outliers(read, time.time() if now is None else now)
     if unit is not None:
-        notes += tuple(f"{int(out_E.sum()):,} times kept: {cause}" for cause, out_E in outliers.items())
-        return _times(read, read.valid_E, masks, notes)
+        notes = tuple(f"{int(out_E.sum()):,} times kept: {cause}" for cause, out_E in outliers.items())
+        return _times(read, read.valid_E, masks, (*_said(read, read.valid_E, where), *notes))
     valid_E = read.valid_E
     for cause, out_E in outliers.items():
         count = int(out_E.sum())
@@ -124,7 +121,14 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
             )
         masks[cause] = out_E & valid_E
         valid_E = valid_E & ~out_E
-    return _times(read, valid_E, masks, notes)
+    return _times(read, valid_E, masks, _said(read, valid_E, where))
+
+
+def _said(read: _Read, valid_E: BoolArray, where: str) -> tuple[str, ...]:
+    """Say what a column is read as, with the first time that stays."""
+    if not valid_E.any():
+        return ()
+    return (f"{where} is read as {read.form or UNITS[read.unit]}: {_example(read, int(np.flatnonzero(valid_E)[0]))}",)
 
 
 def _times(read: _Read, valid_E: BoolArray, masks: Mapping[str, BoolArray], notes: tuple[str, ...]) -> Times:
@@ -148,8 +152,7 @@ def _outliers(read: _Read, now: float) -> dict[str, BoolArray]:
     return {cause: out_E for cause, out_E in found.items() if out_E.any()}
 
 
-def _example(read: _Read, row: int | None = None) -> str:
-    row = int(np.flatnonzero(read.valid_E)[0]) if row is None else row
+def _example(read: _Read, row: int) -> str:
     seconds = int(read.seconds_E[row])
     try:
         written = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
