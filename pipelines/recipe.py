@@ -119,7 +119,11 @@ class Recipe(Config):
     device: Device = "auto"
     """Where the networks train."""
     precision: Precision = "auto"
-    """Arithmetic of the softmax over items in training: ``auto`` is bfloat16 where the processor multiplies it."""
+    """Arithmetic of the softmax over items in training: ``auto`` is bfloat16 where the processor multiplies it.
+
+    ``ladq`` chooses fp32 or bf16 for each layer of pre-training within the budget of ``fit.ladq``. It measures times,
+    so two runs may choose differently.
+    """
     data: PrepareConfig = PrepareConfig()
     """Filters on the log."""
     features: FeatureConfig = FeatureConfig()

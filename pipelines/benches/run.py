@@ -11,6 +11,7 @@ from pipelines.benches.measure import Bench, Line, as_result
 from pipelines.benches.off_policy import bench_off_policy
 from pipelines.benches.serve import bench_serve
 from pipelines.benches.tokens import bench_tokens
+from pipelines.benches.train import bench_train
 from pipelines.benches.valid import bench_valid
 from pipelines.display import shown_as
 from recsys.core.errors import CallError, NotThereYet
@@ -32,8 +33,9 @@ def run_bench(name: str, run: Path | None) -> Bench:
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
         "off-policy": bench_off_policy,
+        "train": lambda: bench_train(run),
     }
-    if name in ("train", "scale"):
+    if name == "scale":
         raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")

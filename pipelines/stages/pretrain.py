@@ -63,7 +63,10 @@ def pretrain_model(job: Job) -> None:
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
     generator.save(job.out)
-    write_json(job.out / "training.json", {"epochs": epochs})
+    decisions = [] if trainer.controller is None else trainer.controller.decisions
+    write_json(
+        job.out / "training.json", {"epochs": epochs, "precision": [decision.to_json() for decision in decisions]}
+    )
 
 
 def validation_sample(log: EventLog, seed: int) -> Questions:

@@ -14,13 +14,15 @@ def pick_device(wanted: Device = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-Precision = Literal["fp32", "bf16", "auto"]
-"""The arithmetic of a softmax's matrix products over the catalogue in training; all else is float32."""
+Precision = Literal["fp32", "bf16", "auto", "ladq"]
+"""The arithmetic of a softmax's matrix products over the catalogue in training; all else is float32.
+
+With ``ladq`` pre-training chooses fp32 or bf16 for each of its layers (recsys/model/ladq.py), others do as ``auto``."""
 
 
 def product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of matrix products; ``auto`` is bfloat16 where the processor multiplies it, else float32."""
-    if precision == "auto":
+    """Return the type of matrix products; ``auto`` and ``ladq``: bfloat16 where the processor multiplies it."""
+    if precision in ("auto", "ladq"):
         fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32

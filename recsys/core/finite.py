@@ -1,7 +1,10 @@
 """Stops a training whose loss is no number, and says where."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
 
 from recsys.core.errors import TrainingError
 
@@ -18,3 +21,17 @@ def require_finite(parts: Mapping[str, float], where: str) -> None:
         return
     said = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
     raise TrainingError(f"{where}: a loss must be finite, got {said}; lower the learning rate, or look for odd events")
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
+    """Scale gradients to a norm of at most ``most`` and return the norm they had.
+
+    Where the norm overflows float32 although every gradient is finite it is computed in float64. PyTorch's
+    ``clip_grad_norm_`` divides by an infinite norm then, so that all gradients become 0 and nothing is learned.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if torch.isinf(norm):
+        norm = torch.stack([gradient.double().square().sum() for gradient in gradients]).sum().sqrt()
+    nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return norm

@@ -4,7 +4,7 @@ import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,19 @@ from torch import Tensor, nn
 
 from recsys.core.artifacts import atomic_file
 from recsys.core.errors import ArtifactError
-from recsys.core.finite import require_finite
+from recsys.core.finite import clip_gradients, require_finite
+
+
+class Stateful(Protocol):
+    """What a checkpoint keeps beside a training, in plain values."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it needs to go on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        ...
 
 
 class Training:
@@ -35,6 +47,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share_of_rate)
         self.epochs_done = 0
+        self.beside: Stateful | None = None
+        """What checkpoints keep beside the training."""
         self.log: list[dict[str, float]] = []
         """One line of figures an epoch, for those who keep them."""
         self.best = -1.0
@@ -52,7 +66,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            clip_gradients(list(self.network.parameters()), self.clip)
         self.optimizer.step()
         self.schedule.step()
 
@@ -80,6 +94,7 @@ class Training:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "beside": None if self.beside is None else self.beside.state_dict(),
             "draws": None if self.draws is None else json.dumps(self.draws.bit_generator.state),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -109,6 +124,8 @@ class Training:
             getattr(self, part).load_state_dict(state[part])
         self.epochs_done, self.log = state["epochs_done"], state["log"]
         self.best, self.stale, self._kept = state["best"], state["stale"], state["kept"]
+        if self.beside is not None:
+            self.beside.load_state_dict(state["beside"])
         if self.draws is not None:
             self.draws.bit_generator.state = json.loads(state["draws"])
         torch.set_rng_state(state["random"])

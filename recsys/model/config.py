@@ -74,6 +74,19 @@ class GeneratorConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
+class LadqConfig(Config):
+    """How the precision of each layer is chosen where the recipe's ``precision`` is ``ladq``."""
+
+    warm_up: int = Field(default=20, ge=0)
+    """Steps in fp32 before the first choice: gradients of fresh weights say little."""
+    every: int = Field(default=200, ge=1)
+    """Steps between choices."""
+    budget: float = Field(default=0.001, ge=0)
+    """By what share of the loss the layers in bf16 may be expected to raise it together, and may move it on a batch."""
+    repeats: int = Field(default=3, ge=1)
+    """How often a layer is timed in each precision; the median counts."""
+
+
 class FitConfig(Config):
     """How the generator is pre-trained."""
 
@@ -102,6 +115,8 @@ class FitConfig(Config):
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
     """Share of positions that the token decoder is trained on in each batch."""
+    ladq: LadqConfig = LadqConfig()
+    """Precision by layer, used where the recipe's ``precision`` is ``ladq``."""
     prior_folds: int = Field(default=8, ge=2)
     """Number of folds of users; each learns with a prior counted without its own pairs."""
     depths: tuple[float, ...] = (0.45, 0.35, 0.2)

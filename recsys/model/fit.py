@@ -1,9 +1,11 @@
 """Pre-training: any-order token loss, category loss and the item head's softmax, all positions of a history at once."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from recsys.core.arrays import IntArray
 from recsys.core.device import Precision
@@ -14,6 +16,7 @@ from recsys.core.training import Training
 from recsys.data.events import EventLog
 from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
+from recsys.model.ladq import PrecisionController
 from recsys.model.training_objective import TrainingObjective
 
 
@@ -44,6 +47,8 @@ class Pretrainer:
             share_of_rate=self._share_of_rate(),
             clip=1.0,
         )
+        self.controller = PrecisionController(self.objective, config.ladq, seed=seed) if precision == "ladq" else None
+        self.training.beside = self.controller
 
     @property
     def epochs(self) -> int:
@@ -64,14 +69,22 @@ class Pretrainer:
         sums = dict.fromkeys(self.objective.weights, 0.0)
         what = f"epoch {epoch + 1}/{self.epochs}"
         latest = None if epoch < self.config.epochs else self.config.final_events
-        for place, batch in enumerate(track(self.objective.batches(epoch), what=what, total=self.batches), start=1):
-            losses = self.objective.losses(batch, rng, latest=latest)
-            values = {name: float(loss.detach()) for name, loss in losses.items()}
-            where = f"pre-training, {what}, batch {place} of {self.batches}"
-            self.training.step(self.objective.total(losses), values, where)
-            sums = {name: sums[name] + value for name, value in values.items()}
+        batches = enumerate(track(self.objective.batches(epoch), what=what, total=self.batches), start=1)
+        with nullcontext() if self.controller is None else self.controller.applied():
+            for place, batch in batches:
+                if self.controller is not None:
+                    self.controller.before(batch)
+                losses = self.objective.losses(batch, rng, latest=latest)
+                values = self.step(losses, f"pre-training, {what}, batch {place} of {self.batches}")
+                sums = {name: sums[name] + value for name, value in values.items()}
         self.generator.eval()
         return {name: value / self.batches for name, value in sums.items()}
+
+    def step(self, losses: dict[str, Tensor], where: str) -> dict[str, float]:
+        """Train on the losses of one batch and return them as numbers."""
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        self.training.step(self.objective.total(losses), values, where)
+        return values
 
 
 def pretrain(

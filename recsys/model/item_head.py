@@ -4,7 +4,7 @@ Axes: B batch row, N item, J co-occurrence window, D width (own and member's sid
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,11 @@ class LogitTerms:
     def take(self, rows: Any) -> "LogitTerms":
         """Return the terms of some rows: a slice, or their numbers."""
         return replace(self, queries_BD=self.queries_BD[rows])
+
+    def detached(self) -> "LogitTerms":
+        """Return the same without a way back for gradients."""
+        parts = {field.name: getattr(self, field.name).detach() for field in fields(self)}
+        return replace(self, **parts)
 
 
 def item_logits(terms: LogitTerms, prior: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

@@ -3,7 +3,7 @@
 Axes: B batch row, T time, R training row (a position of a window), M codebook, K code, N item, Q category, D width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from recsys.model.batches import Batch, epoch_batches
 from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit
 from recsys.model.generator import Generator
+from recsys.model.item_head import LogitTerms
 from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 
@@ -38,6 +39,7 @@ class TrainingObjective:
     ) -> None:
         self.generator, self.config, self.seed = generator, config, seed
         self.dtype = product_dtype(precision, generator.device)
+        self.watch: Callable[[LogitTerms, ItemQueries], None] | None = None
         self.weights = {"item": 1.0, "token": config.token_weight, "category": config.category_weight}
         self.category_N = torch.from_numpy(category_N).to(generator.device)
         self.codes_NM = generator.codes_NM.cpu().numpy()
@@ -99,6 +101,8 @@ class TrainingObjective:
             prior_scores=self.folds[batch.fold].prior.scores(read),
         )
         terms = generator.head.terms(states, generator.head.keys(vectors_ND))
+        if self.watch is not None:
+            self.watch(terms, queries)
         losses = {"item": item_loss(terms, queries, dtype=self.dtype)}
         if not paths:
             return losses
