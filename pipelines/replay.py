@@ -40,6 +40,8 @@ NO_PROPENSITIES = (
 )
 REPLAYED = ("data", "baselines", "bundle")
 """The stages whose folders a replay reads."""
+UPDATED = "day"
+"""The stage that only runs of `recsys update` have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +150,8 @@ def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:
                 f"{run / name} must be as its stage left it, got other files, maybe fitted on what is asked; "
                 f"run `recsys train DATA --to {run}` again"
             )
-    if prepared.log.cuts is None:
-        return
+    if prepared.log.cuts is None or UPDATED in records:
+        return  # the stages of an update go on from another run: their keys are not those of a training
     plan = Plan(source=run, run=run, recipe=recipe)
     for stage in STAGES:
         if stage.reads_source or not _made_now(records, (stage.name, *stage.parents)):
