@@ -76,12 +76,31 @@ def evaluation(run: Path) -> Part:
 
 def training(run: Path) -> Part:
     """Return one curve a figure that every epoch of the training has, and what was then chosen for the item head."""
-    epochs = read(run, "model/training.json")["epochs"]
+    figures = read(run, "model/training.json")
+    epochs = figures["epochs"]
     chosen = read(run, "calibrated/calibration.json")
     names = [name for name, value in epochs[0].items() if isinstance(value, int | float)] if epochs else []
     shown = [name for name in names if name != "epoch" and all(name in epoch for epoch in epochs)]
     drawn = [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]
-    return {"epochs": len(epochs), "plots": drawn, "chosen": _spoken(chosen)}
+    precision = _precision(figures.get("precision", []))
+    return {"epochs": len(epochs), "plots": drawn, "chosen": _spoken(chosen), "precision": precision}
+
+
+def _precision(decisions: list[dict[str, Any]]) -> list[Part]:
+    """Return each layer as the latest choice of precision measured it, and in how many choices it was in bf16."""
+    if not decisions:
+        return []
+    return [
+        {
+            "layer": cost["layer"],
+            "sensitivity": f"{cost['sensitivity']:.1e}",
+            "share": f"{cost['share']:.1%}",
+            "faster": f"{cost['seconds_fp32'] / cost['seconds_bf16']:.2f}",
+            "bf16": sum(cost["layer"] in decision["bf16"] for decision in decisions),
+            "choices": len(decisions),
+        }
+        for cost in sorted(decisions[-1]["layers"], key=lambda cost: -cost["share"])
+    ]
 
 
 _STEP_CURVES = {

@@ -1,0 +1,31 @@
+"""The report's table of precision by layer."""
+
+import json
+from pathlib import Path
+
+from pipelines.report.parts import training
+
+
+def _run(folder: Path, precision: list[dict[str, object]]) -> Path:
+    for name, value in (
+        ("model/training.json", {"epochs": [{"item": 2.0}, {"item": 1.0}], "precision": precision}),
+        ("calibrated/calibration.json", {"repeat_bias": 0.0}),
+    ):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(json.dumps(value))
+    return folder
+
+
+def test_training_when_precision_was_chosen_then_layers_are_told_by_share_with_how_often_they_were_in_bf16(
+    tmp_path: Path,
+) -> None:
+    small = {"layer": "small", "sensitivity": 1e-6, "seconds_fp32": 1.0, "seconds_bf16": 2.0, "share": 0.1}
+    large = {"layer": "large", "sensitivity": 2e-5, "seconds_fp32": 3.0, "seconds_bf16": 2.0, "share": 0.5}
+    decisions = [{"bf16": bf16, "layers": [small, large]} for bf16 in ([], ["large"], ["large"])]
+    rows = training(_run(tmp_path, decisions))["precision"]
+    assert [(row["layer"], row["bf16"], row["choices"]) for row in rows] == [("large", 2, 3), ("small", 0, 3)]
+    assert (rows[0]["sensitivity"], rows[0]["share"], rows[0]["faster"]) == ("2.0e-05", "50.0%", "1.50")
+
+
+def test_training_when_precision_was_not_chosen_by_layer_then_there_is_no_table(tmp_path: Path) -> None:
+    assert training(_run(tmp_path, []))["precision"] == []
