@@ -1,6 +1,6 @@
 """Owns the question whether a day of events resembles the days before it, and whether to train in full again.
 
-Axes: K kind (an item category, or a code of one codebook), D draw.
+Axes: V kind (an item category, or a code of one codebook), Y draw.
 """
 
 from collections.abc import Mapping
@@ -121,10 +121,10 @@ def judge_day(facts: DayFacts, bounds: DayBounds) -> DayDrift:
 
     def compare(kind_N: IntArray, name: str) -> Divergence:
         kinds = int(kind_N.max(initial=0)) + 1
-        reference_K, day_K = (
+        reference_V, day_V = (
             np.bincount(kind_N[items_E], minlength=kinds) for items_E in (facts.reference_items_E, facts.day_items_E)
         )
-        return diverge(reference_K, day_K, significance=bounds.significance, name=name)
+        return diverge(reference_V, day_V, significance=bounds.significance, name=name)
 
     categories = compare(facts.category_N, "categories")
     codes = tuple(compare(facts.codes_NM[:, book], f"codebook {book}") for book in range(facts.codes_NM.shape[1]))
@@ -148,35 +148,35 @@ def judge_day(facts: DayFacts, bounds: DayBounds) -> DayDrift:
     )
 
 
-def diverge(reference_K: IntArray, day_K: IntArray, *, significance: float, name: str) -> Divergence:
+def diverge(reference_V: IntArray, day_V: IntArray, *, significance: float, name: str) -> Divergence:
     """Compare counts of kinds in a day with those in the reference.
 
     Shape:
-        reference_K, day_K: (kinds,) events of each kind.
+        reference_V, day_V: (kinds,) events of each kind.
     """
-    share_K = reference_K / max(1, reference_K.sum())
-    divergence = float(jensen_shannon(share_K, day_K / max(1, day_K.sum())))
-    if not reference_K.sum() or not day_K.sum():
+    share_V = reference_V / max(1, reference_V.sum())
+    divergence = float(jensen_shannon(share_V, day_V / max(1, day_V.sum())))
+    if not reference_V.sum() or not day_V.sum():
         return Divergence(divergence=divergence, by_chance=1.0)
     rng = rng_for(0, "day drift", name)
-    days_DK = rng.multinomial(int(day_K.sum()), share_K, size=_DRAWS) / day_K.sum()
-    drawn_D = np.array([jensen_shannon(share_K, day_DK) for day_DK in days_DK])
-    return Divergence(divergence=divergence, by_chance=float(np.quantile(drawn_D, 1 - significance)))
+    days_YV = rng.multinomial(int(day_V.sum()), share_V, size=_DRAWS) / day_V.sum()
+    drawn_Y = np.array([jensen_shannon(share_V, day_YV) for day_YV in days_YV])
+    return Divergence(divergence=divergence, by_chance=float(np.quantile(drawn_Y, 1 - significance)))
 
 
-def jensen_shannon(a_K: NDArray[np.float64], b_K: NDArray[np.float64]) -> float:
+def jensen_shannon(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
     """Return the Jensen-Shannon divergence of two distributions in bits, e.g. 1 for (1, 0) and (0, 1).
 
     Shape:
-        a_K, b_K: (kinds,), each sums to 1.
+        a_V, b_V: (kinds,), each sums to 1.
     """
-    middle_K = (a_K + b_K) / 2
-    return float(sum(_relative_entropy(one_K, middle_K) for one_K in (a_K, b_K)) / 2)
+    middle_V = (a_V + b_V) / 2
+    return float(sum(_relative_entropy(one_V, middle_V) for one_V in (a_V, b_V)) / 2)
 
 
-def _relative_entropy(a_K: NDArray[np.float64], b_K: NDArray[np.float64]) -> float:
-    there_K = a_K > 0
-    return float((a_K[there_K] * np.log2(a_K[there_K] / b_K[there_K])).sum())
+def _relative_entropy(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
+    there_V = a_V > 0
+    return float((a_V[there_V] * np.log2(a_V[there_V] / b_V[there_V])).sum())
 
 
 def _reasons_of_events(

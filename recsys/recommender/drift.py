@@ -1,6 +1,6 @@
 """Drift: whether new items resemble those that the features and the tokenizer were fitted on.
 
-Axes: N training item, I new item, F feature, S draw.
+Axes: N training item, I new item, F feature, Y draw.
 
 New items are held against the training items as these would look if they too were new (a guessed behavioural row,
 nearest codes): what is told apart is the kind of item, not the lack of behaviour.
@@ -179,15 +179,15 @@ def _shift(before_NF: FloatArray, now_IF: FloatArray, config: DriftConfig, rng: 
     standard_NF = (before_NF - before_NF.mean(axis=0, dtype=np.float64)) / spread_F
     moved_F = (now_IF.mean(axis=0, dtype=np.float64) - before_NF.mean(axis=0, dtype=np.float64)) / spread_F
     count = len(now_IF)
-    times_SN = rng.multinomial(count, np.full(len(before_NF), 1 / len(before_NF)), size=_DRAWS)
-    drawn_S = np.sqrt(((times_SN / count @ standard_NF) ** 2).mean(axis=1))
+    times_YN = rng.multinomial(count, np.full(len(before_NF), 1 / len(before_NF)), size=_DRAWS)
+    drawn_Y = np.sqrt(((times_YN / count @ standard_NF) ** 2).mean(axis=1))
     # Both means are of samples, so the chance of the training items' own mean is added.
-    drawn_S *= np.sqrt(1 + count / len(before_NF))
+    drawn_Y *= np.sqrt(1 + count / len(before_NF))
     return Shift(
         missing=missing,
         missing_before=missing_before,
         mean_shift=float(np.sqrt((moved_F**2).mean())),
-        by_chance=float(np.quantile(drawn_S, 1 - config.significance)),
+        by_chance=float(np.quantile(drawn_Y, 1 - config.significance)),
     )
 
 

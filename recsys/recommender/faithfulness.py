@@ -1,6 +1,6 @@
 """Whether an item is ranked for the facets of its path: their evidence is taken away, and the item's rank is read.
 
-Axes: B batch, N item, M codebook, K code.
+Axes: B request, N item, M codebook, K code.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The recommender whose slates come from searched token paths: token models propose, all evidence ranks.
 
-Axes: B batch, N item.
+Axes: B request, N item.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """A distribution over items as a step scorer of decoding: exact conditionals of codes and of categories.
 
-Axes: B batch, P path, M codebook, K code, N item, Q category, C candidate item of a path.
+Axes: B request, P path, M codebook, K code, N item, Q category, C candidate item of a path.
 """
 
 from collections.abc import Sequence
