@@ -159,8 +159,11 @@ class Manifest:
         return entries
 
     def record(self, stage: str, entry: Mapping[str, Any]) -> None:
-        """Add or replace a stage's entry."""
-        write_json(self.path, {**self.read(), stage: dict(entry)})
+        """Add or replace a stage's entry; where an equal one stands, nothing is written: a run may be read-only."""
+        entries = self.read()
+        new = json.loads(json.dumps(entry, default=str))
+        if entries.get(stage) != new:
+            write_json(self.path, {**entries, stage: new})
 
     def is_current(self, stage: str, key: str, folder: Path, names: Collection[str] = ()) -> bool:
         """Tell whether a stage ran with this key and left a folder, empty or not, that is still as it was.

@@ -44,11 +44,15 @@ class Owner:
 def owned(folder: Path) -> Iterator[None]:
     """Hold a folder while the block runs; the operating system lets go of it when the process ends, however it ends.
 
-    A lock that a killed process left is taken over, and a log line says whose it was.
+    A lock that a killed process left is taken over, and a log line says whose it was. A folder in which nothing can be
+    written has no owner: what is there can be read, and whatever would write fails by itself.
 
     Raises:
         InUseError: another process holds the folder; names it.
     """
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        yield
+        return
     path = folder / LOCK
     with path.open("a+") as file:
         try:

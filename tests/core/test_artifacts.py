@@ -82,3 +82,13 @@ def test_claim_when_the_run_is_a_file_then_refuses(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     with pytest.raises(ArtifactError, match="must be a folder"):
         Manifest(tmp_path / "run").claim()
+
+
+def test_record_when_the_entry_is_equal_then_the_manifest_is_not_written_again(tmp_path: Path) -> None:
+    entry = {"key": "a", "parents": ("data",)}  # JSON has lists, not tuples
+    Manifest(tmp_path).record("model", entry)
+    before = (tmp_path / "manifest.json").stat().st_mtime_ns, (tmp_path / "manifest.json").stat().st_ino
+    Manifest(tmp_path).record("model", entry)
+    assert ((tmp_path / "manifest.json").stat().st_mtime_ns, (tmp_path / "manifest.json").stat().st_ino) == before
+    Manifest(tmp_path).record("model", {"key": "b", "seconds": 1.5})
+    assert Manifest(tmp_path).read()["model"]["key"] == "b"

@@ -69,3 +69,11 @@ def test_folder_when_the_lock_names_nobody_then_is_free(tmp_path: Path, left: st
 def test_owner_when_said_then_names_process_host_and_start() -> None:
     owner = Owner(process=12, host="here", started="2026-01-02 03:04:05+00:00")
     assert str(owner) == "process 12 on here since 2026-01-02 03:04:05+00:00"
+
+
+def test_folder_when_nothing_can_be_written_then_has_no_owner_and_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)  # root may write wherever the disk allows it
+    with owned(tmp_path):
+        assert list(tmp_path.iterdir()) == []
