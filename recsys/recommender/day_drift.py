@@ -30,6 +30,8 @@ class DayBounds(Config):
     """By what share the catalogue may have grown since features and tokenizer were fitted."""
     max_score_drop: float = Field(default=0.3, gt=0, le=1)
     """By what share NDCG@10 of the model before the update may be lower on the day than on its own test."""
+    min_questions: int = Field(default=100, ge=1)
+    """On fewer of the day's users a lower NDCG@10 says nothing."""
     max_updates: int = Field(default=30, ge=1)
     """How many updates may follow a full training."""
     significance: float = Field(default=0.01, gt=0, lt=1)
@@ -41,7 +43,8 @@ class Divergence:
     """How far a day's events lie from the reference's in one respect.
 
     ``divergence`` is Jensen-Shannon's, in bits: 0 for equal shares, 1 for no kind in common. ``by_chance`` is what a
-    day of so many events drawn from the reference stays below with 1 - significance.
+    day of so many events drawn one by one from the reference stays below with 1 - significance; a day of few users, who
+    each like their own kinds, lies above it without any drift.
     """
 
     divergence: float
@@ -206,7 +209,7 @@ def _reasons_of_models(facts: DayFacts, grown: float, bounds: DayBounds) -> list
     if facts.updates > bounds.max_updates:
         reasons.append(f"{facts.updates} updates followed the last full training (bound {bounds.max_updates})")
     scores = facts.scores
-    if scores is not None and scores.own_test:
+    if scores is not None and scores.own_test and scores.questions >= bounds.min_questions:
         drop = 1 - scores.before / scores.own_test
         if drop > bounds.max_score_drop:
             reasons.append(

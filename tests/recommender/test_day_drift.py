@@ -78,7 +78,7 @@ def test_judge_day_when_only_one_category_is_used_then_says_so() -> None:
         ({"trained": 20}, "% of events are of new items"),
         ({"fitted": 30}, "the catalogue has grown by 33%"),
         ({"updates": 31}, "31 updates followed"),
-        ({"scores": Scores(questions=9, before=0.03, after=0.04, own_test=0.05)}, "NDCG@10 was 40% lower"),
+        ({"scores": Scores(questions=100, before=0.03, after=0.04, own_test=0.05)}, "NDCG@10 was 40% lower"),
     ],
 )
 def test_judge_day_when_a_bound_is_passed_then_names_it(facts: dict[str, object], reason: str) -> None:
@@ -90,7 +90,7 @@ def test_judge_day_when_a_bound_is_passed_then_names_it(facts: dict[str, object]
 def test_judge_day_when_scores_hold_or_are_not_known_then_says_nothing_of_them() -> None:
     for scores in (
         None,
-        Scores(questions=9, before=0.04, after=0.04, own_test=None),
-        Scores(questions=9, before=0.04, after=0.04, own_test=0.05),
+        Scores(questions=200, before=0.04, after=0.04, own_test=None),
+        Scores(questions=99, before=0.0, after=0.04, own_test=0.05),
     ):
         assert judged(np.arange(ITEMS), scores=scores).reasons == ()
