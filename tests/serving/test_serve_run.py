@@ -53,7 +53,10 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
             assert 400 <= bad.status_code < 500
             assert bad.headers["content-type"].startswith("application/problem+json")
         assert client.get("/").status_code == 200
-        assert "recsys" in client.get("/metrics").text
+        metrics = client.get("/metrics").text
+        assert "recsys_model_ready 1.0" in metrics
+        assert "recsys_illegal_items_total 0.0" in metrics
+        assert 'recsys_requests_total{route="/v1/events",status="202"} 2.0' in metrics  # sent twice above
 
 
 @pytest.mark.slow
