@@ -262,12 +262,16 @@ def publish(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="encode, decode, valid, batch, tokens, curves, serve or off-policy.")],
+    name: Annotated[
+        str, typer.Argument(help="encode, decode, train, tokens, batch, serve, curves, valid or off-policy.")
+    ],
     run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves, serve).")] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure ours, beside a peer where there is one: encode (a million items), decode (one user), valid (a check).
+    """Measure ours beside a peer, in one run, on this machine.
 
+    Encode tokenizes a million items, decode asks for one user, train counts positions a second, tokens sums logits of
+    codes, batch counts users a second; valid checks the validity index against a slow way.
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
     off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
