@@ -65,7 +65,7 @@ def publish_run(run: Path, recipe: Recipe, *, into: Path | None = None) -> Publi
     if now is not None and now.version == version:
         raise ArtifactError(f"{run} must hold another release than the current one, got {version} again; train first")
     with owned(into or run):
-        verdict = None if now is None else judge(run, recipe, releases.bundle(now.version))
+        verdict = None if now is None else gate_verdict(run, recipe, releases.bundle(now.version))
         if verdict is not None and not verdict.passed:
             raise ArtifactError(
                 f"release {version} must pass the gate to be current, got {verdict.metric} on "
@@ -76,7 +76,7 @@ def publish_run(run: Path, recipe: Recipe, *, into: Path | None = None) -> Publi
     return Published(move=move, verdict=verdict)
 
 
-def judge(run: Path, recipe: Recipe, current: Path) -> GateVerdict:
+def gate_verdict(run: Path, recipe: Recipe, current: Path) -> GateVerdict:
     """Replay a run's held-out events with the current release and the run's bundle, and apply the gate.
 
     Writes ``reports/gate.json`` beside the run's other reports.

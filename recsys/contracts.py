@@ -166,6 +166,17 @@ def eligible_items(requests: Sequence[Request], num_items: int) -> BoolArray:
     return eligible_BN
 
 
+def eligible_or_all(requests: Sequence[Request], num_items: int) -> BoolArray | None:
+    """Return :func:`eligible_items`, or None where no request bars any item.
+
+    Shape:
+        result: (requests, items), True where the item may be recommended.
+    """
+    if all(request.keep_seen and request.eligible_N is None for request in requests):
+        return None
+    return eligible_items(requests, num_items)
+
+
 def require_unsteered(requests: Sequence[Request], name: str) -> None:
     """Raise a CallError if a request steers; ``name`` is the recommender that cannot."""
     if any(request.steering is not None for request in requests):

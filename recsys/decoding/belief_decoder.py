@@ -10,7 +10,7 @@ from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.decoding.evidence import RankedItems, ReachedItems, best_items, cut_paths, fill_up, item_paths, rank, reach
+from recsys.decoding.evidence import RankedItems, ReachedItems, best_slates, cut_paths, fill_up, item_paths, rank, reach
 from recsys.decoding.paths import Beam
 
 CHUNK_ROWS = 32
@@ -45,7 +45,7 @@ def decode_beliefs(  # noqa: PLR0913 (what is believed, what ranks, and how to s
         rows = slice(start, start + CHUNK_ROWS)
         eligible = None if eligible_BN is None else eligible_BN[rows]
         if config.ranked == "catalogue" and not trace:
-            slates += _best_of_catalogue(rank_BN[rows], eligible, n=n)
+            slates += best_slates(rank_BN[rows], eligible, n=n)
             continue
         search = BeliefSearch(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
         slates += _searched(search, rank_BN[rows], eligible, n=n, trace=trace)
@@ -62,7 +62,7 @@ def _searched(
     beam = search.run(row_P, None if eligible_BN is None else eligible_BN[row_P])
     reached = reach(beam, rank_BN)
     if search.config.ranked == "catalogue":
-        items = [slate.items for slate in _best_of_catalogue(rank_BN, eligible_BN, n=n)]
+        items = [slate.items for slate in best_slates(rank_BN, eligible_BN, n=n)]
         entries = [_known(item_S, rank_BN[row], reached, row) for row, item_S in enumerate(items)]
     else:
         entries = _best_reached(reached, rank_BN, eligible_BN, n=n)
@@ -73,16 +73,6 @@ def _searched(
         Slate(items=entry.item_S, scores=entry.score_S, paths=_paths(entry, reached, beam), pruned=pruned[row])
         for row, entry in enumerate(entries)
     ]
-
-
-def _best_of_catalogue(rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> list[Slate]:
-    """Return each row's best eligible items."""
-    nothing = np.empty(0, np.int64)
-    slates = []
-    for row, rank_N in enumerate(rank_BN):
-        items = best_items(rank_N, nothing, None if eligible_BN is None else eligible_BN[row], n=n)
-        slates.append(Slate(items=items, scores=rank_N[items]))
-    return slates
 
 
 def _best_reached(

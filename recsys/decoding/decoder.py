@@ -17,7 +17,7 @@ from recsys.decoding.evidence import (
     RankedItems,
     ReachedItems,
     above_worst,
-    best_items,
+    best_slates,
     cut_paths,
     fill_up,
     item_paths,
@@ -81,7 +81,7 @@ def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how
     head_BN = _item_scores(item_scorer, context) if item_scorer is not None and config.reads_items else None
     ranking_BN = head_BN if config.ranking.item_head else None
     if ranking_BN is not None and config.ranking.head_decides and not trace:
-        return _by_head(ranking_BN, eligible_BN, n=n)
+        return best_slates(ranking_BN, eligible_BN, n=n)
     search = Search(scorer, context, index, head_BN, config.search)
     beam = search.run(row_P, None if eligible_BN is None else eligible_BN[row_P], rows=len(histories))
     reached = reach(beam, ranking_BN)
@@ -96,16 +96,6 @@ def _item_scores(item_scorer: ItemScorer, context: Any) -> FloatArray:
     head_BN = item_scorer.score_items(context)
     require_numbers(head_BN, "item log-probabilities")
     return np.maximum(head_BN, _LOWEST_LOG_PROB)
-
-
-def _by_head(head_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> list[Slate]:
-    """Return the items with the highest head scores, without a search: paths have no weight and are not asked for."""
-    nothing = np.empty(0, np.int64)
-    slates = []
-    for row, head_N in enumerate(head_BN):
-        items = best_items(head_N, nothing, None if eligible_BN is None else eligible_BN[row], n=n)
-        slates.append(Slate(items=items, scores=head_N[items]))
-    return slates
 
 
 def _ranked(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.contracts import Path
+from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.paths import Beam, Float64Array, top_per_row
 
@@ -171,6 +171,20 @@ def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None
         first = np.arange(len(left_N))
     first = first[np.isfinite(left_N[first])]
     return first[np.argsort(-left_N[first], kind="stable")[:n]]
+
+
+def best_slates(scores_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> list[Slate]:
+    """Return each row's ``n`` best eligible items of the whole catalogue, without paths.
+
+    Shape:
+        scores_BN, eligible_BN: (rows, items).
+    """
+    nothing = np.empty(0, np.int64)
+    slates = []
+    for row, scores_N in enumerate(scores_BN):
+        items = best_items(scores_N, nothing, None if eligible_BN is None else eligible_BN[row], n=n)
+        slates.append(Slate(items=items, scores=scores_N[items]))
+    return slates
 
 
 def _joined(found: RankedItems, items: IntArray, scores: FloatArray) -> RankedItems:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import Request, Slate, eligible_items, require_unsteered
+from recsys.contracts import Request, Slate, eligible_or_all, require_unsteered
 from recsys.decoding.config import DecoderConfig
 from recsys.decoding.decoder import decode
 from recsys.model.generator import Generator
@@ -43,7 +43,6 @@ class ReasoningRecommender:
         if not requests:
             return []
         require_unsteered(requests, self.name)
-        everything = all(request.keep_seen and request.eligible_N is None for request in requests)
         slates = decode(
             self.scorer,
             self.index,
@@ -51,7 +50,7 @@ class ReasoningRecommender:
             n=max(request.n for request in requests),
             config=self.config,
             item_scorer=self.scorer if self.config.reads_items else None,
-            eligible_BN=None if everything else eligible_items(requests, len(self.catalogue.codes_NM)),
+            eligible_BN=eligible_or_all(requests, len(self.catalogue.codes_NM)),
             trace=self.trace,
         )
         return [slate.first(request.n) for slate, request in zip(slates, requests, strict=True)]

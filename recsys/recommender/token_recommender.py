@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import History, Request, Slate, eligible_items, require_unsteered
+from recsys.contracts import History, Request, Slate, eligible_items, eligible_or_all, require_unsteered
 from recsys.core.arrays import FloatArray
 from recsys.decoding.belief_decoder import decode_beliefs
 from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
@@ -49,14 +49,13 @@ class TokenRecommender:
             return []
         require_unsteered(requests, self.name)
         belief_BN, rank_BN = self.evidence.of([request.history for request in requests])
-        everything = all(request.keep_seen and request.eligible_N is None for request in requests)
         slates = decode_beliefs(
             belief_BN,
             rank_BN,
             self.index,
             n=max(request.n for request in requests),
             config=self.config,
-            eligible_BN=None if everything else eligible_items(requests, self.index.num_items),
+            eligible_BN=eligible_or_all(requests, self.index.num_items),
             categories=self.categories if self.config.corp else None,
             trace=self.trace,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.publish import judge, publish_run, roll_back
+from pipelines.publish import gate_verdict, publish_run, roll_back
 from pipelines.recipe import Recipe, apply_overrides
 from pipelines.releases import ReleaseFolder, ReleaseRecommender
 from recsys.contracts import History, requests_for
@@ -98,7 +98,7 @@ def test_publish_when_a_bundle_is_broken_then_it_never_becomes_a_release(served:
 
 def test_gate_when_both_are_one_model_then_no_difference_is_found_in_any_slice(served: Path, recipe: Recipe) -> None:
     strict = apply_overrides(recipe, ("gate.margin=0.0", "gate.sure=true"))
-    verdict = judge(served, strict, served / "bundle")
+    verdict = gate_verdict(served, strict, served / "bundle")
     assert {(check.difference, check.low, check.high) for check in verdict.checks} == {(0.0, 0.0, 0.0)}
     assert verdict.passed
 
