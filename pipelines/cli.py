@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_files import recipe_of, write_result
+from pipelines.cli_decide import VERBS
+from pipelines.cli_files import write_result
 from pipelines.cli_options import AllowUnmatched, Check, Columns, Format, JsonFile, NoRay, Run, Sets, TimeUnit
 from recsys.core.errors import CallError, NotThereYet, RecsysError
 from recsys.core.telemetry import LOG, configure_logging
@@ -85,56 +86,6 @@ def train(  # noqa: PLR0913 (its options are the call)
     result = work(data, to, settings, use_ray=not no_ray, fresh=not resume)
     console().print(stage_table(read_records(to)))
     console().print(evaluation_table(result))
-
-
-@app.command()
-def evaluate(
-    run: Run,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    json_file: JsonFile = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also rewrite this run's table in a Markdown file, between its markers.")
-    ] = None,
-) -> None:
-    """Evaluate a run leave-one-out with full ranking, beside the baselines; a study is evaluated over its seeds."""
-    from pipelines.flow import evaluate_run
-    from pipelines.show import console, evaluation_table
-    from pipelines.study import read_study
-    from pipelines.tables import rewrite_table
-
-    if split not in ("test", "validation"):
-        raise CallError(f"--split must be test or validation, got {split!r}")
-    result = read_study(run) if split == "test" else None
-    result = result or evaluate_run(run, recipe_of(run), split=split)  # type: ignore[arg-type]
-    console().print(evaluation_table(result))
-    write_result(json_file, result.to_json())
-    if markdown is not None:
-        rewrite_table(markdown, run.resolve().name, result)
-
-
-@app.command()
-def replay(
-    run: Run,
-    log: Annotated[
-        Path | None, typer.Option(help="A folder in the data contract; without it the run's own held-out events.")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Also ask this server over HTTP, timing each request.")] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--recommender", help="Ask only this recommender of the run. Repeatable.")
-    ] = None,
-    max_events: Annotated[int, typer.Option(min=0, help="Ask a seeded sample of so many events; 0 asks all.")] = 20_000,
-    json_file: JsonFile = None,
-) -> None:
-    """Replay a log in time order: what would each recommender have shown before every event?"""
-    from pipelines.replay import ReplayCall, replay_run
-    from pipelines.show_replay import print_replay
-    from recsys.evaluation.replay import ReplayConfig
-
-    config = ReplayConfig(max_events=max_events or None)
-    call = ReplayCall(log=log, url=url, recommenders=tuple(only or ()), config=config)
-    result = replay_run(run, recipe_of(run), call)
-    print_replay(result)
-    write_result(json_file, result.to_json())
 
 
 @app.command()
@@ -217,14 +168,6 @@ def export(
 
 
 @app.command()
-def report(run: Run) -> None:
-    """Write one HTML page about a run: figures, plots, example users with their paths; no network needed."""
-    from pipelines.report.page import write_report
-
-    typer.echo(write_report(run))
-
-
-@app.command()
 def update(
     run: Run,
     events: Annotated[Path, typer.Option(help="A folder in the data contract: a day's events, and its new items.")],
@@ -240,24 +183,6 @@ def update(
     console().print(evaluation_table(result.evaluation))
     typer.echo(result.sentence)
     write_result(json_file, result.day)
-
-
-@app.command()
-def publish(
-    run: Run,
-    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the release before.")] = False,
-    into: Annotated[
-        Path | None, typer.Option(help="Publish among the releases of this run, the one that is served.")
-    ] = None,
-) -> None:
-    """Compare a run with the current release by replay and, if the gate lets it pass, make it current."""
-    from pipelines.publish import publish_run, roll_back
-
-    if rollback:
-        move = roll_back(into or run)
-        typer.echo(f"{move.version} serves again, in place of {move.replaced}")
-    else:
-        typer.echo(publish_run(run, recipe_of(run), into=into).words)
 
 
 @app.command()
@@ -282,6 +207,10 @@ def bench(
     result = run_bench(name, run)
     console().print(bench_table(result))
     write_result(json_file, result.to_json())
+
+
+for verb in VERBS:
+    app.command()(verb)
 
 
 def main() -> None:

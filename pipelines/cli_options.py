@@ -17,6 +17,9 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the results here, machine-readable.", callback=_checked_file),
 ]
+Markdown = Annotated[
+    Path | None, typer.Option(help="Also rewrite this run's table in a Markdown file, between its markers.")
+]
 NoRay = Annotated[bool, typer.Option("--no-ray", help="Run every stage in this process.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: section.key=value. Repeatable.")]
 Format = Annotated[

@@ -19,8 +19,8 @@ BEYOND = {
 }
 
 
-def rewrite_table(path: Path, name: str, result: Evaluation) -> None:
-    """Put a run's table between ``<!-- table:NAME -->`` and ``<!-- end -->`` in a Markdown file.
+def rewrite_table(path: Path, name: str, table: str) -> None:
+    """Put a Markdown table between ``<!-- table:NAME -->`` and ``<!-- end -->`` in a file.
 
     Raises:
         CallError: the file lacks the markers.
@@ -31,7 +31,7 @@ def rewrite_table(path: Path, name: str, result: Evaluation) -> None:
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise CallError(f"{path} must hold the lines {begin} and {end}, got neither or one; write them where it goes")
-    path.write_text(f"{head}{begin}\n{markdown_table(result)}\n{end}{tail}")
+    path.write_text(f"{head}{begin}\n{table}\n{end}{tail}")
 
 
 def markdown_table(result: Evaluation) -> str:
@@ -56,11 +56,11 @@ def markdown_table(result: Evaluation) -> str:
         [
             f"{result.dataset}: {sizes}, {_asked(result)}, full ranking, {spread}.",
             "",
-            *_grid(HEADINGS, accuracy, texts=2),
+            *grid(HEADINGS, accuracy, texts=2),
             "",
             "Beyond accuracy, seen items removed:",
             "",
-            *_grid(("recommender", *BEYOND.values()), beyond, texts=1),
+            *grid(("recommender", *BEYOND.values()), beyond, texts=1),
         ]
     )
 
@@ -70,7 +70,7 @@ def _asked(result: Evaluation) -> str:
     return result.split if result.protocol == "leave-one-out" else f"{result.protocol}, {result.split}"
 
 
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
+def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int) -> list[str]:
     """Return the lines of a Markdown table whose first columns are text and whose others are numbers."""
     ruler = "|" + "---|" * texts + "---:|" * (len(headings) - texts)
     return ["| " + " | ".join(headings) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]

@@ -111,7 +111,7 @@ def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(stud
     assert result is not None
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- table:mine -->\nyesterday\n<!-- end -->\nafter\n")
-    rewrite_table(path, "mine", result)
+    rewrite_table(path, "mine", markdown_table(result))
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("<!-- end -->\nafter\n")
@@ -119,4 +119,4 @@ def test_table_when_rewritten_then_only_what_is_between_the_markers_changes(stud
     assert markdown_table(result) in text
     assert "**recsys**" in text
     with pytest.raises(CallError, match="must hold the lines"):
-        rewrite_table(tmp_path / "none.md", "mine", result)
+        rewrite_table(tmp_path / "none.md", "mine", markdown_table(result))
