@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli_decide import VERBS
 from pipelines.cli_files import write_result
+from pipelines.cli_measure import bench
 from pipelines.cli_options import AllowUnmatched, Check, Columns, Format, JsonFile, NoRay, Run, Sets, TimeUnit
 from recsys.core.errors import CallError, NotThereYet, RecsysError
 from recsys.core.telemetry import LOG, configure_logging
@@ -185,31 +186,7 @@ def update(
     write_result(json_file, result.day)
 
 
-@app.command()
-def bench(
-    name: Annotated[
-        str, typer.Argument(help="encode, decode, train, tokens, batch, serve, curves, valid or off-policy.")
-    ],
-    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, curves, serve).")] = None,
-    json_file: JsonFile = None,
-) -> None:
-    """Measure ours beside a peer, in one run, on this machine.
-
-    Encode tokenizes a million items, decode asks for one user, train counts positions a second, tokens sums logits of
-    codes, batch counts users a second; valid checks the validity index against a slow way.
-    curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
-    serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
-    off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
-    """
-    from pipelines.benches.run import run_bench
-    from pipelines.show import bench_table, console
-
-    result = run_bench(name, run)
-    console().print(bench_table(result))
-    write_result(json_file, result.to_json())
-
-
-for verb in VERBS:
+for verb in (*VERBS, bench):
     app.command()(verb)
 
 

@@ -7,22 +7,23 @@ from pipelines.benches.batch import bench_batch
 from pipelines.benches.curves import bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
+from pipelines.benches.large_log import MadeUpSize
 from pipelines.benches.measure import Bench, Line, as_result
 from pipelines.benches.off_policy import bench_off_policy
+from pipelines.benches.scale import FULL, bench_scale
 from pipelines.benches.serve import bench_serve
 from pipelines.benches.tokens import bench_tokens
 from pipelines.benches.train import bench_train
 from pipelines.benches.valid import bench_valid
 from pipelines.display import shown_as
-from recsys.core.errors import CallError, NotThereYet
+from recsys.core.errors import CallError
 
 
-def run_bench(name: str, run: Path | None) -> Bench:
-    """Run one bench, on a run where it measures one.
+def run_bench(name: str, run: Path | None, size: str | None = None) -> Bench:
+    """Run one bench, on a run where it measures one; ``size`` is that of the log of ``scale``.
 
     Raises:
-        CallError: there is no such bench, or it needs a run.
-        NotThereYet: it is promised and not built.
+        CallError: there is no such bench, it needs a run, or the size is none.
     """
     benches: dict[str, Callable[[], list[Line]]] = {
         "encode": bench_encode,
@@ -34,9 +35,8 @@ def run_bench(name: str, run: Path | None) -> Bench:
         "serve": lambda: bench_serve(_required(run, name)),
         "off-policy": bench_off_policy,
         "train": lambda: bench_train(run),
+        "scale": lambda: bench_scale(FULL if size is None else MadeUpSize.parse(size)),
     }
-    if name == "scale":
-        raise NotThereYet(f"bench {name} is not there yet; there are {', '.join(benches)}")
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")
     with shown_as(f"bench {name}"):

@@ -13,7 +13,7 @@ from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, training_log
-from recsys.features.assemble import Features
+from recsys.features.item_vectors import Features
 from recsys.model.tokens.fit import fit_token_model
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel

@@ -13,7 +13,7 @@ from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
-from recsys.features.assemble import Features
+from recsys.features.item_vectors import Features
 from recsys.model.calibrate import item_head_ndcg
 from recsys.model.config import GeneratorConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, likeness_table

@@ -5,15 +5,15 @@ from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
-from recsys.features.assemble import Features
 from recsys.features.categories import item_categories
+from recsys.features.item_vectors import Features
 from recsys.tokenizer.kinds import fit_tokenizer
 from recsys.tokenizer.quality import ReferenceData, check, measure
 
 
 def fit_codebooks(job: Job) -> None:
     """Fit experts and codebooks, encode the catalogue, and end the run if a bound is broken."""
-    vectors_NF = Features.load(job.parent("features")).vectors_NF
+    vectors_NF = Features.load_vectors(job.parent("features"))
     config, seed = job.recipe.tokenizer, derive_seed(job.recipe.seed, "tokenizer")
     tokenizer = fit_tokenizer(vectors_NF, config, seed=seed, device=str(pick_device(job.recipe.device)))
     nearest_NM = tokenizer.encode(vectors_NF, resolve=False)

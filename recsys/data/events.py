@@ -3,7 +3,9 @@
 Axes: U user, E event, N item.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -17,6 +19,39 @@ class TimeCuts:
 
     validation: int
     test: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogHistories(Sequence[History]):
+    """The beginnings of some users' histories, each made when it is asked for: a million need no million objects.
+
+    Shape:
+        users_U, lengths_U: (histories,) whose they are, and how many events each has.
+    """
+
+    log: "EventLog"
+    users_U: IntArray
+    lengths_U: IntArray
+
+    def __len__(self) -> int:
+        """Return the number of histories."""
+        return len(self.users_U)
+
+    @overload
+    def __getitem__(self, place: int) -> History: ...
+    @overload
+    def __getitem__(self, place: slice) -> "LogHistories": ...
+    def __getitem__(self, place: int | slice) -> "History | LogHistories":
+        """Return one history, or some of them."""
+        if isinstance(place, slice):
+            return LogHistories(log=self.log, users_U=self.users_U[place], lengths_U=self.lengths_U[place])
+        start = self.log.offsets_U1[self.users_U[place]]
+        events = slice(start, start + self.lengths_U[place])
+        return History(items=self.log.items_E[events], timestamps=self.log.timestamps_E[events])
+
+    def take(self, places: IntArray) -> "LogHistories":
+        """Return the histories at some places."""
+        return LogHistories(log=self.log, users_U=self.users_U[places], lengths_U=self.lengths_U[places])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +111,23 @@ class EventLog:
             timestamps_E=self.timestamps_E[kept_E],
             num_items=self.num_items,
         )
+
+
+def log_in_order(
+    user_E: IntArray, item_E: IntArray, timestamp_E: IntArray, *, num_users: int, num_items: int
+) -> EventLog:
+    """Return the log of events that are sorted by user and time, as a saved log's are; others are sorted first."""
+    step_E = np.diff(user_E)
+    if (step_E >= 0).all() and ((step_E > 0) | (np.diff(timestamp_E) >= 0)).all():
+        counts_U = np.bincount(user_E, minlength=num_users)
+        return EventLog(
+            offsets_U1=np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64),
+            items_E=item_E,
+            timestamps_E=timestamp_E,
+            num_items=num_items,
+        )
+    order_E = np.arange(len(user_E))
+    return build_log(user_E, item_E, timestamp_E, order_E, num_users=num_users, num_items=num_items)
 
 
 def build_log(

@@ -18,7 +18,7 @@ from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.core.seeds import rng_for
 from recsys.data import schema
 from recsys.data.clean import codes_of
-from recsys.data.events import EventLog, TimeCuts, build_log
+from recsys.data.events import EventLog, TimeCuts, build_log, log_in_order
 from recsys.data.preferences import counts_by_type, event_weights
 from recsys.data.splits import SplitKind, time_cuts
 from recsys.data.table import Dataset, read_parquet, write_parquet
@@ -165,7 +165,7 @@ def load_prepared(folder: Path) -> Prepared:
         raise ArtifactError(f"{folder} must hold a prepared log, got: {error}; prepare the data again") from error
     _check_indices(user_E, len(user_ids), f"{folder / EVENTS}: column 'user'")
     _check_indices(item_E, items.num_rows, f"{folder / EVENTS}: column 'item'")
-    log = build_log(user_E, item_E, time_E, np.arange(len(user_E)), num_users=len(user_ids), num_items=items.num_rows)
+    log = log_in_order(user_E, item_E, time_E, num_users=len(user_ids), num_items=items.num_rows)
     if cuts := report.get("cuts"):
         log = replace(log, cuts=TimeCuts(**cuts))
     return Prepared(log=log, user_ids=user_ids, items=items, report=report)

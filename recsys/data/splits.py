@@ -14,7 +14,7 @@ from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import ConfigError
 from recsys.core.seeds import rng_for
-from recsys.data.events import EventLog, TimeCuts
+from recsys.data.events import EventLog, LogHistories, TimeCuts
 
 Split = Literal["validation", "test"]
 SplitKind = Literal["leave-one-out", "time"]
@@ -121,7 +121,7 @@ def questions(log: EventLog, split: Split) -> Questions:
         return _questions_at(log, log.cuts, split)
     hidden = HELD_OUT[split]
     users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
-    histories = [log.history(int(user), drop_last=hidden) for user in users_U]
+    histories = LogHistories(log=log, users_U=users_U, lengths_U=log.lengths_U[users_U] - hidden)
     return Questions(users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U + 1] - hidden])
 
 
@@ -130,7 +130,7 @@ def _questions_at(log: EventLog, cuts: TimeCuts, split: Split) -> Questions:
     before_U = _before(log, begin)
     until_U = log.lengths_U if split == "test" else _before(log, cuts.test)
     users_U = np.flatnonzero((before_U > 0) & (until_U > before_U))
-    histories = [log.history(user, drop_last=int(log.lengths_U[user] - before_U[user])) for user in users_U.tolist()]
+    histories = LogHistories(log=log, users_U=users_U, lengths_U=before_U[users_U])
     return Questions(
         users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U] + before_U[users_U]]
     )

@@ -19,24 +19,27 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
-from recsys.core.arrays import FloatArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError
+from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.data.events import EventLog
 from recsys.data.schema import VECTOR_PREFIX
 from recsys.features.behavioural import BehaviouralConfig, behavioural_vectors
 from recsys.features.given import given_vectors
 from recsys.features.impute import BEHAVIOURAL, BehaviourImputer
+from recsys.features.item_vectors import REMEDY, Features
 from recsys.features.reduction import Principal, fit_pca
 from recsys.features.text import TextConfig, TextEncoder, item_texts
 
 TEXT = "text"
-_FILE, _BUILDER, _SETTINGS, _TERMS = "features.safetensors", "builder.safetensors", "builder.json", "terms.parquet"
-_BLOCK, _MEAN = "block.", "impute.mean."
+_BUILDER, _SETTINGS, _TERMS = "builder.safetensors", "builder.json", "terms.parquet"
+_MEAN = "impute.mean."
 _FORMAT = 1
-_REMEDY = "train the run again to make the features"
+_PIECE = 50_000
+"""Items whose vectors are made at a time where the catalogue is larger than what the transform is learned from."""
 
 
 class FeatureConfig(Config):
@@ -64,32 +67,9 @@ class FeatureConfig(Config):
     """Ridge penalty of that guess."""
     width: int | None = Field(default=256, ge=1)
     """PCA width of the concatenation (fewer if there are fewer dimensions); none keeps the concatenation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """Item vectors and the blocks they were made of.
-
-    Shape:
-        vectors_NF: (items, features) float32.
-        blocks: by name, (items, block width) unit rows before weighting; zeros where an item has nothing (a guessed
-            behavioural row is part of the vector alone).
-    """
-
-    vectors_NF: FloatArray
-    blocks: dict[str, FloatArray]
-
-    def save(self, folder: Path) -> None:
-        """Write ``features.safetensors`` into a folder."""
-        tensors = {f"{_BLOCK}{name}": np.ascontiguousarray(block) for name, block in self.blocks.items()}
-        save_file(tensors | {"vectors_NF": np.ascontiguousarray(self.vectors_NF)}, folder / _FILE)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Features":
-        """Load saved features."""
-        tensors = load_file(require(folder / _FILE, remedy=_REMEDY))
-        vectors_NF = tensors.pop("vectors_NF")
-        return cls(vectors_NF=vectors_NF, blocks={key.removeprefix(_BLOCK): block for key, block in tensors.items()})
+    fit_items: int = Field(default=200_000, ge=1)
+    """In larger catalogues words, the guess of behaviour and principal axes are learned from so many items, drawn at
+    random; then all items get their vectors by them, piece by piece."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,9 +100,12 @@ class FeatureBuilder:
         if items.num_rows != log.num_items:
             raise ValueError(f"items must be the log's {log.num_items}, got {items.num_rows}; pass the same catalogue")
         blocks: dict[str, FloatArray] = {}
+        read_X = None
+        if items.num_rows > config.fit_items:
+            read_X = np.sort(rng_for(seed, "features", "items").permutation(items.num_rows)[: config.fit_items])
         text = None
         if config.use_text:
-            text, blocks[TEXT] = TextEncoder.fit(item_texts(items), config.text, seed)
+            text, blocks[TEXT] = _text_block(items, read_X, config, seed)
         if config.use_behavioural:
             blocks[BEHAVIOURAL] = behavioural_vectors(log, config.behavioural, seed)
         if config.use_given:
@@ -130,21 +113,32 @@ class FeatureBuilder:
                 blocks[name] = given_vectors(items, name)
         if not blocks:
             raise ConfigError("features must have at least one block, got none; turn on features.use_text or another")
+        read = blocks if read_X is None else {name: block[read_X] for name, block in blocks.items()}
         imputer = None
         if config.use_behavioural and config.impute_behaviour:
-            imputer = BehaviourImputer.fit(blocks, ridge=config.impute_ridge)
-        joined_NF = _joined(imputer.fill(blocks) if imputer else blocks, tuple(blocks), config)
+            imputer = BehaviourImputer.fit(read, ridge=config.impute_ridge)
+        joined_NF = _joined(imputer.fill(read) if imputer else read, tuple(blocks), config)
         principal = None if config.width is None else fit_pca(joined_NF, config.width)
         vectors_NF = joined_NF if principal is None else principal.apply(joined_NF)
-        return cls(
+        fitted = cls(
             config=config,
             names=tuple(blocks),
             text=text,
             imputer=imputer,
             principal=principal,
             features=Features(vectors_NF=vectors_NF, blocks=blocks),
-            fitted=len(vectors_NF),
+            fitted=items.num_rows,
         )
+        return fitted if read_X is None else fitted._with_all_vectors()
+
+    def _with_all_vectors(self) -> "FeatureBuilder":
+        """Return the same with the vectors of all items of its blocks, made piece by piece."""
+        blocks = self.features.blocks
+        vectors_NF = np.empty((self.fitted, self.features.vectors_NF.shape[1]), np.float32)
+        for start in range(0, self.fitted, _PIECE):
+            rows = slice(start, start + _PIECE)
+            vectors_NF[rows] = self.vectors_of({name: block[rows] for name, block in blocks.items()})
+        return replace(self, features=Features(vectors_NF=vectors_NF, blocks=blocks))
 
     def extended(self, items: pa.Table) -> "FeatureBuilder":
         """Return the same transform that holds the vectors of later items behind its own.
@@ -228,16 +222,16 @@ class FeatureBuilder:
         Raises:
             ArtifactError: a file is missing, or of another format.
         """
-        settings = json.loads(require(folder / _SETTINGS, remedy=_REMEDY).read_text())
+        settings = json.loads(require(folder / _SETTINGS, remedy=REMEDY).read_text())
         if settings.get("format") != _FORMAT:
             raise ArtifactError(
-                f"{folder / _SETTINGS} must have format {_FORMAT}, got {settings.get('format')!r}; {_REMEDY}"
+                f"{folder / _SETTINGS} must have format {_FORMAT}, got {settings.get('format')!r}; {REMEDY}"
             )
         config = FeatureConfig.model_validate(settings["config"])
         names = tuple(settings["blocks"])
         features = Features.load(folder)
-        tensors = load_file(require(folder / _BUILDER, remedy=_REMEDY))
-        terms = pq.read_table(require(folder / _TERMS, remedy=_REMEDY))["term"].to_pylist()
+        tensors = load_file(require(folder / _BUILDER, remedy=REMEDY))
+        terms = pq.read_table(require(folder / _TERMS, remedy=REMEDY))["term"].to_pylist()
         return cls(
             config=config,
             names=names,
@@ -257,6 +251,19 @@ class FeatureBuilder:
                 f"behaviour must be {wanted}, got {behaviour.shape}; give each item a row as wide as at the fit"
             )
         return np.asarray(behaviour, np.float32)
+
+
+def _text_block(
+    items: pa.Table, read_X: IntArray | None, config: FeatureConfig, seed: int
+) -> tuple[TextEncoder, FloatArray]:
+    """Return the text encoder, fitted on the items ``read_X`` or on all, and the block of all items."""
+    if read_X is None:
+        return TextEncoder.fit(item_texts(items), config.text, seed)
+    encoder, _ = TextEncoder.fit(item_texts(items.take(pa.array(read_X))), config.text, seed)
+    block_NF = np.empty((items.num_rows, config.text.width), np.float32)
+    for start in range(0, items.num_rows, _PIECE):
+        block_NF[start : start + _PIECE] = encoder.encode(item_texts(items.slice(start, _PIECE)))
+    return encoder, block_NF
 
 
 def _joined(blocks: Mapping[str, FloatArray], names: tuple[str, ...], config: FeatureConfig) -> FloatArray:

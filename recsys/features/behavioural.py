@@ -16,6 +16,8 @@ from recsys.data.events import EventLog
 from recsys.features.reduction import l2_rows, truncated_svd
 
 _CONTEXT_SMOOTHING = 0.75
+_ROWS = 8192
+"""Items whose pairs are turned at a time."""
 
 
 class BehaviouralConfig(Config):
@@ -37,14 +39,19 @@ def behavioural_vectors(log: EventLog, config: BehaviouralConfig, seed: int) -> 
 
 def positive_pmi(counts_NN: Any) -> Any:
     """Return max(0, log p(i, j) / (p(i) p'(j))) with p' the context counts to the power .75, normalised."""
-    pairs = counts_NN.tocoo()
-    if pairs.nnz == 0:
+    if counts_NN.nnz == 0:
         return csr_array(counts_NN.shape, dtype=np.float32)
     counts_N = np.asarray(counts_NN.sum(axis=1)).ravel()
     context_N = counts_N**_CONTEXT_SMOOTHING
     context_N /= context_N.sum()
-    row_P, column_P = pairs.coords
-    pmi_P = np.log(pairs.data / (counts_N[row_P] * context_N[column_P]))
-    kept_P = pmi_P > 0
-    values_P = pmi_P[kept_P].astype(np.float32)
-    return csr_array((values_P, (row_P[kept_P], column_P[kept_P])), shape=counts_NN.shape)
+    values_P = np.empty(counts_NN.nnz, np.float32)
+    for first in range(0, len(counts_N), _ROWS):
+        starts = counts_NN.indptr[first : first + _ROWS + 1]
+        pairs = slice(starts[0], starts[-1])
+        own_P = np.repeat(counts_N[first : first + _ROWS], np.diff(starts))
+        values_P[pairs] = np.log(counts_NN.data[pairs] / (own_P * context_N[counts_NN.indices[pairs]]))
+    np.maximum(values_P, 0, out=values_P)
+    places = counts_NN.indices.copy(), counts_NN.indptr.copy()  # they are changed next
+    ppmi_NN = csr_array((values_P, *places), shape=counts_NN.shape)
+    ppmi_NN.eliminate_zeros()
+    return ppmi_NN

@@ -3,8 +3,9 @@
 Axes: B batch row, T time, W window of a history.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, overload
 
 import numpy as np
 
@@ -43,12 +44,52 @@ def cut_windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tup
     return log.offsets_U1[user_W] + start_W, end_W - start_W
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpochBatches(Sequence[Batch]):
+    """The batches of an epoch, each packed when it is asked for, so that memory does not grow with their number.
+
+    Shape:
+        starts_W, lengths_W: (windows,) the first event of each window, and how many it has.
+        groups: the windows of each batch.
+        draws_before: (batches,) how many random numbers all batches before take to reorder ties, from ``state`` on.
+    """
+
+    log: EventLog
+    starts_W: IntArray
+    lengths_W: IntArray
+    groups: list[IntArray]
+    shuffle_ties: float
+    draws_before: IntArray
+    state: Any
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.groups)
+
+    @overload
+    def __getitem__(self, place: int) -> Batch: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, place: int | slice) -> Batch | Sequence[Batch]:
+        """Return a batch, the same whichever were asked for before."""
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        group = self.groups[place]
+        batch = pack(self.log, self.starts_W[group], self.lengths_W[group])
+        if not self.shuffle_ties:
+            return batch
+        bits = np.random.PCG64()
+        bits.state = self.state
+        return reorder_ties(batch, self.shuffle_ties, np.random.Generator(bits.advance(int(self.draws_before[place]))))
+
+
 def epoch_batches(
     log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator, shuffle_ties: float = 0.0
-) -> Iterator[Batch]:
-    """Yield an epoch's batches of about ``positions`` items, in random order, rows of similar length together.
+) -> EpochBatches:
+    """Return an epoch's batches of about ``positions`` items, in random order, rows of similar length together.
 
-    In a share ``shuffle_ties`` of the rows, events with equal timestamps are put in a random order.
+    In a share ``shuffle_ties`` of the rows, events with equal timestamps are put in a random order. ``rng`` is of
+    NumPy's default kind, whose stream can be entered anywhere.
     """
     starts_W, lengths_W = cut_windows(log, max_length, rng)
     order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))
@@ -60,9 +101,18 @@ def epoch_batches(
             rows = rows * 3 // 4
         groups.append(order_W[first : first + rows])
         first += rows
-    for group in rng.permutation(len(groups)):
-        batch = pack(log, starts_W[groups[group]], lengths_W[groups[group]])
-        yield reorder_ties(batch, shuffle_ties, rng) if shuffle_ties > 0 else batch
+    groups = [groups[group] for group in rng.permutation(len(groups))]
+    # one number an event's place and one a row, see reorder_ties
+    draws = np.fromiter((len(group) * (lengths_W[group].max() + 1) for group in groups), np.int64, len(groups))
+    return EpochBatches(
+        log=log,
+        starts_W=starts_W,
+        lengths_W=lengths_W,
+        groups=groups,
+        shuffle_ties=shuffle_ties,
+        draws_before=np.cumsum(draws) - draws,
+        state=rng.bit_generator.state,
+    )
 
 
 def pack(log: EventLog, starts_B: IntArray, lengths_B: IntArray) -> Batch:

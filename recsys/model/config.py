@@ -115,6 +115,11 @@ class FitConfig(Config):
     """Weight of the category loss (lambda in the paper)."""
     token_share: float = 0.5
     """Share of positions that the token decoder is trained on in each batch."""
+    sampled_above: int = Field(default=50_000, ge=1)
+    """In catalogues larger than this the item loss is a sampled softmax with logQ correction, and only the vectors of
+    the batch's own and the drawn items are computed."""
+    sampled: int = Field(default=8192, ge=1)
+    """Items drawn for a batch of the sampled softmax, half of them evenly and half by their training events."""
     ladq: LadqConfig = LadqConfig()
     """Precision by layer, used where the recipe's ``precision`` is ``ladq``."""
     prior_folds: int = Field(default=8, ge=2)

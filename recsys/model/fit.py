@@ -39,7 +39,7 @@ class Pretrainer:
             generator.items.id_embedding.weight[self.objective.unused_X] = (
                 0  # an item without events is represented by its codes alone
             )
-        self.batches = sum(1 for _ in self.objective.batches(0))
+        self.batches = self.objective.count_batches()
         self.training = Training(
             generator,
             learning_rate=config.learning_rate,

@@ -99,17 +99,20 @@ class Generator(PreTrainedModel):
         """Every item's codes, (items, codebooks)."""
         return self.items.codes_NM
 
-    def encode_prefixes(self, items_BT: Tensor, timestamps_BT: Tensor, vectors_ND: Tensor) -> PrefixStates:
+    def encode_prefixes(
+        self, items_BT: Tensor, timestamps_BT: Tensor, vectors_ND: Tensor, *, places_BT: Tensor | None = None
+    ) -> PrefixStates:
         """Return the states after the start vector and after each item.
 
         Shape:
             items_BT: (batch, time) catalogue indices, padding (any index) on the right.
             timestamps_BT: (batch, time) seconds.
             vectors_ND: (items, width) of the item encoder.
+            places_BT: (batch, time) the rows of ``vectors_ND``, where it does not hold all items.
         """
         member = self.head.member
         return PrefixStates(
-            own_BTD=self.history(items_BT, timestamps_BT, vectors_ND, self.start),
+            own_BTD=self.history(items_BT if places_BT is None else places_BT, timestamps_BT, vectors_ND, self.start),
             member_BTD=None if member is None else member.prefix_states(items_BT),
         )
 

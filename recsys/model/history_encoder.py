@@ -39,7 +39,7 @@ class HistoryEncoder(nn.Module):
         """Return the state after the start vector and after each item.
 
         Shape:
-            items_BT: (batch, time) catalogue indices, padding (any index) on the right.
+            items_BT: (batch, time) rows of ``vectors_ND``, padding (any row) on the right.
             timestamps_BT: (batch, time) seconds.
             vectors_ND: (items, width) of the item encoder.
             start_D: (width,) what is read before the first item.

@@ -25,10 +25,12 @@ class ItemEncoder(nn.Module):
         self.code_dropout = nn.Dropout(shape.code_dropout)
         self.id_embedding = nn.Embedding(config.num_items, shape.width)
 
-    def forward(self) -> Tensor:
-        """Return every item's vector, shape (items, width)."""
-        codes = self.code_embedding(self.tokens(self.codes_NM)).flatten(1)
-        return self.code_projection(self.code_dropout(codes)) + self.id_embedding.weight
+    def forward(self, items_X: Tensor | None = None) -> Tensor:
+        """Return the vectors of some items, without an argument of all, shape (items, width)."""
+        codes_XM = self.codes_NM if items_X is None else self.codes_NM[items_X]
+        own_XD = self.id_embedding.weight if items_X is None else self.id_embedding(items_X)
+        codes = self.code_embedding(self.tokens(codes_XM)).flatten(1)
+        return self.code_projection(self.code_dropout(codes)) + own_XD
 
     def embed_codes(self, codes_PM: Tensor) -> Tensor:
         """Return the embeddings of the codes of partial paths, zero where a codebook is free.

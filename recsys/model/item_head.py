@@ -120,10 +120,13 @@ class ItemHead(nn.Module):
         """Forget the member: a member without a share changes no logit, but costs the time of an encoder."""
         self.member, self.config.member, self.config.member_share = None, None, 0.0
 
-    def keys(self, vectors_ND: Tensor) -> Tensor:
-        """Return what queries are multiplied with: unit item vectors, beside the member's where there is one."""
+    def keys(self, vectors_ND: Tensor, items_X: Tensor | None = None) -> Tensor:
+        """Return what queries are multiplied with: unit item vectors, beside the member's where there is one.
+
+        ``items_X`` says which items the vectors are of, where they are not all.
+        """
         unit_ND = functional.normalize(vectors_ND, dim=-1)
-        return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys()], dim=1)
+        return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys(items_X)], dim=1)
 
     def queries(self, states: HistoryStates) -> Tensor:
         """Return what gives item logits in products with :meth:`keys`: both sides weighted by their shares."""
@@ -135,8 +138,8 @@ class ItemHead(nn.Module):
         share = self.config.member_share
         return torch.cat([(1 - share) * own_BD, share * self.member.queries(states.member_BD)], dim=1)
 
-    def terms(self, states: HistoryStates, keys_ND: Tensor) -> LogitTerms:
-        """Return the terms of the logits of all items after some histories.
+    def terms(self, states: HistoryStates, keys_ND: Tensor, items_X: Tensor | None = None) -> LogitTerms:
+        """Return the terms of the logits of all items after some histories, or of those that ``items_X`` names.
 
         Shape:
             keys_ND: (items, width) of :meth:`keys`.
@@ -145,7 +148,7 @@ class ItemHead(nn.Module):
         return LogitTerms(
             queries_BD=self.queries(states),
             keys_ND=keys_ND,
-            bias_N=self.bias_N,
+            bias_N=self.bias_N if items_X is None else self.bias_N[items_X],
             weight_J=(1 - others) * self.prior_weight_J,
         )
 

@@ -72,6 +72,7 @@ class ItemQueries:
         seen_RT: (rows, time) indices to leave out; pad with the row's own target, which always stays in.
         absent_X: items without training events; they are out of every row's softmax.
         prior_scores: for each window of the prior sparse (rows, items) scores; empty without a prior.
+        correction_N: (items,) taken off all logits but the target's, in a softmax over drawn items; else None.
         belief_RN: (rows, items) target probabilities, 0 for items that are out; None where ``targets_R`` is the target.
     """
 
@@ -80,13 +81,14 @@ class ItemQueries:
     absent_X: Tensor
     prior_scores: Sequence[Any] = ()
     belief_RN: Tensor | None = None
+    correction_N: Tensor | None = None
 
     def take(self, rows: Any) -> "ItemQueries":
         """Return the same for some rows: a slice, or their numbers."""
-        return ItemQueries(
+        return replace(
+            self,
             targets_R=self.targets_R[rows],
             seen_RT=self.seen_RT[rows],
-            absent_X=self.absent_X,
             prior_scores=[prior_RN[rows] for prior_RN in self.prior_scores],
             belief_RN=None if self.belief_RN is None else self.belief_RN[rows],
         )
@@ -105,6 +107,8 @@ def _masked_logits(terms: LogitTerms, queries: ItemQueries) -> tuple[Tensor, lis
     logits_RN = item_logits(terms, prior)
     targets_R1 = queries.targets_R[:, None]
     wanted_R1 = logits_RN.gather(1, targets_R1)
+    if queries.correction_N is not None:
+        logits_RN -= queries.correction_N
     logits_RN.index_fill_(1, queries.absent_X, float("-inf"))
     logits_RN.scatter_(1, queries.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
     return logits_RN, prior

@@ -4,14 +4,15 @@ Axes: R training row (a path), P path of a group of rows, C candidate item that 
 N item.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.codes.validity import Candidates, ValidityIndex
+from recsys.codes.validity import Candidates, ValidityIndex, offsets_of
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.model.shortlist import Shortlist
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,19 @@ class PartialPaths:
     partial_RM: IntArray
     allowed_RMK: BoolArray
     groups: tuple[tuple[IntArray, Candidates], ...]
+
+    def within(self, shortlist: Shortlist) -> "PartialPaths":
+        """Return the same paths whose remaining items are those of a shortlist, as places in it."""
+        return replace(self, groups=tuple((at, _within(candidates, shortlist)) for at, candidates in self.groups))
+
+
+def _within(candidates: Candidates, shortlist: Shortlist) -> Candidates:
+    if candidates.at_root:
+        return candidates
+    place_C = shortlist.places(items_of(candidates, shortlist.items_X.device)).cpu().numpy()
+    path_C = np.repeat(np.arange(len(candidates.sizes_P)), candidates.sizes_P)[place_C >= 0]
+    sizes_P = np.bincount(path_C, minlength=len(candidates.sizes_P)).astype(np.int64)
+    return Candidates(offsets_P1=offsets_of(sizes_P), items_C=place_C[place_C >= 0], sizes_P=sizes_P)
 
 
 def draw_partial_paths(

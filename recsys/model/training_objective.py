@@ -1,10 +1,12 @@
 """The training objective: batches of training windows, and the generator's losses on them.
 
-Axes: B batch row, T time, R training row (a position of a window), M codebook, K code, N item, Q category, D width.
+Axes: B batch row, T time, R training row (a position of a window), M codebook, K code, N item, Q category, D width,
+X item without events, or of a shortlist.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +17,15 @@ from recsys.core.arrays import IntArray
 from recsys.core.device import Precision, product_dtype
 from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
-from recsys.model.batches import Batch, epoch_batches
+from recsys.model.batches import Batch, EpochBatches, epoch_batches
 from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit
 from recsys.model.generator import Generator
 from recsys.model.item_head import LogitTerms
 from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
+from recsys.model.shortlist import Shortlist
+from recsys.sequence.negatives import NegativeSampler
 
 
 class TrainingObjective:
@@ -46,24 +50,37 @@ class TrainingObjective:
         self.index = ValidityIndex(self.codes_NM, generator.config.codebook_size)
         self.codes_MN = generator.codes_NM.T.contiguous()
         self.unused_X = torch.from_numpy(np.flatnonzero(log.counts_N == 0)).to(generator.device)
+        self.sampler: NegativeSampler | None = None
+        if log.num_items > config.sampled_above:
+            self.sampler = NegativeSampler(log.counts_N, config.sampled)
         self.folds = [Fold(log=log, prior=CooccurrencePrior(tables=()))]
         if generator.config.prior_pairs:
             self.folds = cross_fit(log, config.prior_folds, rng_for(seed, "folds"), generator.head.prior().likeness)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
-        found = []
-        for place, fold in enumerate(self.folds):
-            drawn = epoch_batches(
+        planned = self._planned(epoch)
+        found = [(fold, place) for fold, batches in enumerate(planned) for place in range(len(batches))]
+        for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
+            fold, batch = found[place]
+            yield replace(planned[fold][batch], fold=fold)
+
+    def count_batches(self) -> int:
+        """Return how many batches an epoch has: those of the first, which others miss by few."""
+        return sum(map(len, self._planned(0)))
+
+    def _planned(self, epoch: int) -> list[EpochBatches]:
+        """Return the batches of each fold in an epoch."""
+        return [
+            epoch_batches(
                 fold.log,
                 max_length=self.generator.shape.max_history,
                 positions=self.config.batch_positions,
                 rng=rng_for(self.seed, "epoch", epoch, place),
                 shuffle_ties=self.config.shuffle_ties,
             )
-            found += [replace(batch, fold=place) for batch in drawn]
-        for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
-            yield found[place]
+            for place, fold in enumerate(self.folds)
+        ]
 
     def losses(
         self,
@@ -83,24 +100,29 @@ class TrainingObjective:
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
-        vectors_ND = generator.items()
-        prefixes = generator.encode_prefixes(items_BT[:, :-1], times_BT[:, :-1], vectors_ND)
-        from_end_BT = batch.lengths_B[:, None] - np.arange(batch.items_BT.shape[1])
-        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or batch.items_BT.shape[1])))
+        near = self._shortlist(batch, rng)
+        items_X = None if near is None else near.items_X
+        places_BT = items_BT if near is None else near.places(items_BT)
+        vectors_ND = generator.items(items_X)
+        prefixes = generator.encode_prefixes(
+            items_BT[:, :-1], times_BT[:, :-1], vectors_ND, places_BT=places_BT[:, :-1]
+        )
+        from_end_BT = batch.lengths_B[:, None] - np.arange(items_BT.shape[1])
+        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or items_BT.shape[1])))
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
         states = prefixes.after(row_R, time_R)
         ahead_R = draw_ahead(from_end_BT[windows_R, steps_R], ahead, decay, rng)
         target_R = items_BT[row_R, time_R + torch.from_numpy(ahead_R).to(generator.device)]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
-        seen_RT = torch.where(before_RT, items_BT[row_R], target_R[:, None])
-        read = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
+        answer_R = target_R if near is None else near.places(target_R)
         queries = ItemQueries(
-            targets_R=target_R,
-            seen_RT=seen_RT,
-            absent_X=self.unused_X,
-            prior_scores=self.folds[batch.fold].prior.scores(read),
+            targets_R=answer_R,
+            seen_RT=torch.where(before_RT, places_BT[row_R], answer_R[:, None]),
+            absent_X=self.unused_X if near is None else self.unused_X[:0],
+            prior_scores=self._prior_scores(batch, windows_R, steps_R, items_X),
+            correction_N=None if near is None else near.correction_X,
         )
-        terms = generator.head.terms(states, generator.head.keys(vectors_ND))
+        terms = generator.head.terms(states, generator.head.keys(vectors_ND, items_X), items_X)
         if self.watch is not None:
             self.watch(terms, queries)
         losses = {"item": item_loss(terms, queries, dtype=self.dtype)}
@@ -113,8 +135,23 @@ class TrainingObjective:
         if self.config.distillation > 0:
             beliefs_RN = item_beliefs(terms.take(rows), queries.take(picked_R), dtype=self.dtype)
         return losses | self.path_losses(
-            states.own_BD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation
+            states.own_BD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation, near=near
         )
+
+    def _shortlist(self, batch: Batch, rng: np.random.Generator) -> Shortlist | None:
+        """Return the items that the losses of a batch need in a large catalogue; None: all items."""
+        if self.sampler is None:
+            return None
+        return Shortlist.of(batch.items_BT, self.sampler.draw(rng), self.generator.device)
+
+    def _prior_scores(self, batch: Batch, windows_R: IntArray, steps_R: IntArray, items_X: Tensor | None) -> list[Any]:
+        """Return the prior's sparse scores after prefixes of a batch's windows, of all items or of some."""
+        prior = self.folds[batch.fold].prior
+        if not prior.tables:
+            return []
+        read = [batch.items_BT[row, :time] for row, time in zip(windows_R, steps_R, strict=True)]
+        scores = prior.scores(read)
+        return scores if items_X is None else [scores_RN[:, items_X.cpu().numpy()] for scores_RN in scores]
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of a batch's losses."""
@@ -128,17 +165,21 @@ class TrainingObjective:
         beliefs_RN: Tensor | None,
         *,
         distillation: float,
+        near: Shortlist | None = None,
     ) -> dict[str, Tensor]:
         """Return the token and category losses on partial paths to the targets.
 
-        ``distillation`` is the share of the item probabilities ``beliefs_RN`` in the token targets.
+        ``distillation`` is the share of the item probabilities ``beliefs_RN`` in the token targets; they are of the
+        items of ``near`` where it is given.
         """
         device = state_RD.device
         paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
         partial_RM = torch.from_numpy(paths.partial_RM).to(device)
         targets_RMK = true_targets(paths).to(device)
         if beliefs_RN is not None:
-            implied_RMK = implied_targets(paths, beliefs_RN, self.codes_MN)
+            known = paths if near is None else paths.within(near)
+            codes_MN = self.codes_MN if near is None else self.codes_MN[:, near.items_X]
+            implied_RMK = implied_targets(known, beliefs_RN, codes_MN)
             targets_RMK = torch.lerp(targets_RMK, implied_RMK, distillation)
         logits_RMK, category_RQ = self.generator.step(state_RD, partial_RM)
         allowed_RMK = torch.from_numpy(paths.allowed_RMK).to(device)

@@ -17,8 +17,8 @@ from scipy.stats import binomtest, ks_2samp
 from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.seeds import rng_for
-from recsys.features.assemble import Features
 from recsys.features.impute import present
+from recsys.features.item_vectors import Features
 from recsys.tokenizer.base import ItemTokenizer
 
 Verdict = Literal["similar", "drifting"]

@@ -19,6 +19,8 @@ from recsys.core.arrays import BoolArray, IntArray
 from recsys.data.schema import BRAND, CATEGORIES, TEXT, TITLE
 
 SEPARATOR = " · "
+MOST_ITEMS = 100_000
+"""Items whose words are read to name codes: with 256 codes a codebook about 400 a code."""
 _MAX_TERMS = 3
 _CANDIDATES = 60
 _PRIOR = 5.0
@@ -73,11 +75,15 @@ def facets(codes_NM: IntArray, items: pa.Table, codebook_size: int) -> dict[tupl
     Terms are title words, pairs of neighbouring title words, brands and category names. They are chosen one after
     the other so that the items that any of them covers make the largest score: the squared share of the code's
     items times the log-odds against all items, smoothed by a prior. Terms that together cover 45 % of all items say
-    nothing and are not taken, unless the code has no other word.
+    nothing and are not taken, unless the code has no other word. Of a larger catalogue :data:`MOST_ITEMS` evenly
+    spaced items are read.
 
     Shape:
         codes_NM: (items, codebooks).
     """
+    if len(codes_NM) > MOST_ITEMS:
+        read_X = np.linspace(0, len(codes_NM) - 1, MOST_ITEMS).astype(np.int64)
+        codes_NM, items = codes_NM[read_X], items.take(pa.array(read_X))
     terms = _terms_of(codes_NM, items)
     words: dict[tuple[int, int], str] = {}
     if not terms.shown:

@@ -24,7 +24,7 @@ from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
-from recsys.features.assemble import Features
+from recsys.features.item_vectors import Features
 from tests.support.promises import assert_promises
 
 CYCLE = 24

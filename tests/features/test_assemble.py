@@ -17,11 +17,15 @@ from scipy.sparse import csr_array
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.data.cooccurrence import cooccurrence
 from recsys.data.events import EventLog
-from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features
+from recsys.data.prepare import PrepareConfig, prepare
+from recsys.data.synthetic import SyntheticConfig, make_synthetic
+from recsys.features import assemble
+from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.features.behavioural import BehaviouralConfig, behavioural_vectors, positive_pmi
 from recsys.features.categories import item_categories
 from recsys.features.given import given_vectors
 from recsys.features.impute import BehaviourImputer
+from recsys.features.item_vectors import Features
 from recsys.features.reduction import fit_projection, truncated_svd
 from recsys.features.text import TextConfig, TextEncoder, item_texts
 
@@ -406,3 +410,18 @@ def test_extended_when_items_come_later_then_their_vectors_follow_and_nothing_fi
     np.testing.assert_array_equal(loaded.features.vectors_NF, longer.features.vectors_NF)
     np.testing.assert_array_equal(loaded.encode(more).vectors_NF, longer.encode(more).vectors_NF)
     assert len(longer.extended(more.slice(0, 0)).features.vectors_NF) == 8
+
+
+def test_fit_when_the_catalogue_is_larger_than_what_is_read_then_all_items_get_vectors_of_one_transform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assemble, "_PIECE", 17)
+    data = make_synthetic(SyntheticConfig(users=60, items=90, min_events=5, max_events=9, seed=3))
+    prepared = prepare(data, PrepareConfig())
+    config = FeatureConfig(width=8, fit_items=60)
+    built = FeatureBuilder.fit(prepared.items, prepared.log, config, seed=1)
+    assert built.fitted == len(built.features.vectors_NF) == 90
+    # the vectors are those that the saved transform gives the same items, text and behaviour as they were
+    again = built.encode(prepared.items, behaviour=built.features.blocks["behavioural"])
+    np.testing.assert_allclose(again.vectors_NF, built.features.vectors_NF, atol=1e-5)
+    assert np.linalg.matrix_rank(built.features.vectors_NF) == 8

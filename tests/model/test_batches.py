@@ -1,5 +1,7 @@
 """Training batches: windows of histories, against one user after the other."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.data.events import EventLog, build_log
-from recsys.model.batches import cut_windows, epoch_batches, pad_histories
+from recsys.model.batches import cut_windows, epoch_batches, pad_histories, reorder_ties
 from tests.support.cycle_world import cycle_log, log_of
 
 
@@ -90,3 +92,18 @@ def test_epoch_batches_when_ties_are_shuffled_then_time_still_ascends_and_items_
                 assert (np.diff(batch.timestamps_BT[row, :length]) >= 0).all()
                 orders.add(tuple(batch.items_BT[row, :length].tolist()))
     assert orders == {(0, 1, 2), (1, 0, 2), (3, 4)}
+
+
+def test_epoch_batches_when_asked_in_any_order_then_are_those_of_one_stream_of_random_numbers() -> None:
+    log = log_of([[0] * n for n in (9, 3, 5, 14, 2, 7)], 1)
+    log = replace(log, items_E=np.arange(len(log.items_E)), timestamps_E=np.zeros_like(log.timestamps_E))
+    settings = {"max_length": 6, "positions": 10}
+    plain = epoch_batches(log, rng=np.random.default_rng(5), **settings)
+    rng = np.random.default_rng(5)
+    epoch_batches(log, rng=rng, **settings)  # draws cuts and order, and leaves the rest to the ties
+    slow = [reorder_ties(batch, 0.7, rng) for batch in plain]
+    fast = epoch_batches(log, rng=np.random.default_rng(5), shuffle_ties=0.7, **settings)
+    assert len(fast) == len(slow) > 3
+    for place in reversed(range(len(slow))):
+        np.testing.assert_array_equal(fast[place].items_BT, slow[place].items_BT)
+    assert len(fast[1:3]) == 2

@@ -17,7 +17,7 @@ from recsys.contracts import History, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
-from recsys.features.assemble import Features
+from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.tokenizer.kinds import load_tokenizer

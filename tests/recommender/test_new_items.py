@@ -15,8 +15,9 @@ from recsys.codes.layout import CodeLayout
 from recsys.core.errors import ArtifactError, DataError
 from recsys.data.prepare import PrepareConfig, prepare
 from recsys.data.synthetic import SyntheticConfig, make_synthetic
-from recsys.features.assemble import FeatureBuilder, FeatureConfig, Features
+from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.features.categories import item_categories, named_categories
+from recsys.features.item_vectors import Features
 from recsys.recommender.drift import OVERALL, DriftConfig, measure_drift
 from recsys.recommender.new_items import NewItemsConfig, _vote, add_items
 

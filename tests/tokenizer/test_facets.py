@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.tokenizer import facets as facets_module
 from recsys.tokenizer.facets import coverage, facets
 
 
@@ -125,3 +126,12 @@ def test_coverage_when_against_a_slow_reading_of_the_titles_then_equal(seed: int
         mine = [title for title, own in zip(titles, codes_NM[:, book], strict=True) if own == code]
         said = words[book, code].split(" · ")
         assert share == pytest.approx(np.mean([any(f" {term} " in f" {title} " for term in said) for title in mine]))
+
+
+def test_facets_when_the_catalogue_is_large_then_words_come_from_evenly_spaced_items(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # items 0, 2 and 4 of five are read; 1 and 3, whose word is "kettle", are not
+    monkeypatch.setattr(facets_module, "MOST_ITEMS", 3)
+    items = pa.table({"item_id": range(5), "title": ["lamp", "kettle", "lamp", "kettle", "chair"]})
+    assert facets(np.array([[0], [0], [0], [0], [1]]), items, 2) == {(0, 0): "lamp", (0, 1): "chair"}

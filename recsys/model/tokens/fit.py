@@ -20,6 +20,7 @@ from recsys.model.batches import Batch, pack, reorder_ties
 from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
 from recsys.model.tokens.network import TokenModel
 from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
+from recsys.sequence.negatives import NegativeSampler
 from recsys.sequence.training import train_best_epoch
 from recsys.sequence.windows import cut_from_end
 
@@ -63,8 +64,7 @@ class NextItemLoss:
         self.windows = TargetWindows.of(log, model.config.max_history)
         self.counts_N = log.counts_N
         self.absent_X = torch.from_numpy(np.flatnonzero(self.counts_N == 0)).to(model.device)
-        even_N = (self.counts_N > 0) / max(1, (self.counts_N > 0).sum())
-        self.draw_N = (even_N + self.counts_N / max(1, self.counts_N.sum())) / 2
+        self.sampler = NegativeSampler(self.counts_N, config.sampled)
 
     def __call__(self, group: IntArray, rng: np.random.Generator, *, most: int | None = None) -> Tensor:
         """Return the mean loss of some windows; ``most`` bounds how many of their targets count."""
@@ -85,16 +85,14 @@ class NextItemLoss:
         return catalogue_cross_entropy(query_RD, model.item_keys(), answers, dtype=self.dtype)
 
     def _sampled(self, query_RD: Tensor, item_R: Tensor, rng: np.random.Generator) -> Tensor:
-        drawn_Y = np.unique(rng.choice(len(self.draw_N), self.config.sampled, p=self.draw_N))
-        # an item is in at least once with probability 1 - (1 - q)^draws
-        log_expected_Y = np.log(-np.expm1(self.config.sampled * np.log1p(-self.draw_N[drawn_Y])))
-        items_Y = torch.from_numpy(drawn_Y).to(item_R.device)
+        drawn = self.sampler.draw(rng)
+        items_Y = torch.from_numpy(drawn.items_Y).to(item_R.device)
         return sampled_cross_entropy(
             query_RD,
             self.model.item_keys(item_R),
             self.model.item_keys(items_Y),
             same_RY=item_R[:, None] == items_Y,
-            log_expected_Y=torch.from_numpy(log_expected_Y.astype(np.float32)).to(item_R.device),
+            log_expected_Y=torch.from_numpy(drawn.log_expected_Y).to(item_R.device),
         )
 
 

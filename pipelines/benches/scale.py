@@ -1,0 +1,110 @@
+"""Bench scale: a made-up log from its files to tokens and training steps, at a tenth of a size and in full.
+
+Every step runs in a process of its own, so that its peak memory is its own. The recipe is the default one without the
+co-occurrence prior, whose pairs alone would outgrow the memory, and with ten times its positions a batch.
+"""
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from pipelines.benches.large_log import MadeUpSize, write_large_log
+from pipelines.benches.measure import Line
+from pipelines.benches.training_world import TrainingWorld
+from pipelines.execute import Plan
+from pipelines.flow import STAGES, claim_run
+from pipelines.importing import run_import
+from pipelines.recipe import load_recipe, save_recipe
+from pipelines.runtime import run_stages
+from recsys.core.seeds import rng_for
+from recsys.core.telemetry import LOG, track
+from recsys.core.usage import Usage, measured
+from recsys.data.options import ImportOptions
+
+FULL = MadeUpSize(users=1_000_000, events=20_000_000, items=1_000_000)
+OVERRIDES = ("model.cooccurrence=false", "fit.batch_positions=10240")
+UNTIL_TOKENS = ("data", "features", "tokenizer", "catalog")
+TRAINING_STEPS = 200
+
+
+def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
+    """Return seconds and peak memory of every step in full beside a tenth, and the growth of the sum of seconds."""
+    tenth, full = (_steps(one) for one in (size.tenth(), size))
+    name = f"{size.tenth().users:,} users, {size.tenth().events:,} events, {size.tenth().items:,} items"
+    lines = []
+    for step, usage in full.items():
+        small = tenth[step]
+        lines.append(Line(what=f"{step}", ours=usage.seconds, peer=small.seconds, peer_name=name, unit="s"))
+        lines.append(
+            Line(
+                what=f"{step}, peak memory",
+                ours=float(usage.peak_memory_mb),
+                peer=float(small.peak_memory_mb),
+                peer_name=name,
+                unit="MiB",
+            )
+        )
+    whole, part = (sum(usage.seconds for usage in each.values()) for each in (full, tenth))
+    lines.append(Line(what="all steps", ours=whole, peer=part, peer_name=name, unit="s"))
+    lines.append(Line(what="growth of the time (10 is linear)", ours=whole / part, unit="times"))
+    largest = max(float(usage.peak_memory_mb) for usage in full.values())
+    return [*lines, Line(what="largest peak memory", ours=largest / 1024, unit="GiB")]
+
+
+def _steps(size: MadeUpSize) -> dict[str, Usage]:
+    """Write a log and return what each step on it takes."""
+    found: dict[str, Usage] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source, data, run = (Path(folder) / name for name in ("source", "data", "run"))
+        write_large_log(size, source)
+        found["import"] = _apart(_import, source, data)
+        for stage in UNTIL_TOKENS:
+            found[f"stage {stage}"] = _apart(_stage, stage, data, run)
+        found[f"{TRAINING_STEPS} training steps"] = _apart(_train, run)
+    for step, usage in found.items():
+        LOG.info("scale, %s users: %s took %.1f s and %d MiB", size.users, step, usage.seconds, usage.peak_memory_mb)
+    return found
+
+
+def _apart(work: Callable[..., None], *args: object) -> Usage:
+    """Return what some work takes in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measured, work, *args).result()
+
+
+def _measured(work: Callable[..., None], *args: object) -> Usage:
+    torch.set_num_threads(1)
+    with measured() as usage:
+        work(*args)
+    return usage
+
+
+def _import(source: Path, data: Path) -> None:
+    for line in run_import("parquet", source, data, ImportOptions()):
+        LOG.info("%s", line)
+
+
+def _stage(name: str, data: Path, run: Path) -> None:
+    """Run one stage of the flow on a run whose stages before it are made."""
+    recipe = load_recipe("default", OVERRIDES)
+    claim_run(data, run)
+    save_recipe(recipe, run / "recipe.toml")
+    stage = next(stage for stage in STAGES if stage.name == name)
+    run_stages([stage], Plan(source=data, run=run, recipe=recipe), use_ray=False)
+
+
+def _train(run: Path) -> None:
+    """Take training steps as the stage ``model`` does."""
+    trainer = TrainingWorld.of_run(run).trainer()
+    trainer.generator.train()
+    rng = rng_for(0, "bench", "scale")
+    batches = islice(trainer.objective.batches(0), TRAINING_STEPS)
+    for place, batch in enumerate(track(batches, what="training steps", total=TRAINING_STEPS)):
+        values = trainer.step(trainer.objective.losses(batch, rng), f"bench scale, batch {place}")
+        if place % 50 == 0:
+            LOG.info("step %d: %s", place, {name: round(value, 3) for name, value in values.items()})

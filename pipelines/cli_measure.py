@@ -1,0 +1,36 @@
+"""The verb that measures. Imports are lazy so that help is instant."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_files import write_result
+from pipelines.cli_options import JsonFile
+
+
+def bench(
+    name: Annotated[
+        str, typer.Argument(help="encode, decode, train, tokens, batch, scale, serve, curves, valid or off-policy.")
+    ],
+    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, train, curves, serve).")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of the log of scale: users,events,items; a tenth of it runs first.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure ours beside a peer, in one run, on this machine.
+
+    Encode tokenizes a million items, decode asks for one user, train counts positions a second, tokens sums logits of
+    codes, batch counts users a second, scale takes a made-up log from its files to training steps; valid checks the
+    validity index against a slow way.
+    curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
+    serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
+    off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
+    """
+    from pipelines.benches.run import run_bench
+    from pipelines.show import bench_table, console
+
+    result = run_bench(name, run, size)
+    console().print(bench_table(result))
+    write_result(json_file, result.to_json())

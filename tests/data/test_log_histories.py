@@ -1,0 +1,28 @@
+"""Histories of a log that are made when asked for, and logs that need no sorting."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.data.events import LogHistories, build_log, log_in_order
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=30))
+def test_log_in_order_when_sorted_or_not_then_is_the_sorted_log(rows: list[tuple[int, int, int]]) -> None:
+    for given_rows in (rows, sorted(rows, key=lambda row: (row[0], row[2]))):
+        user_E, item_E, time_E = np.array(given_rows, dtype=np.int64).T
+        log = log_in_order(user_E, item_E, time_E, num_users=5, num_items=7)
+        slow = build_log(user_E, item_E, time_E, np.arange(len(rows)), num_users=5, num_items=7)
+        for name in ("offsets_U1", "items_E", "timestamps_E"):
+            np.testing.assert_array_equal(getattr(log, name), getattr(slow, name))
+
+
+def test_log_histories_when_asked_then_are_those_of_the_log() -> None:
+    user_E = np.array([0, 0, 0, 2, 2, 3])
+    log = build_log(user_E, np.arange(6), np.arange(6) * 10, np.arange(6), num_users=4, num_items=6)
+    users_U = np.array([0, 2, 3])
+    lazy = LogHistories(log=log, users_U=users_U, lengths_U=log.lengths_U[users_U] - 1)
+    assert [history.items.tolist() for history in lazy] == [[0, 1], [3], []]
+    assert [history.timestamps.tolist() for history in lazy[1:]] == [[30], []]
+    assert lazy.take(np.array([2, 0]))[1].items.tolist() == [0, 1]
+    assert lazy[-1].items.tolist() == []

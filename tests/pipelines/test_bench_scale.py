@@ -1,0 +1,42 @@
+"""The bench of large logs, on a small one."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.benches import large_log
+from pipelines.benches.large_log import MadeUpSize, write_large_log
+from pipelines.benches.scale import bench_scale
+from recsys.core.errors import CallError
+
+
+def test_write_large_log_when_written_in_pieces_then_has_the_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_log, "PIECE_USERS", 300)
+    write_large_log(MadeUpSize(users=1000, events=8000, items=900), tmp_path)
+    rows, items = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("interactions", "items"))
+    assert len(rows["user_id"].unique()) == 1000
+    # 1,000 geometric lengths of mean 8 and deviation 7.5: their sum is within 5 x 7.5 x 32 of 8,000
+    assert abs(rows.num_rows - 8000) < 1200
+    assert items.num_rows == 900
+    assert len(items["title"].unique()) > 100
+    by_user = rows.select(["user_id", "timestamp"])
+    assert by_user.sort_by([("user_id", "ascending"), ("timestamp", "ascending")]).equals(by_user)
+
+
+@pytest.mark.parametrize("text", ["10,20", "5,50,50", "100,50,100", "a,b,c", ""])
+def test_log_size_when_it_is_none_then_is_refused(text: str) -> None:
+    with pytest.raises(CallError, match="--size must be three whole numbers"):
+        MadeUpSize.parse(text)
+
+
+@pytest.mark.slow
+def test_bench_scale_when_the_log_is_small_then_every_step_has_its_time_and_memory() -> None:
+    lines = {line.what: line for line in bench_scale(MadeUpSize.parse("2000,16_000,1500"))}
+    for step in ("import", "stage data", "stage features", "stage tokenizer", "stage catalog", "200 training steps"):
+        assert lines[step].ours > 0
+        assert lines[f"{step}, peak memory"].ours > 50
+    assert lines["largest peak memory"].ours < 12
+    assert lines["growth of the time (10 is linear)"].ours > 0
