@@ -40,17 +40,28 @@ class Questions:
         """Return at most so many questions drawn at random: the first users of a log are not like the others."""
         if len(self.targets_U) <= most:
             return self
-        drawn = np.sort(rng_for(seed, "questions").permutation(len(self.targets_U))[:most])
-        histories = [self.histories[place] for place in drawn.tolist()]
-        return Questions(users_U=self.users_U[drawn], histories=histories, targets_U=self.targets_U[drawn])
+        return self.take(np.sort(rng_for(seed, "questions").permutation(len(self.targets_U))[:most]))
+
+    def by_length(self) -> "Questions":
+        """Return the questions in order of the lengths of their histories, so that a batch of them pads little."""
+        return self.take(length_order(self.histories))
+
+    def take(self, places_U: IntArray) -> "Questions":
+        """Return the questions with these numbers, in their order."""
+        histories = [self.histories[place] for place in places_U.tolist()]
+        return Questions(users_U=self.users_U[places_U], histories=histories, targets_U=self.targets_U[places_U])
 
     def with_new_items(self, num_items: int) -> "Questions":
         """Return the questions whose history lacks at least one item: for the others no item is left to rank."""
         open_U = np.array([len(np.unique(history.items)) < num_items for history in self.histories], dtype=np.bool_)
         if open_U.all():
             return self
-        histories = [self.histories[place] for place in np.flatnonzero(open_U).tolist()]
-        return Questions(users_U=self.users_U[open_U], histories=histories, targets_U=self.targets_U[open_U])
+        return self.take(np.flatnonzero(open_U))
+
+
+def length_order(histories: Sequence[History]) -> IntArray:
+    """Return the numbers of histories from the shortest to the longest, equals in the order they came."""
+    return np.argsort([len(history.items) for history in histories], kind="stable")
 
 
 def time_unit(timestamps_E: IntArray) -> int:

@@ -1,16 +1,17 @@
 """Leave-one-out with full ranking: ask every evaluated user's next item and report the means with intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.contracts import Recommender, Slate, requests_for
+from recsys.contracts import History, Recommender, Slate, requests_for
 from recsys.core.arrays import IntArray
 from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
-from recsys.data.splits import Questions
+from recsys.data.splits import Questions, length_order
 from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import coverage, ranks_of_targets, recall_at
@@ -72,11 +73,7 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belo
             "questions must hold at least one user who lacks an item, got none; use a log with users of three or more "
             "events"
         )
-    slates: list[Slate] = []
-    starts = range(0, len(questions.targets_U), batch_size)
-    for start in track(starts, what=f"evaluating {recommender.name}", total=len(starts)):
-        batch = questions.histories[start : start + batch_size]
-        slates += recommender.recommend(requests_for(batch, n=DEEPEST + 1, keep_seen=keep_seen))
+    slates = _slates(recommender, questions.histories, keep_seen=keep_seen, batch_size=batch_size)
     ranks_U = ranks_of_targets(slates, questions.targets_U)
     figures = figures_of(ranks_U)
     values_UF = np.stack(list(figures.values()), axis=1)
@@ -92,6 +89,19 @@ def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belo
         beyond=None if training is None else _beyond(slates, questions, ranks_U, training),
     )
     return Evaluated(row=row, ranks_U=ranks_U)
+
+
+def _slates(recommender: Recommender, histories: Sequence[History], *, keep_seen: bool, batch_size: int) -> list[Slate]:
+    """Return a slate for each history; those of like lengths are asked together, so that a batch pads little."""
+    order_U = length_order(histories)
+    found: list[Slate] = []
+    starts = range(0, len(histories), batch_size)
+    for start in track(starts, what=f"evaluating {recommender.name}", total=len(starts)):
+        batch = [histories[place] for place in order_U[start : start + batch_size].tolist()]
+        found += recommender.recommend(requests_for(batch, n=DEEPEST + 1, keep_seen=keep_seen))
+    place_U = np.empty_like(order_U)
+    place_U[order_U] = np.arange(len(order_U))
+    return [found[place] for place in place_U.tolist()]
 
 
 def _beyond(slates: list[Slate], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> Beyond:

@@ -93,7 +93,7 @@ def _ndcg_of(
     """
     head, vectors_ND, prior = generator.head, generator.items(), generator.head.prior()
     keys_ND = head.keys(vectors_ND)
-    total_V = np.zeros(len(choices))
+    total_V, questions = np.zeros(len(choices)), questions.by_length()
     for start in range(0, len(questions.targets_U), BATCH_SIZE):
         histories = questions.histories[start : start + BATCH_SIZE]
         items = [history.items for history in histories]

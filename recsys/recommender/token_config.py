@@ -21,7 +21,12 @@ class ExpertConfig(Config):
     tokenizer: TokenizerConfig | None = None
     """The tokenizer that gives it its codes; without one it has the codes of the run's catalogue."""
     distilled: bool = True
-    """Whether it learns from the item head after it has learned from the log."""
+    """Whether a copy of it goes on to learn from the teacher and stands beside it as an expert of its own."""
+
+    @property
+    def student(self) -> str:
+        """What its distilled copy is called."""
+        return f"{self.name}_student"
 
 
 class ExpertsConfig(Config):
@@ -37,9 +42,11 @@ class ExpertsConfig(Config):
     @field_validator("trained")
     @classmethod
     def _names_differ(cls, trained: tuple[ExpertConfig, ...]) -> tuple[ExpertConfig, ...]:
-        names = [expert.name for expert in trained]
+        names = [name for expert in trained for name in (expert.name, expert.student)]
         if len(set(names)) < len(names) or HEAD in names:
-            raise ValueError(f"experts must have names of their own other than {HEAD}, got {names}")
+            raise ValueError(
+                f"experts and their students (NAME_student) must have names of their own other than {HEAD}, got {names}"
+            )
         return trained
 
 
@@ -47,15 +54,15 @@ class TokensConfig(Config):
     """How experts are distilled, mixed and searched."""
 
     teacher: Literal["head", "all"] = "all"
-    """Who teaches: the item head, or its mixture with the undistilled experts that ranks best on validation."""
+    """Who teaches: the item head, or its mixture with the experts that ranks best on validation."""
     distillation: DistillationConfig = DistillationConfig()
-    """How distilled experts learn from the teacher."""
+    """How students learn from the teacher."""
     search: BeliefSearchConfig = BeliefSearchConfig()
     """How paths are searched."""
-    weight_steps: int = Field(default=10, ge=1)
+    weight_steps: int = Field(default=20, ge=1)
     """Weights of experts and of the item head are multiples of one over this number."""
-    max_users: int = Field(default=4000, ge=1)
-    """On how many validation users weights are chosen."""
+    max_users: int = Field(default=30_000, ge=1)
+    """On how many validation users weights are chosen; a log with fewer has all of them asked."""
     corp_users: int = Field(default=500, ge=0)
     """On how many validation users pruning by category jumps is tried; 0 leaves it as ``search`` says."""
     theta_quantile: float = Field(default=0.95, gt=0, le=1)

@@ -46,7 +46,7 @@ class TokenRanker:
     catalogue: Catalogue
     choices: TokenChoices
     tokenizers: Mapping[str, ItemTokenizer]
-    """By the expert whose codes it makes."""
+    """By the expert whose codebooks it fills."""
 
     def save(self, folder: Path) -> None:
         """Write all parts into a folder."""
@@ -70,7 +70,7 @@ class TokenRanker:
             mixture=mixture,
             catalogue=Catalogue.load(folder / "catalog"),
             choices=TokenChoices.model_validate_json(choices),
-            tokenizers={name: load_tokenizer(folder / "tokenizers" / name) for name in mixture.experts},
+            tokenizers={name: load_tokenizer(folder / "tokenizers" / name) for name in mixture.owners},
         )
 
     def add_items(
@@ -83,7 +83,7 @@ class TokenRanker:
         Shape:
             vectors_NF: (new items, features) what the tokenizers read. category_N: (new items,).
         """
-        parts = [self.tokenizers[name].encode(vectors_NF, resolve=False) for name in self.mixture.experts]
+        parts = [self.tokenizers[name].encode(vectors_NF, resolve=False) for name in self.mixture.owners]
         codes_NM = np.concatenate([self.catalogue.codes_NM, np.concatenate(parts, axis=1)])
         mixture = copy.deepcopy(self.mixture)
         mixture.set_items(codes_NM)
@@ -97,8 +97,8 @@ class TokenRanker:
 
     def sources(self) -> dict[str, ItemScores]:
         """Return each expert's log-probabilities by its name."""
-        names = [str(name) for name in self.mixture.experts]
-        return {name: token_log_probs(model) for name, model in zip(names, self.mixture.models(), strict=True)}
+        pairs = zip(self.mixture.codebooks, self.mixture.models(), strict=True)
+        return {name: token_log_probs(model) for name, model in pairs}
 
     def recommenders(self, head: ItemScores | None = None, *, trace: bool = False) -> list[TokenRecommender]:
         """Return the ways to rank: tokens alone, exactly and by paths, and with the item head all evidence.

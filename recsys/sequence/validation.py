@@ -10,6 +10,7 @@ import numpy as np
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.ranking import MISS, ndcg_at
+from recsys.data.splits import length_order
 
 DEPTH = 10
 
@@ -23,16 +24,19 @@ def mean_ndcg(
 ) -> float:
     """Return the mean NDCG@10 of the items that came next, with what a user already has taken out.
 
+    Histories of like lengths are scored together, so that a batch pads little.
+
     Args:
         score: returns every item's score for each history, (histories, items); it is written into.
         histories: at least one.
         targets_U: the item that came next, for each history.
         batch_size: histories per call of ``score``.
     """
-    total = 0.0
+    total, order_U = 0.0, length_order(histories)
     for start in range(0, len(histories), batch_size):
-        batch = histories[start : start + batch_size]
-        total += summed_ndcg(score(batch), batch, targets_U[start : start + batch_size])
+        places = order_U[start : start + batch_size]
+        batch = [histories[place] for place in places.tolist()]
+        total += summed_ndcg(score(batch), batch, targets_U[places])
     return total / max(1, len(histories))
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
 from pipelines.stages.evaluate import token_recommenders
-from pipelines.stages.tokens import choose_pruning, head_log_probs
+from pipelines.stages.token_search import choose_pruning
+from pipelines.stages.tokens import head_log_probs
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
@@ -19,11 +21,15 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
+from recsys.model.tokens.mixture import TokenMixture
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.tokenizer.kinds import load_tokenizer
 
 RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
 TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
+
+
+ALONE = ('experts.trained=[{name="facets", distilled=false}]',)
 
 
 def _histories(run: Path) -> list[History]:
@@ -47,7 +53,8 @@ def test_tokens_when_trained_then_codes_are_the_catalogues_and_have_words(run: P
     ranker, own = TokenRanker.load(run / "tokens"), Catalogue.load(run / "catalog")
     np.testing.assert_array_equal(ranker.catalogue.codes_NM, own.codes_NM)
     assert ranker.catalogue.facets == own.facets
-    assert ranker.choices.belief == {"facets": 1.0}
+    assert set(ranker.choices.belief) == {"facets", "facets_student"}
+    assert set(ranker.choices.rank) == {"facets", "facets_student", "head"}
     assert sum(ranker.choices.rank.values()) == pytest.approx(1.0)
 
 
@@ -58,9 +65,10 @@ def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_si
     ranker = TokenRanker.load(tmp_path / "tokens")
     assert ranker.catalogue.layout.num_codebooks == 3 + 4
     assert {book for book, _ in ranker.catalogue.facets} == set(range(7))
-    assert list(ranker.sources()) == ["ranking", "facets"]
+    assert list(ranker.sources()) == ["ranking", "facets", "ranking_student"]
+    assert list(ranker.tokenizers) == ["ranking", "facets"]
     figures = json.loads((tmp_path / "tokens" / "choices.json").read_text())["validation"]
-    assert figures["tokens mixed"] >= max(figures["ranking alone"], figures["facets alone"])
+    assert figures["tokens mixed"] >= max(figures[f"{name} alone"] for name in ranker.sources())
     assert figures["all evidence"] >= max(figures["tokens mixed"], figures["head alone"])
 
 
@@ -71,9 +79,8 @@ def test_tokens_when_items_are_new_then_they_are_ranked_by_their_codes_without_t
     assert list(grown.catalogue.item_ids[-2:]) == ["new 3", "new 7"]
     tokenizer = load_tokenizer(run / "tokenizer")
     np.testing.assert_array_equal(grown.catalogue.codes_NM[items:], tokenizer.encode(vectors_NF[[3, 7]], resolve=False))
-    (own,) = grown.sources().values()
-    log_prob_BN = own(_histories(run))
-    assert log_prob_BN.shape == (20, items + 2)
+    for expert in grown.sources().values():
+        assert expert(_histories(run)).shape == (20, items + 2)
     slates = grown.recommenders()[0].recommend(requests_for(_histories(run), n=items + 2, keep_seen=True))
     assert all({items, items + 1} <= set(slate.items.tolist()) for slate in slates)
     assert len(ranker.catalogue.item_ids) == items == ranker.mixture.num_items  # the ranker itself is as it was
@@ -87,6 +94,19 @@ def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
     assert token_recommenders(tmp_path, tmp_path) == []
     with pytest.raises(ArtifactError, match=r"choices\.json must exist"):
         TokenRanker.load(tmp_path / "tokens")
+
+
+def test_tokens_when_an_expert_is_distilled_then_it_stays_as_it_learned_beside_its_student(run: Path) -> None:
+    trained = TokenMixture.load(run / "experts" / "facets" / "model").models()[0]
+    own, student = TokenRanker.load(run / "tokens").mixture.models()
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(own.state_dict()[name], value, rtol=0, atol=0)
+    assert (student.code_out != own.code_out).any()
+
+
+def test_tokens_when_no_expert_is_distilled_then_there_is_no_student(world: Path, run: Path, tmp_path: Path) -> None:
+    train(world, tmp_path, load_recipe("smoke", ALONE), use_ray=False, reuse_from=run)
+    assert list(TokenRanker.load(tmp_path / "tokens").sources()) == ["facets"]
 
 
 def test_recommend_when_paths_rank_then_the_explanation_is_the_searched_paths_in_words(run: Path) -> None:
@@ -124,7 +144,9 @@ def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, re
     assert kept.choices.search.theta is not None
 
 
-@pytest.mark.parametrize("trained", ['[{name="a"}, {name="a"}]', '[{name="head"}]', '[{name="A b"}]'])
+@pytest.mark.parametrize(
+    "trained", ['[{name="a"}, {name="a"}]', '[{name="a"}, {name="a_student"}]', '[{name="head"}]', '[{name="A b"}]']
+)
 def test_recipe_when_experts_have_no_names_of_their_own_then_it_is_refused(trained: str) -> None:
     with pytest.raises(ConfigError, match=r"experts\.trained"):
         load_recipe("smoke", (f"experts.trained={trained}",))

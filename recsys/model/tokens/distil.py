@@ -49,10 +49,11 @@ class Beliefs:
 def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, *, seed: int) -> Beliefs:
     """Ask a teacher about every history of a log, and about each with one item added that is drawn from its belief.
 
-    An added item has the time of the history's last event.
+    An added item has the time of the history's last event. Histories of like lengths are asked about together.
     """
     rng = rng_for(seed, "beliefs")
-    ends = [log.history(int(user)) for user in np.flatnonzero(log.lengths_U > 0)]
+    user_R = np.argsort(log.lengths_U, kind="stable")[(log.lengths_U == 0).sum() :]
+    ends = [log.history(user) for user in user_R.tolist()]
     histories: list[History] = []
     parts: list[tuple[IntArray, FloatArray]] = []
     starts = range(0, len(ends), BATCH_SIZE)

@@ -1,13 +1,14 @@
 """Several token models with codebooks of their own as one: item logits are the weighted sum of the experts' logits.
 
 The sum is again a log-linear model, over the codebooks of all experts side by side: an item's logit is the sum of its
-codes' logits, and a softmax over the catalogue normalises it.
+codes' logits, and a softmax over the catalogue normalises it. Experts that read the same codebooks share them, and the
+logits of a shared code add up.
 
 Axes: B batch, M codebook (of all experts), K code, N item, D width (of all experts), X expert, U user.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ class SavedExpert(Config):
 
     name: str
     """What the expert's codebooks are called in tables and logs."""
+    codebooks: str
+    """The expert whose codebooks it reads: itself, or one that comes before it."""
     model: TokenModelConfig
     """Its shape."""
     layout: CodeLayout
@@ -57,7 +60,16 @@ class TokenMixture(nn.Module):
 
     weight_X: Tensor
 
-    def __init__(self, experts: dict[str, TokenModel], weights: Sequence[float]) -> None:
+    def __init__(
+        self, experts: dict[str, TokenModel], weights: Sequence[float], codebooks: Mapping[str, str] | None = None
+    ) -> None:
+        """Make a mixture of trained experts.
+
+        Args:
+            experts: by name, in the order of their codebooks.
+            weights: one for each.
+            codebooks: for experts that read the codebooks of another, that other's name.
+        """
         super().__init__()
         models = list(experts.values())
         if not models or len(models) != len(weights) or len({model.num_items for model in models}) > 1:
@@ -70,6 +82,11 @@ class TokenMixture(nn.Module):
                 f"experts must have codebooks of one size, got {[model.layout.codebook_size for model in models]}; "
                 "set codebook_size alike for all"
             )
+        self.codebooks = {name: (codebooks or {}).get(name, name) for name in experts}
+        if strangers := [name for name, owner in self.codebooks.items() if self.codebooks.get(owner) != owner]:
+            raise ValueError(
+                f"experts {strangers} must read the codebooks of an expert that has its own, got {self.codebooks}"
+            )
         self.experts = nn.ModuleDict(experts)
         self.register_buffer("weight_X", torch.tensor(list(weights), dtype=torch.float32), persistent=False)
 
@@ -78,9 +95,17 @@ class TokenMixture(nn.Module):
         return [model for model in self.experts.values() if isinstance(model, TokenModel)]
 
     @property
+    def owners(self) -> list[str]:
+        """The experts that have codebooks of their own, in the order of their codebooks."""
+        return [name for name, owner in self.codebooks.items() if name == owner]
+
+    def _owning(self) -> list[TokenModel]:
+        return [model for name, model in zip(self.codebooks, self.models(), strict=True) if name in self.owners]
+
+    @property
     def layout(self) -> CodeLayout:
-        """The codebooks of all experts, side by side."""
-        models = self.models()
+        """The codebooks of all experts, side by side; shared ones once."""
+        models = self._owning()
         return CodeLayout(
             num_codebooks=sum(model.layout.num_codebooks for model in models),
             codebook_size=models[0].layout.codebook_size,
@@ -93,15 +118,16 @@ class TokenMixture(nn.Module):
 
     def codes_NM(self) -> IntArray:
         """Return the items' codes in all experts' codebooks, (items, codebooks)."""
-        parts = [model.token_NM % model.layout.codebook_size for model in self.models()]
+        parts = [model.token_NM % model.layout.codebook_size for model in self._owning()]
         return torch.cat(parts, dim=1).cpu().numpy()
 
     def set_items(self, codes_NM: IntArray) -> None:
         """Take over a catalogue's codes in all experts' codebooks, (items, codebooks)."""
-        start = 0
-        for model in self.models():
-            model.set_items(np.ascontiguousarray(codes_NM[:, start : start + model.layout.num_codebooks]))
-            start += model.layout.num_codebooks
+        widths = [model.layout.num_codebooks for model in self._owning()]
+        parts = np.split(codes_NM, np.cumsum(widths)[:-1], axis=1)
+        codes_of = dict(zip(self.owners, parts, strict=True))
+        for owner, model in zip(self.codebooks.values(), self.models(), strict=True):
+            model.set_items(np.ascontiguousarray(codes_of[owner]))
 
     def queries(self, histories: Sequence[History]) -> Tensor:
         """Return the experts' queries side by side, each times its weight, (histories, width)."""
@@ -114,8 +140,11 @@ class TokenMixture(nn.Module):
 
     def code_logits(self, histories: Sequence[History]) -> Tensor:
         """Return every code's logit, (histories, codebooks, codes); an item's logit is the sum over its codes."""
-        pairs = zip(self.weight_X, self.models(), strict=True)
-        return torch.cat([weight * model.code_logits(model.queries(histories)) for weight, model in pairs], dim=1)
+        logits: dict[str, Tensor] = {}
+        for owner, weight, model in zip(self.codebooks.values(), self.weight_X, self.models(), strict=True):
+            own_BMK = weight * model.code_logits(model.queries(histories))
+            logits[owner] = logits[owner] + own_BMK if owner in logits else own_BMK
+        return torch.cat(list(logits.values()), dim=1)
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into a folder."""
@@ -123,8 +152,8 @@ class TokenMixture(nn.Module):
         config = TokenMixtureConfig(
             num_items=self.num_items,
             experts=tuple(
-                SavedExpert(name=name, model=model.config, layout=model.layout)
-                for name, model in zip(self.experts, self.models(), strict=True)
+                SavedExpert(name=name, codebooks=owner, model=model.config, layout=model.layout)
+                for (name, owner), model in zip(self.codebooks.items(), self.models(), strict=True)
             ),
             weights=tuple(float(weight) for weight in self.weight_X),
         )
@@ -146,7 +175,7 @@ class TokenMixture(nn.Module):
         for expert in config.experts:
             blank_NM = np.zeros((config.num_items, expert.layout.num_codebooks), np.int64)
             experts[expert.name] = TokenModel(expert.model, expert.layout, blank_NM)
-        mixture = cls(experts, config.weights)
+        mixture = cls(experts, config.weights, {expert.name: expert.codebooks for expert in config.experts})
         try:
             mixture.load_state_dict(weights)
         except RuntimeError as error:

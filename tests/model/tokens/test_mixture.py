@@ -57,3 +57,31 @@ def test_mixture_when_items_are_added_then_each_expert_takes_its_codebooks() -> 
 def test_mixture_when_weights_do_not_match_the_experts_then_it_is_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="one weight for each expert"):
         TokenMixture({"first": tiny_model(), "second": tiny_model(seed=1)}, weights)
+
+
+def test_mixture_when_experts_read_the_same_codebooks_then_these_stand_once_and_code_logits_add_up(
+    tmp_path: Path,
+) -> None:
+    other_NM = np.stack([np.arange(20) // 4, np.arange(20) * 3 % 5, np.arange(20) % 4], axis=1)
+    experts = {"own": tiny_model(), "other": tiny_model(other_NM, seed=1), "student": tiny_model(seed=2)}
+    mixture = TokenMixture(experts, [0.5, 0.3, 0.2], {"student": "own"}).eval()
+    assert (mixture.layout.num_codebooks, mixture.owners) == (2 + 3, ["own", "other"])
+    codes_NM = mixture.codes_NM()
+    with torch.inference_mode():
+        codes_BMK = mixture.code_logits(histories())
+        logits_BN = mixture.queries(histories()) @ mixture.item_keys().T
+    for item, codes_M in enumerate(codes_NM.tolist()):
+        torch.testing.assert_close(
+            logits_BN[:, item], sum(codes_BMK[:, book, code] for book, code in enumerate(codes_M))
+        )
+    mixture.save(tmp_path)
+    loaded = TokenMixture.load(tmp_path)
+    assert loaded.codebooks == mixture.codebooks
+    loaded.set_items(np.concatenate([codes_NM, codes_NM[:1]]))
+    log_prob_BN = token_log_probs(loaded)(histories())
+    np.testing.assert_allclose(log_prob_BN[:, 20], log_prob_BN[:, 0], rtol=1e-6)
+
+
+def test_mixture_when_an_expert_reads_the_codebooks_of_nobody_then_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="of an expert that has its own"):
+        TokenMixture({"first": tiny_model(), "second": tiny_model()}, [1.0, 1.0], {"second": "third"})

@@ -1,0 +1,156 @@
+"""How much each source of evidence counts: coordinate ascent of NDCG@10 on validation.
+
+Every source is asked once. Of its scores the best items of each user are kept, and an item that is among the best of
+no source is taken to be below the target; so a mixture is weighed in milliseconds, and as many users as there are can
+have a say.
+
+Axes: U user, B batch of users, Z candidate item of a user, X source, N item.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.contracts import ItemScores
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.ranking import MISS, ndcg_at
+from recsys.core.telemetry import track
+from recsys.data.splits import Questions
+from recsys.recommender.evidence import weighted_sum
+from recsys.sequence.validation import seen_items
+
+BATCH_SIZE = 256
+DEPTH = 10
+KEPT = 100
+"""How many of a user's best items are kept of each source: ten times the depth that counts."""
+_NONE = np.float32(-1e30)
+"""The score of a candidate that is no item: below all others in every mixture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """Weights of sources, and the NDCG@10 that they reach, seen items removed."""
+
+    weights: dict[str, float]
+    ndcg: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contest:
+    """What sources say of each validation user's target and of the items that can outrank it.
+
+    Shape:
+        score_XUZ: (sources, users, candidates), a user's target first.
+        found_U: (users,) False where the user has the target already, so that it is never found.
+    """
+
+    names: tuple[str, ...]
+    score_XUZ: FloatArray
+    found_U: BoolArray
+
+    @classmethod
+    def of(cls, sources: Mapping[str, ItemScores], asked: Questions, *, kept: int = KEPT) -> "Contest":
+        """Ask every source about all users, and keep its best items of each, seen ones removed."""
+        asked = asked.by_length()
+        parts: list[tuple[FloatArray, BoolArray]] = []
+        starts = range(0, len(asked.targets_U), BATCH_SIZE)
+        for start in track(starts, what="asking for evidence", total=len(starts)):
+            batch = asked.take(np.arange(start, min(start + BATCH_SIZE, len(asked.targets_U))))
+            parts.append(_candidates([source(batch.histories) for source in sources.values()], batch, kept))
+        widest = max((score_XBZ.shape[2] for score_XBZ, _ in parts), default=1)
+        shape = (len(sources), len(asked.targets_U), widest)
+        score_XUZ, begin = np.full(shape, _NONE, np.float32), 0
+        for score_XBZ, found_B in parts:
+            score_XUZ[:, begin : begin + len(found_B), : score_XBZ.shape[2]] = score_XBZ
+            begin += len(found_B)
+        found_U = np.concatenate([np.empty(0, np.bool_), *(found_B for _, found_B in parts)])
+        return cls(names=tuple(sources), score_XUZ=score_XUZ, found_U=found_U)
+
+    def ndcg(self, weights: Mapping[str, float]) -> float:
+        """Return NDCG@10 of a mixture, ties ranked against it; sources that are not named count 0."""
+        total = 0.0
+        for start in range(0, len(self.found_U), 2048):
+            rows = slice(start, start + 2048)
+            mixed_BZ = weighted_sum(dict(zip(self.names, self.score_XUZ[:, rows], strict=True)), weights)
+            rank_B = (mixed_BZ >= mixed_BZ[:, :1]).sum(axis=1)
+            total += float(ndcg_at(np.where(self.found_U[rows], rank_B, MISS), DEPTH).sum())
+        return total / max(1, len(self.found_U))
+
+
+def _candidates(said: Sequence[FloatArray], asked: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
+    """Return a batch's scores of each target and of the union of the sources' best other items, each once."""
+    rows_B, targets_B = np.arange(len(asked.targets_U)), asked.targets_U
+    seen = seen_items(asked.histories)
+    barred_BN = np.zeros(said[0].shape, np.bool_)
+    barred_BN[seen] = True
+    found_B = ~barred_BN[rows_B, targets_B]
+    barred_BN[rows_B, targets_B] = True
+    best_BZ = np.concatenate([_best(scores_BN, barred_BN, kept) for scores_BN in said], axis=1)
+    best_BZ.sort(axis=1)
+    barred_BZ = np.take_along_axis(barred_BN, best_BZ, axis=1)
+    barred_BZ[:, 1:] |= best_BZ[:, 1:] == best_BZ[:, :-1]
+    item_BZ = np.concatenate([targets_B[:, None], best_BZ], axis=1)
+    barred_BZ = np.concatenate([np.zeros((len(rows_B), 1), np.bool_), barred_BZ], axis=1)
+    parts = [np.where(barred_BZ, _NONE, np.take_along_axis(scores_BN, item_BZ, axis=1)) for scores_BN in said]
+    return np.stack(parts).astype(np.float32), found_B
+
+
+def _best(scores_BN: FloatArray, barred_BN: BoolArray, kept: int) -> IntArray:
+    """Return each row's best items that are not barred; where fewer are left, barred ones fill the row."""
+    kept = min(kept, scores_BN.shape[1])
+    open_BN = np.where(barred_BN, -np.inf, scores_BN)
+    return np.argpartition(open_BN, -kept, axis=1)[:, -kept:]
+
+
+def choose_weights(contest: Contest, names: Sequence[str] | None = None, *, steps: int = 20) -> Weighed:
+    """Return the weights with the best NDCG@10 that coordinate ascent finds; they sum to one in multiples of 1/steps.
+
+    It begins at the best of all single sources and of equal shares, and moves weight from one source to another as long
+    as that gains: first a quarter at a time, then half as much, down to ``1 / steps``.
+
+    Args:
+        contest: what the sources say.
+        names: the sources that may have weight; by default all.
+        steps: how fine weights are.
+    """
+    names = list(contest.names if names is None else names)
+    known: dict[tuple[int, ...], float] = {}
+
+    def figure(share_X: NDArray[np.int64]) -> float:
+        key = tuple(share_X.tolist())
+        if key not in known:
+            known[key] = contest.ndcg({name: share / steps for name, share in zip(names, key, strict=True)})
+        return known[key]
+
+    share_X = max(_starts(len(names), steps), key=figure)
+    amount = max(1, steps // 4)
+    while amount:
+        better_X = max(_transfers(share_X, amount), key=figure, default=share_X)
+        if figure(better_X) > figure(share_X):
+            share_X = better_X
+        else:
+            amount //= 2
+    weights = {name: share / steps for name, share in zip(names, share_X.tolist(), strict=True)}
+    return Weighed(weights=weights, ndcg=figure(share_X))
+
+
+def _starts(sources: int, steps: int) -> list[NDArray[np.int64]]:
+    """Return all weight on each source in turn, and equal shares, the rest of the division to the first ones."""
+    equal_X = np.full(sources, steps // sources)
+    equal_X[: steps % sources] += 1
+    return [*(steps * np.eye(sources, dtype=np.int64)), equal_X]
+
+
+def _transfers(share_X: NDArray[np.int64], amount: int) -> list[NDArray[np.int64]]:
+    """Return the weights after each move of an amount from one source to another."""
+    found = []
+    for giver, taker in np.argwhere(~np.eye(len(share_X), dtype=np.bool_)).tolist():
+        moved = min(amount, int(share_X[giver]))
+        if moved:
+            share_new_X = share_X.copy()
+            share_new_X[giver] -= moved
+            share_new_X[taker] += moved
+            found.append(share_new_X)
+    return found
