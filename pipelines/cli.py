@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_decide import VERBS
-from pipelines.cli_files import write_result
+from pipelines.cli_files import recipe_of, write_result
 from pipelines.cli_measure import bench
 from pipelines.cli_options import AllowUnmatched, Check, Columns, Format, JsonFile, NoRay, Run, Sets, TimeUnit
 from recsys.core.errors import CallError, NotThereYet, RecsysError
@@ -173,10 +173,14 @@ def update(
     run: Run,
     events: Annotated[Path, typer.Option(help="A folder in the data contract: a day's events, and its new items.")],
     to: Annotated[Path | None, typer.Option(help="The new run's folder; beside RUN, named by the day.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Also publish among the releases of this run, if the gate lets it pass.")
+    ] = None,
     no_ray: NoRay = False,
     json_file: JsonFile = None,
 ) -> None:
     """Go on from a run with a new day: new items get tokens, models warm-start, drift is reported; RUN stays."""
+    from pipelines.publish import publish_run
     from pipelines.show import console, evaluation_table
     from pipelines.update.flow import update_run
 
@@ -184,6 +188,8 @@ def update(
     console().print(evaluation_table(result.evaluation))
     typer.echo(result.sentence)
     write_result(json_file, result.day)
+    if into is not None:
+        typer.echo(publish_run(result.run, recipe_of(result.run), into=into).words)
 
 
 for verb in (*VERBS, bench):

@@ -1,33 +1,27 @@
 """Publishing: a run's bundle becomes a release if the gate lets it pass, and the pointer moves to it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from pipelines.changes import changes
 from pipelines.execute import WORK
 from pipelines.job import REPORTS
 from pipelines.recipe import Recipe
 from pipelines.releases import Move, ReleaseFolder, ReleaseRecommender
 from pipelines.replay import check_provenance, general_categories
-from recsys.contracts import Recommender
 from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
 from recsys.core.lock import owned
-from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data import schema
-from recsys.data.prepare import Prepared, load_prepared
+from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
 from recsys.data.vocabulary import Vocabulary
 from recsys.evaluation.gate import GateVerdict, apply_gate
 from recsys.evaluation.replay import ReplayConfig, replay
 from recsys.evaluation.replay_log import own_log
-from recsys.evaluation.side_by_side import side_by_side
 from recsys.recommender.manifest import read_manifest
-
-SHOWN_USERS = 200
-"""How many users' slates are compared before a release is published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +53,8 @@ def publish_run(run: Path, recipe: Recipe, *, into: Path | None = None) -> Publi
         ArtifactError: the gate refuses; says which slice fell and by how much. The current release stays.
     """
     require(run / "manifest.json", remedy=f"run `recsys train DATA --to {run}` first")
+    if into is not None:
+        require(into / "manifest.json", remedy="--into names the run whose releases are served")
     releases = ReleaseFolder(into or run)
     version = read_manifest(run / "bundle").model_version
     now = releases.current()
@@ -100,38 +96,8 @@ def gate_verdict(run: Path, recipe: Recipe, current: Path) -> GateVerdict:
     for check in verdict.checks:
         LOG.info("gate: %s %s", "passed" if check.passed else "failed", check.words)
     (run / REPORTS).mkdir(exist_ok=True)
-    write_json(run / REPORTS / "gate.json", verdict.to_json() | {"changes": _changes(both, prepared, recipe)})
+    write_json(run / REPORTS / "gate.json", verdict.to_json() | {"changes": changes(both, prepared, seed=recipe.seed)})
     return verdict
-
-
-def _changes(both: Sequence[Recommender], prepared: Prepared, recipe: Recipe) -> dict[str, Any]:
-    """Return what would change for a seeded sample of users, with titles and ids in place of numbers."""
-    log = prepared.log
-    drawn = rng_for(recipe.seed, "changes").permutation(log.num_users)[:SHOWN_USERS].tolist()
-    histories = [log.history(user) for user in drawn]
-    found = side_by_side(both[0], both[1], histories, users=drawn, num_items=log.num_items)
-    titles = _titles(prepared)
-    return {
-        "users": found.histories,
-        "overlap": found.overlap,
-        "enters": [[titles[item], count] for item, count in found.enters],
-        "leaves": [[titles[item], count] for item, count in found.leaves],
-        "examples": [
-            {
-                "user": str(prepared.user_ids[one.user]),
-                "enters": [titles[item] for item in one.enters],
-                "leaves": [titles[item] for item in one.leaves],
-            }
-            for one in found.examples
-        ],
-    }
-
-
-def _titles(prepared: Prepared) -> list[str]:
-    """Return each item's title, its id where it has none."""
-    ids = prepared.items[schema.ITEM].to_pylist()
-    titled = prepared.items[schema.TITLE].to_pylist() if schema.TITLE in prepared.items.column_names else ids
-    return [str(title or item) for title, item in zip(titled, ids, strict=True)]
 
 
 def roll_back(run: Path) -> Move:

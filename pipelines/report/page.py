@@ -23,6 +23,7 @@ from recsys.recommender.bundle import load_bundle
 _SHOWN_USERS = 5
 _SHOWN_HISTORY = 6
 _SHOWN_ITEMS = 5
+_SHOWN_PRUNED = 3
 _PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
     ("headline", parts.headline),
     ("evaluation", parts.evaluation),
@@ -73,7 +74,7 @@ def _made(run: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
 
 
 def example_users(run: Path) -> dict[str, Any]:
-    """Return a few users spread over the log: the titles they chose lately, what they get, and the paths to it."""
+    """Return a few users spread over the log: their latest titles, what they get, the paths to it and pruned ones."""
     bundle = load_bundle(run / "bundle")
     remedy = f"run `recsys train DATA --to {run}` to make it"
     require(run / "bundle" / "items.parquet", remedy=remedy)
@@ -98,7 +99,11 @@ def _user(name: str, history: History, slate: Slate, titles: list[str], catalogu
         steps = path_words(catalogue.facets, paths[0]).split(SEPARATOR) if paths else []
         items.append({"title": titles[int(item)], "score": float(score), "steps": steps})
     recent = [titles[int(item)] for item in history.items[-_SHOWN_HISTORY:]]
-    return {"name": name, "events": len(history.items), "recent": recent, "items": items}
+    pruned = [
+        {"steps": path_words(catalogue.facets, path).split(SEPARATOR), "reason": path.reason}
+        for path in slate.pruned[:_SHOWN_PRUNED]
+    ]
+    return {"name": name, "events": len(history.items), "recent": recent, "items": items, "pruned": pruned}
 
 
 def _environment() -> Environment:

@@ -30,7 +30,8 @@ class SideBySide:
     """What changes from one recommender to another.
 
     ``overlap`` is the mean share of a slate that both show. ``enters`` and ``leaves`` are the items that most slates
-    gain and lose, with how many. ``examples`` are the users whose slates change most.
+    gain and lose, with how many. ``examples`` are the users whose slates change most. ``shared`` is the share of each
+    history's slate that both show.
     """
 
     histories: int
@@ -38,6 +39,7 @@ class SideBySide:
     enters: tuple[tuple[int, int], ...]
     leaves: tuple[tuple[int, int], ...]
     examples: tuple[Changed, ...]
+    shared: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by their names."""
@@ -81,6 +83,7 @@ def side_by_side(
         enters=_most(gained_N),
         leaves=_most(lost_N),
         examples=tuple(one for one in changed[:MOST_EXAMPLES] if one.enters),
+        shared=tuple(shared),
     )
 
 

@@ -222,6 +222,10 @@ def test_example_users_when_asked_then_five_with_paths_in_the_catalogues_words(c
     steps = [step for user in users for item in user["items"] for step in item["steps"]]
     assert steps
     assert all(step in words or step.startswith("codebook ") for step in steps)
+    pruned = [path for user in users for path in user["pruned"]]
+    assert all("moved the category by JS" in path["reason"] and path["steps"] for path in pruned)
+    assert all(len(user["pruned"]) <= 3 for user in users)
+    assert pruned  # the smoke run's threshold is a quantile of the divergences seen: some paths are above it
 
 
 def test_headline_when_rows_were_left_out_then_by_cause(tmp_path: Path) -> None:

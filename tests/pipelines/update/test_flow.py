@@ -1,6 +1,7 @@
 """An update: what was there stays, new events and items come behind it, and the run before is not touched."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner, Result
 
 from pipelines.batch.call import BatchCall
 from pipelines.batch.job import recommend_batch
+from pipelines.cli import app
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.releases import ReleaseFolder
 from pipelines.update.flow import Updated, dated, update_run
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import hash_folder
@@ -22,7 +26,9 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.data.table import BadRows, Dataset, read_dataset, write_dataset
 from recsys.recommender.bundle import load_bundle
+from recsys.recommender.manifest import read_manifest
 from recsys.tokenizer.kinds import load_tokenizer
+from tests.support.worse_run import worse_copy
 
 NEW_ITEMS = 12
 """The last items of the world, which only the day has."""
@@ -189,3 +195,28 @@ def test_update_when_the_run_before_was_changed_then_refuses(day_world: World, t
     finally:
         changed.write_bytes(content)
     assert not (tmp_path / "new").exists()
+
+
+def test_update_when_it_publishes_too_then_the_gate_refuses_a_worse_run_by_slice_and_lets_a_better_one_serve(
+    day_world: World, tmp_path: Path
+) -> None:
+    worse = worse_copy(day_world.updated.run, tmp_path / "worse")
+    served = Path(shutil.copytree(day_world.run, tmp_path / "served"))
+
+    def update(to: Path) -> Result:
+        call = ["update", str(day_world.run), "--events", str(day_world.days[0]), "--to", str(to), "--no-ray"]
+        return CliRunner().invoke(app, [*call, "--into", str(served)])
+
+    def serving() -> str:
+        current = ReleaseFolder(served).current()
+        assert current is not None
+        return current.version
+
+    assert "is the first release and serves now" in update(worse).output
+    better = read_manifest(day_world.updated.run / "bundle").model_version
+    assert f"{better} replaces {serving()}: ndcg@10 on 'all'" in update(day_world.updated.run).output
+    refused = update(worse)
+    assert isinstance(refused.exception, ArtifactError)
+    assert "ndcg@10 on 'all' (" in str(refused.exception)
+    assert "a difference of -" in str(refused.exception)
+    assert serving() == better
