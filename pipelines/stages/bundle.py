@@ -62,7 +62,7 @@ def select_and_bundle(job: Job) -> None:
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
-        LOG.info("alignment moved validation ndcg@10 from %.4f to %.4f", *_best_of_each(tried))
+        _say_what_alignment_did(tried, best)
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
@@ -90,6 +90,13 @@ def simplest_of_the_best(tried: Sequence[Candidate], *, margin: float) -> Candid
         if row.ndcg > best.ndcg + margin:
             best = row
     return best
+
+
+def _say_what_alignment_did(tried: Sequence[Candidate], kept: Candidate) -> None:
+    """Log the move of validation NDCG@10, as a warning where it fell."""
+    before, after = _best_of_each(tried)
+    say = LOG.info if after >= before else LOG.warning
+    say("alignment moved validation ndcg@10 from %.4f to %.4f; the %s model is kept", before, after, kept.model)
 
 
 def _best_of_each(tried: Sequence[Candidate]) -> tuple[float, float]:
