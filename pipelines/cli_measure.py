@@ -11,9 +11,10 @@ from pipelines.cli_options import JsonFile
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="encode, decode, train, tokens, batch, scale, serve, curves, valid or off-policy.")
+        str,
+        typer.Argument(help="encode, decode, train, tokens, codes, batch, scale, serve, curves, valid, off-policy."),
     ],
-    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, train, curves, serve).")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, train, codes, curves, serve).")] = None,
     size: Annotated[
         str | None, typer.Option(help="Of the log of scale: users,events,items; a tenth of it runs first.")
     ] = None,
@@ -24,6 +25,7 @@ def bench(
     Encode tokenizes a million items, decode asks for one user, train counts positions a second, tokens sums logits of
     codes, batch counts users a second, scale takes a made-up log from its files to training steps; valid checks the
     validity index against a slow way.
+    codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
     off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.

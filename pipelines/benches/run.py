@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.benches.batch import bench_batch
+from pipelines.benches.codes import bench_codes
 from pipelines.benches.curves import bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
@@ -31,6 +32,7 @@ def run_bench(name: str, run: Path | None, size: str | None = None) -> Bench:
         "valid": bench_valid,
         "tokens": bench_tokens,
         "batch": bench_batch,
+        "codes": lambda: bench_codes(_required(run, name)),
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
         "off-policy": bench_off_policy,
