@@ -49,7 +49,7 @@ def bench_decode(run: Path | None = None) -> list[Line]:
     return lines
 
 
-def random_recommender(size: int) -> ReasoningRecommender:
+def random_recommender(size: int) -> ReasoningRecommender[GeneratorScorer]:
     """Return a recommender of the default shape with random weights on a catalogue of random codes."""
     rng = rng_for(0, "bench", "catalogue", size)
     codes_NM = rng.integers(0, CODES, (size, CODEBOOKS))
@@ -73,7 +73,8 @@ def random_recommender(size: int) -> ReasoningRecommender:
         layout=CodeLayout(num_codebooks=CODEBOOKS, codebook_size=CODES),
         facets={},
     )
-    return ReasoningRecommender(generator, catalogue, DecoderConfig().with_ranking(path_weight=0.0), trace=True)
+    config = DecoderConfig().with_ranking(path_weight=0.0)
+    return ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=True)
 
 
 def scan(scorer: GeneratorScorer, history: History) -> IntArray:
@@ -88,7 +89,7 @@ def _random_histories(size: int, count: int) -> list[History]:
     return [History(items=rng.integers(0, size, HISTORY), timestamps=days_T) for _ in range(count)]
 
 
-def _timed(ours: ReasoningRecommender, histories: Sequence[History]) -> list[Line]:
+def _timed(ours: ReasoningRecommender[GeneratorScorer], histories: Sequence[History]) -> list[Line]:
     untold = ours.untraced()
     told_R, untold_R, peer_R, steps = [], [], [], []
     for place, history in enumerate(histories):

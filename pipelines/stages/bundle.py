@@ -18,6 +18,7 @@ from recsys.model.generator import Generator
 from recsys.recommender.bundle import BundleParts, save_bundle
 from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.scorer import GeneratorScorer
 from recsys.tokenizer.kinds import load_tokenizer
 
 
@@ -112,7 +113,9 @@ def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Question
     if not job.recipe.decoder.search.corp:
         return None
     free = job.recipe.decoder.with_search(theta=None)
-    seen = observed_divergences(ReasoningRecommender(generator, catalogue, free), asked.histories[:500])
+    seen = observed_divergences(
+        ReasoningRecommender(GeneratorScorer(generator), catalogue, free), asked.histories[:500]
+    )
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
@@ -120,6 +123,6 @@ def _accuracy(
     generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
 ) -> tuple[float, float]:
     """Return Recall@10 and NDCG@10, seen items removed."""
-    recommender = ReasoningRecommender(generator, catalogue, config, trace=False)
+    recommender = ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=False)
     row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
     return row.accuracy["recall@10"].value, row.accuracy["ndcg@10"].value
