@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recsys.contracts import History, empty_history
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.runtime.export import export_generator
-from recsys.runtime.scorer import RuntimeScorer, EncodedHistory
+from recsys.runtime.scorer import EncodedHistory, RuntimeScorer
 from tests.runtime.worlds import ITEMS, history_of, random_generator
 
 WORLDS = {
