@@ -61,11 +61,17 @@ def replay(  # noqa: PLR0913 (its options are the call)
         rewrite_table(markdown, f"{run.resolve().name}-replay", replay_markdown(result))
 
 
-def report(run: Run) -> None:
-    """Write one HTML page about a run: figures, plots, example users with their paths; no network needed."""
+def report(
+    run: Run,
+    others: Annotated[
+        list[Path] | None, typer.Argument(help="Later runs, oldest first: a page about what changed between them.")
+    ] = None,
+) -> None:
+    """Write one HTML page about a run, or about several side by side: figures, plots, examples; no network needed."""
+    from pipelines.report.beside import write_comparison
     from pipelines.report.page import write_report
 
-    typer.echo(write_report(run))
+    typer.echo(write_comparison([run, *others]) if others else write_report(run))
 
 
 def publish(

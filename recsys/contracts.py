@@ -225,6 +225,10 @@ class ItemScorer(Protocol):
         ...
 
 
+class Scorer(StepScorer, ItemScorer, Protocol):
+    """Scores both steps and items, from one context."""
+
+
 def empty_history() -> History:
     """Return the history of a user nobody has seen."""
     return History(items=np.empty(0, np.int64), timestamps=np.empty(0, np.int64))

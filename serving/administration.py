@@ -60,6 +60,7 @@ async def forget(service: Service, user_id: str) -> ForgetResponse:
     events, exposures = await service.threads.run(work, service.config.write_seconds)
     service.histories.forget(user_id)
     service.last_good.forget(user_id)
+    service.releases.forget()
     return ForgetResponse(events=events, exposures=exposures)
 
 

@@ -102,7 +102,7 @@ def build_service(run: Path, *, store: str | None, config: ServingConfig, loader
     def note(release: Release) -> None:
         metrics.model(release.version, ready=release.state is State.READY)
 
-    releases = Releases(run, loader=loader, on_change=note)
+    releases = Releases(run, loader=loader, on_change=note, encoder_at_start=config.encoder_at_start)
     kept = open_store(store_url(run, store, os.environ), write_seconds=config.write_seconds)
     seed_log(run, kept)
     threads = StoreThreads()

@@ -105,15 +105,29 @@ class Release:
     """Number of items that the model was trained on: the first rows."""
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A bundle that loads what encodes new items when it is first needed."""
+
+    def prepare_for_items(self) -> None:
+        """Load it now."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A bundle that keeps something of users between requests."""
+
+    def forget(self) -> None:
+        """Drop it."""
+        ...
+
+
 def load_from_run(folder: Path) -> LoadedBundle:
-    """Load a bundle with the project's own loader, on one thread, which brings torch in."""
-    import torch
+    """Load a bundle with the project's own loader, which brings torch in only where the runtime cannot rank."""
+    from recsys.recommender.served import load_served
 
-    from recsys.recommender.bundle import load_bundle
-
-    # Requests run one at a time, and a second thread for a small network only waits for the first.
-    torch.set_num_threads(1)
-    bundle: LoadedBundle = load_bundle(folder, verify=False)  # load_release has just done it
+    bundle: LoadedBundle = load_served(folder, verify=False)  # load_release has just done it
     return bundle
 
 

@@ -11,7 +11,7 @@ from recsys.core.telemetry import LOG
 from recsys.recommender.manifest import FILE, read_manifest
 from serving.growth import grown
 from serving.model import ask
-from serving.release import Loader, Release, State, bare_release, load_from_run, load_release
+from serving.release import Loader, Preparing, Release, Remembering, State, bare_release, load_from_run, load_release
 from serving.store.changes import StoredItem
 
 _KEPT = 2
@@ -36,8 +36,16 @@ class Releases:
     A release that cannot be loaded, or whose parts do not belong together, never becomes either.
     """
 
-    def __init__(self, run: Path, *, loader: Loader | None = None, on_change: Callable[[Release], None]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        loader: Loader | None = None,
+        on_change: Callable[[Release], None],
+        encoder_at_start: bool = False,
+    ) -> None:
         self.run = run
+        self._encoder_at_start = encoder_at_start
         self._loader = loader or load_from_run
         self._on_change = on_change
         self._lock = threading.Lock()
@@ -103,6 +111,12 @@ class Releases:
             self._first_seen = first_seen
             self._swap(self._base)
 
+    def forget(self) -> None:
+        """Drop what models keep of users between requests."""
+        for release in (self.current, self.second, *self._loaded.values()):
+            if release is not None and isinstance(release.model, Remembering):
+                release.model.forget()
+
     def candidates(self) -> list[Candidate]:
         """Return the versions on disk, the current one first."""
         found = {self.current.version: self._candidate(self.current.version, self.current.folder)}
@@ -161,6 +175,8 @@ class Releases:
                     "the release %s cannot be compared with; the current one answers everybody: %r", second, error
                 )
         self._settled.set()
+        if self._encoder_at_start and isinstance(self.current.model, Preparing):
+            self.current.model.prepare_for_items()
 
     def _load(self, folder: Path) -> Release:
         try:

@@ -68,6 +68,10 @@ class ServingConfig(Config):
     """Version of a second release that some users are answered by; every exposure says which (``arm``)."""
     split_share: float = Field(default=0.0, ge=0, le=1)
     """Share of users, by a hash of their id and that version, that the second release answers: always the same ones."""
+    encoder_at_start: bool = True
+    """Whether what encodes new items is loaded once the model is ready, beside the traffic, so that the first new item
+    is recommendable within a second; where false it is loaded with that item, which takes some seconds then, and a
+    server that gets none stays without torch."""
     log_requests: bool = False
     """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
     prefer_bonus: PositiveFloat = 1.0

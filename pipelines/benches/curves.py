@@ -36,7 +36,7 @@ def bench_curves(run: Path) -> list[Line]:
     log = load_prepared(run / "data").log
     asked = questions(log, "validation").sample(USERS, seed=0)
     base = ours.config.with_ranking(ranked="reached", path_weight=0.0)
-    free = ReasoningRecommender(ours.scorer.generator, ours.catalogue, base.with_search(theta=None))
+    free = ReasoningRecommender(ours.scorer, ours.catalogue, base.with_search(theta=None))
     seen = observed_divergences(free, asked.histories[:500])
     tried = [("beam", float(width), base.with_search(num_paths=width)) for width in BEAMS]
     for quantile in QUANTILES:
@@ -50,7 +50,9 @@ def bench_curves(run: Path) -> list[Line]:
     return [_line(point, *shown) for point in points for shown in (("recall@10", "share"), ("milliseconds", "ms"))]
 
 
-def _point(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions, *, num_items: int) -> dict[str, float]:
+def _point(
+    ours: ReasoningRecommender[Any], config: DecoderConfig, asked: Questions, *, num_items: int
+) -> dict[str, float]:
     variant = ours.variant(ours.name, config)
     row = evaluate_recommender(variant, asked, num_items=num_items, keep_seen=False, seed=0).row
     each = [_timed(variant, history) for history in asked.histories[:TIMED]]
@@ -58,7 +60,7 @@ def _point(ours: ReasoningRecommender, config: DecoderConfig, asked: Questions, 
     return found | {"milliseconds": float(np.median(each))}
 
 
-def _timed(recommender: ReasoningRecommender, history: History) -> float:
+def _timed(recommender: ReasoningRecommender[Any], history: History) -> float:
     began = time.perf_counter()
     recommender.recommend([Request(history=history)])
     return 1000 * (time.perf_counter() - began)

@@ -45,11 +45,11 @@ def bench_decode(run: Path | None = None) -> list[Line]:
         return _timed(ours, asked.histories)
     lines: list[Line] = []
     for size, calls in CALLS.items():
-        lines += _timed(random_recommender(size), random_histories(size, WARM_UP + calls))
+        lines += _timed(random_recommender(size), _random_histories(size, WARM_UP + calls))
     return lines
 
 
-def random_recommender(size: int, *, device: torch.device | None = None) -> ReasoningRecommender:
+def random_recommender(size: int) -> ReasoningRecommender[GeneratorScorer]:
     """Return a recommender of the default shape with random weights on a catalogue of random codes."""
     rng = rng_for(0, "bench", "catalogue", size)
     codes_NM = rng.integers(0, CODES, (size, CODEBOOKS))
@@ -73,8 +73,8 @@ def random_recommender(size: int, *, device: torch.device | None = None) -> Reas
         layout=CodeLayout(num_codebooks=CODEBOOKS, codebook_size=CODES),
         facets={},
     )
-    generator = generator.to(device or torch.device("cpu"))
-    return ReasoningRecommender(generator, catalogue, DecoderConfig().with_ranking(path_weight=0.0), trace=True)
+    config = DecoderConfig().with_ranking(path_weight=0.0)
+    return ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=True)
 
 
 def scan(scorer: GeneratorScorer, history: History) -> IntArray:
@@ -83,14 +83,13 @@ def scan(scorer: GeneratorScorer, history: History) -> IntArray:
     return best_items(scores_N, history.items, None, n=10)
 
 
-def random_histories(size: int, count: int) -> list[History]:
-    """Return histories of :data:`HISTORY` random items, one a day."""
+def _random_histories(size: int, count: int) -> list[History]:
     rng = rng_for(0, "bench", "decode", size)
     days_T = np.arange(HISTORY) * 86_400
     return [History(items=rng.integers(0, size, HISTORY), timestamps=days_T) for _ in range(count)]
 
 
-def _timed(ours: ReasoningRecommender, histories: Sequence[History]) -> list[Line]:
+def _timed(ours: ReasoningRecommender[GeneratorScorer], histories: Sequence[History]) -> list[Line]:
     untold = ours.untraced()
     told_R, untold_R, peer_R, steps = [], [], [], []
     for place, history in enumerate(histories):

@@ -116,7 +116,7 @@ def _servers(run: Path, folder: Path, items: int) -> Iterator[tuple[int, int]]:
     """Start both servers on free ports, wait until both answer, and end them."""
     ours, peer = _free_port(), _free_port()
     config = folder / "serving.toml"
-    config.write_text("not_ready_seconds = 0.0\n")
+    config.write_text("not_ready_seconds = 0.0\nencoder_at_start = false\n")
     store = f"sqlite:///{folder / 'store.db'}"
     recsys = [sys.executable, "-c", "from pipelines.cli import main; main()"]
     dot_product = [sys.executable, "-m", "uvicorn", "--factory", "pipelines.benches.dot_product:make_app"]

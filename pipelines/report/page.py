@@ -50,14 +50,14 @@ def write_report(run: Path) -> Path:
     path = require_writable_folder(run / "reports") / "report.html"
     source = run / "source.json"
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             name=parts.read(run, "source.json")["name"] if source.exists() else run.resolve().name,
             ours=OURS,
-            users=_made(run, example_users),
-            bundle=_made(run, lambda folder: parts.read(folder, "bundle/manifest.json")),
-            **{name: _made(run, build) for name, build in _PARTS},
+            users=made(run, example_users),
+            bundle=made(run, lambda folder: parts.read(folder, "bundle/manifest.json")),
+            **{name: made(run, build) for name, build in _PARTS},
         )
     )
     with atomic_file(path) as temporary:
@@ -65,7 +65,7 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def _made(run: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def made(run: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Return a part, or a part with nothing but the sentence about what it lacks."""
     try:
         return build(run)
@@ -106,16 +106,17 @@ def _user(name: str, history: History, slate: Slate, titles: list[str], catalogu
     return {"name": name, "events": len(history.items), "recent": recent, "items": items, "pruned": pruned}
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates of pages, with the filters that write sizes, seconds and shares."""
+    found = Environment(
         loader=PackageLoader("pipelines.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "size": _size, "seconds": _seconds, "count": "{:,}".format}
-    return environment
+    found.filters |= {"share": share, "size": _size, "seconds": _seconds, "count": "{:,}".format}
+    return found
 
 
 def _size(count: float) -> str:

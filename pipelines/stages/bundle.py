@@ -7,7 +7,6 @@ import numpy as np
 
 from pipelines.job import Job
 from recsys.codes.catalogue import Catalogue
-from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
@@ -19,6 +18,7 @@ from recsys.model.generator import Generator
 from recsys.recommender.bundle import BundleParts, save_bundle
 from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.scorer import GeneratorScorer
 from recsys.tokenizer.kinds import load_tokenizer
 
 
@@ -50,8 +50,7 @@ def select_and_bundle(job: Job) -> None:
     seed = derive_seed(job.recipe.seed, "selection")
     asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
     folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
-    device = pick_device(job.recipe.device)
-    models = {name: Generator.load(job.parent(folder), device) for name, folder in folders.items()}
+    models = {name: Generator.load(job.parent(folder)) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)
@@ -64,7 +63,7 @@ def select_and_bundle(job: Job) -> None:
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
-        LOG.info("alignment moved validation ndcg@10 from %.4f to %.4f", *_best_of_each(tried))
+        _say_what_alignment_did(tried, best)
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
@@ -94,6 +93,13 @@ def simplest_of_the_best(tried: Sequence[Candidate], *, margin: float) -> Candid
     return best
 
 
+def _say_what_alignment_did(tried: Sequence[Candidate], kept: Candidate) -> None:
+    """Log the move of validation NDCG@10, as a warning where it fell."""
+    before, after = _best_of_each(tried)
+    say = LOG.info if after >= before else LOG.warning
+    say("alignment moved validation ndcg@10 from %.4f to %.4f; the %s model is kept", before, after, kept.model)
+
+
 def _best_of_each(tried: Sequence[Candidate]) -> tuple[float, float]:
     """Return the best validation NDCG@10 of the pre-trained and of the aligned model."""
     before, after = (max(row.ndcg for row in tried if row.model == name) for name in MODELS)
@@ -107,7 +113,9 @@ def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Question
     if not job.recipe.decoder.search.corp:
         return None
     free = job.recipe.decoder.with_search(theta=None)
-    seen = observed_divergences(ReasoningRecommender(generator, catalogue, free), asked.histories[:500])
+    seen = observed_divergences(
+        ReasoningRecommender(GeneratorScorer(generator), catalogue, free), asked.histories[:500]
+    )
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
@@ -115,6 +123,6 @@ def _accuracy(
     generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
 ) -> tuple[float, float]:
     """Return Recall@10 and NDCG@10, seen items removed."""
-    recommender = ReasoningRecommender(generator, catalogue, config, trace=False)
+    recommender = ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=False)
     row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
     return row.accuracy["recall@10"].value, row.accuracy["ndcg@10"].value

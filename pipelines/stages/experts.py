@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.job import Job
 from pipelines.stages.pretrain import validation_sample
+from pipelines.stages.tokenize import held_out_pairs
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import FloatArray, IntArray
@@ -67,7 +68,9 @@ def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[Int
         return catalogue.codes_NM, catalogue.layout
     vectors_NF: FloatArray = Features.load(job.parent("features")).vectors_NF
     device = str(pick_device(job.recipe.device))
-    tokenizer = fit_tokenizer(vectors_NF, expert.tokenizer, seed=derive_seed(seed, "tokenizer"), device=device)
+    own_seed = derive_seed(seed, "tokenizer")
+    pairs = held_out_pairs(job, expert.tokenizer, own_seed)
+    tokenizer = fit_tokenizer(vectors_NF, expert.tokenizer, seed=own_seed, device=device, pairs=pairs)
     (folder / "tokenizer").mkdir()
     tokenizer.save(folder / "tokenizer")
     codes_NM = tokenizer.encode(vectors_NF)

@@ -118,6 +118,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
         rng=rng_for(seed, "alignment", "prompts"),
         folds=_folds(generator, log, config, seed=seed),
         latest=config.latest_events,
+        rarity=config.rarity,
     )
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     objective = partial(TrainingObjective, generator, log, category_N, precision=precision)

@@ -99,6 +99,8 @@ class RolloutCollector:
 def as_rollout(paths: SampledPaths, prompts: PromptTable, prompt_R: torch.Tensor) -> Rollout:
     """Return sampled paths with the windows of their prompts, as the rewards read them."""
     return Rollout(
+        book_RO=paths.book_RO.cpu().numpy(),
+        choice_RO=paths.choice_RO.cpu().numpy(),
         tokens_RM=paths.tokens_RM.cpu().numpy(),
         category_ROQ=paths.category_ROQ.cpu().numpy(),
         target_items_RH=prompts.targets_BH[prompt_R.cpu().numpy()],

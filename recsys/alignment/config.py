@@ -53,6 +53,9 @@ class AlignmentConfig(Config):
     """GRPO's clip of the probability ratio."""
     scale: Literal["group", "batch", "none"] = "group"
     """What GRPO's advantages are divided by: the deviation of the group, of all paths of the step, or nothing."""
+    gradient: Literal["sum", "mean"] = "mean"
+    """Whether GRPO sums the gradients of rewards and divergence over a path's choices, as the ratio of whole paths of
+    the paper does, or takes their mean, which is one over the number of choices of it (trl's sequence ratio)."""
     preference_beta: float = Field(default=0.1, gt=0)
     """DPO's strength of the tie to the pre-trained model."""
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -65,8 +68,11 @@ class AlignmentConfig(Config):
     """How many next items a path is rewarded for (h)."""
     latest_events: int = Field(default=3, ge=0)
     """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
+    rarity: float = Field(default=0.0, ge=0)
+    """Prompts are drawn in proportion to the training events of their next item to the power of minus this; 0 draws
+    all alike, 1 asks for every item about as often."""
     decay: float = Field(default=0.5, gt=0, le=1)
-    """Weight of an item of the window relative to the one before it (w)."""
+    """Weight of an item of the window relative to the one before it (w); the paper has .8."""
     top_n: int = Field(default=10, ge=1)
     """Length of the search that the path reward looks into (N)."""
     guidance: float = Field(default=0.8, ge=0, le=1)

@@ -46,8 +46,15 @@ class PromptTable:
         return [prior_BN[prompt_X] for prior_BN in self.prior_scores]
 
 
-def draw_prompts(
-    log: EventLog, *, count: int, window: int, rng: np.random.Generator, folds: Sequence[Fold] = (), latest: int = 0
+def draw_prompts(  # noqa: PLR0913 (which log, how many, what about whom)
+    log: EventLog,
+    *,
+    count: int,
+    window: int,
+    rng: np.random.Generator,
+    folds: Sequence[Fold] = (),
+    latest: int = 0,
+    rarity: float = 0.0,
 ) -> PromptTable:
     """Draw positions of a training log with an event before and one after, without repeats if it has enough.
 
@@ -60,6 +67,8 @@ def draw_prompts(
         rng: where the draw comes from.
         folds: the log's users dealt out, with priors that hold none of their own pairs; none for no prior.
         latest: ask only for so many of a user's latest events; 0 asks for any.
+        rarity: a position is drawn in proportion to the events of its next item to the power of minus this; 0 draws
+            all alike.
     """
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     place_E = np.arange(len(users_E))
@@ -70,7 +79,8 @@ def draw_prompts(
         raise DataError(
             "the training log must have a user with two events who lacks an item, got none; import more interactions"
         )
-    drawn_B = rng.choice(next_E, size=count, replace=len(next_E) < count)
+    share_X = log.counts_N[log.items_E[next_E]] ** -rarity
+    drawn_B = rng.choice(next_E, size=count, replace=len(next_E) < count, p=share_X / share_X.sum() if rarity else None)
     users_B = users_E[drawn_B]
     starts_B, ends_B = log.offsets_U1[users_B], log.offsets_U1[users_B + 1]
     at_BH = drawn_B[:, None] + np.arange(window)

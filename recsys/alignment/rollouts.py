@@ -17,6 +17,7 @@ class SampledPaths:
 
     Shape:
         book_RO, code_RO: (rows, steps) the path in the order it was chosen.
+        choice_RO: (rows, steps) whether more than one code was allowed.
         log_prob_RO: (rows, steps) log-probability of each code under the mask it was sampled with.
         category_ROQ: (rows, steps, categories) category distribution before each step.
         tokens_RM: (rows, codebooks) the codes in codebook order.
@@ -24,6 +25,7 @@ class SampledPaths:
 
     book_RO: Tensor
     code_RO: Tensor
+    choice_RO: Tensor
     log_prob_RO: Tensor
     category_ROQ: Tensor
     tokens_RM: Tensor
@@ -73,7 +75,7 @@ def sample_paths(
     candidates = backbone.start(state)
     rows = torch.arange(len(prompt_R), device=prompt_R.device)
     codes_RM = torch.full((len(rows), backbone.validity.num_codebooks), -1, device=prompt_R.device)
-    books, codes, log_probs, categories = [], [], [], []
+    books, codes, choices, log_probs, categories = [], [], [], [], []
     for _ in range(codes_RM.shape[1]):
         logits_RMK, allowed_RMK, category_RQ = backbone.step(state, codes_RM, candidates)
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
@@ -84,12 +86,14 @@ def sample_paths(
             code_R = torch.where(shown_R >= 0, shown_R, code_R)
         books.append(book_R)
         codes.append(code_R)
+        choices.append(allowed_RMK[rows, book_R].sum(dim=-1) > 1)
         log_probs.append(logits_RK.log_softmax(dim=-1)[rows, code_R])
         categories.append(category_RQ.softmax(dim=-1))
         codes_RM, candidates = backbone.chosen(codes_RM, candidates, book_R, code_R)
     return SampledPaths(
         book_RO=torch.stack(books, dim=1),
         code_RO=torch.stack(codes, dim=1),
+        choice_RO=torch.stack(choices, dim=1),
         log_prob_RO=torch.stack(log_probs, dim=1),
         category_ROQ=torch.stack(categories, dim=1),
         tokens_RM=codes_RM,

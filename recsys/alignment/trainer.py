@@ -18,6 +18,10 @@ from recsys.alignment.policy import PathPolicy
 from recsys.alignment.supervised import SupervisedLoss, WithSupervisedLoss
 from recsys.rewards.rubric import RubricScores
 
+LOSS_TYPES = {"sum": "luspo", "mean": "grpo"}
+"""trl's losses whose gradients are summed over a path's choices, and averaged. Every rollout is learned from once, so
+that its ratio is 1 where the gradient is taken and clipping never acts: they differ by the number of choices alone."""
+
 
 class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
     """GRPO on sampled paths; what the collector counted is logged with the step, and so is in every checkpoint."""
@@ -32,6 +36,7 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         """Return the fields of trl's ``rollout_func``, and the scores as an extra field (trl repeats prompts).
 
         Groups whose rewards are all equal are masked: they have no advantage, and are left out of the divergence too.
+        So are steps without a choice, whose probability is 1 whatever the policy.
         """
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.collector.policy.device)
         rollouts = self.collector.collect(prompt_R, trainer.state.global_step)
@@ -39,11 +44,15 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         log_prob_RO = rollouts.paths.log_prob_RO
         pairs = torch.stack([torch.zeros_like(log_prob_RO), log_prob_RO], dim=2).flatten(1)
         learnt_R = np.repeat(~rollouts.flat_G, self.collector.config.group_size)
+        learnt_RO = rollouts.paths.choice_RO.cpu().numpy() & learnt_R[:, None]
         return {
             "prompt_ids": prompt_R[:, None].tolist(),
             "completion_ids": rollouts.paths.token_ids(self.collector.policy.config.codebook_size).tolist(),
             "logprobs": pairs.tolist(),
-            "env_mask": [[0, int(learnt)] * log_prob_RO.shape[1] for learnt in learnt_R],
+            "env_mask": np.stack([np.zeros_like(learnt_RO), learnt_RO], axis=2)
+            .reshape(len(learnt_RO), -1)
+            .astype(int)
+            .tolist(),
             "scores": rollouts.scores,
         }
 
@@ -92,7 +101,7 @@ def build_grpo(
         beta=0.0,
         epsilon=config.epsilon,
         temperature=config.temperature,
-        loss_type="grpo",
+        loss_type=LOSS_TYPES[config.gradient],
         importance_sampling_level="sequence",
         scale_rewards=config.scale,
     )

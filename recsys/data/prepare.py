@@ -36,7 +36,8 @@ class PrepareConfig(Config):
     """Which events of a dataset a run uses."""
 
     k_core: int = Field(default=0, ge=0)
-    """Keep only users and items with at least this many events, repeatedly; 0 keeps everything."""
+    """Keep only users and items with at least this many events, repeatedly; 0 keeps everything. With
+    ``split = "time"`` training events alone count, and later events are kept where their item is."""
 
     min_rating: float | None = None
     """Keep only events rated at least this; None keeps everything."""
@@ -88,7 +89,9 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     drawn_E = _drawn(user_E, rated_E & liked_E, config.max_events)
     start_E = rated_E & liked_E & drawn_E
     item_E = Vocabulary(dataset.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
-    core_E = core(user_E, item_E, start_E, k=config.k_core)
+    time_E = _numbers(rows, schema.TIMESTAMP)
+    cuts = _cuts(time_E[start_E], config)
+    core_E = _core_before(cuts, time_E, user_E, item_E, start_E=start_E, k=config.k_core)
     if not core_E.any():
         raise ConfigError(_nothing_left(rows, config, rated_E, liked_E))
     kept_items = np.unique(item_E[core_E]) if config.k_core > 0 else np.arange(dataset.items.num_rows)
@@ -96,7 +99,7 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     log = build_log(
         _renumber(user_E[core_E], kept_users),
         _renumber(item_E[core_E], kept_items),
-        _numbers(rows, schema.TIMESTAMP)[core_E],
+        time_E[core_E],
         _numbers(rows, schema.POSITION)[core_E],
         num_users=len(kept_users),
         num_items=len(kept_items),
@@ -115,12 +118,33 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "events": len(log.items_E),
         "notes": list(dataset.notes),
     }
-    if config.split == "time":
-        shares = {"test_share": config.test_share, "validation_share": config.validation_share}
-        log = replace(log, cuts=time_cuts(log.timestamps_E, **shares))
-        report["cuts"] = asdict(log.cuts) if log.cuts else {}
+    if cuts is not None:
+        log = replace(log, cuts=cuts)
+        report["cuts"] = asdict(cuts)
     user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
     return Prepared(log=log, user_ids=user_ids, items=dataset.items.take(pa.array(kept_items)), report=report)
+
+
+def _cuts(time_E: IntArray, config: PrepareConfig) -> TimeCuts | None:
+    """Return the global cuts of the wanted events; None where each user's last ones are held out, or none is wanted."""
+    if config.split != "time" or not len(time_E):
+        return None
+    return time_cuts(time_E, test_share=config.test_share, validation_share=config.validation_share)
+
+
+def _core_before(
+    cuts: TimeCuts | None, time_E: IntArray, user_E: IntArray, item_E: IntArray, *, start_E: BoolArray, k: int
+) -> BoolArray:
+    """Return which events are kept: the k-core, with a global cut that of the training events alone.
+
+    Later events say nothing about who belongs to the core: those of its items are kept, whoever's they are, and those
+    of other items are left out, because the catalogue lacks them.
+    """
+    if cuts is None or not k:
+        return core(user_E, item_E, start_E, k=k)
+    before_E = time_E < cuts.validation
+    core_E = core(user_E, item_E, start_E & before_E, k=k)
+    return core_E | (start_E & ~before_E & np.isin(item_E, item_E[core_E]))
 
 
 def core(user_E: IntArray, item_E: IntArray, start_E: BoolArray, *, k: int) -> BoolArray:

@@ -3,6 +3,7 @@
 bundle/manifest.json      version, which model was kept, its validation figures, the hash of every other file
 bundle/decoder.json       how paths are decoded and weighed, as chosen on validation
 bundle/model/             the generator (Hugging Face layout)
+bundle/runtime/           its weights as the CPU runtime reads them, which serves without torch
 bundle/catalog/           codes, facets and category names
 bundle/tokenizer/         from item vectors to codes
 bundle/features/          from items to vectors, and the training items' vectors
@@ -29,10 +30,13 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
-from recsys.recommender.manifest import BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
+from recsys.recommender.manifest import RUNTIME, BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
 from recsys.recommender.new_items import NewItems, NewItemsConfig, add_items
 from recsys.recommender.probes import agreement, load_probes, make_probes, save_probes
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.scorer import GeneratorScorer
+from recsys.runtime.export import export_generator
+from recsys.runtime.weights import save_weights
 from recsys.tokenizer.base import ItemTokenizer
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -61,7 +65,7 @@ class Bundle:
     """A loaded bundle; what only new items need is read from its folder on first use."""
 
     folder: Path
-    recommender: ReasoningRecommender
+    recommender: ReasoningRecommender[GeneratorScorer]
     catalogue: Catalogue
     manifest: BundleManifest
 
@@ -76,7 +80,7 @@ class Bundle:
         return Vocabulary(self.catalogue.item_ids)
 
     @cached_property
-    def ranker(self) -> ReasoningRecommender:
+    def ranker(self) -> ReasoningRecommender[GeneratorScorer]:
         """The same model and the same slates without paths, for those who do not ask why."""
         return self.recommender.untraced()
 
@@ -118,6 +122,7 @@ class Bundle:
 def save_bundle(folder: Path, parts: BundleParts, *, kept: Choice, validation: Sequence[Choice]) -> BundleManifest:
     """Write a bundle into an empty folder and return its manifest."""
     parts.generator.save(folder / "model")
+    save_weights(export_generator(parts.generator), folder / RUNTIME)
     for name in ("catalog", "tokenizer", "features"):
         (folder / name).mkdir()
     parts.catalogue.save(folder / "catalog")
@@ -126,7 +131,7 @@ def save_bundle(folder: Path, parts: BundleParts, *, kept: Choice, validation: S
     write_json(folder / "decoder.json", parts.decoder.model_dump())
     pq.write_table(parts.items, folder / "items.parquet")
     write_json(folder / "popularity.json", {"counts": [int(count) for count in parts.counts_N]})
-    recommender = ReasoningRecommender(parts.generator, parts.catalogue, parts.decoder, trace=False)
+    recommender = ReasoningRecommender(GeneratorScorer(parts.generator), parts.catalogue, parts.decoder, trace=False)
     save_probes(make_probes(recommender, Vocabulary(parts.catalogue.item_ids), parts.probed), folder)
     return write_manifest(folder, kept=kept, validation=validation)
 
@@ -149,5 +154,5 @@ def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True, ve
     generator = Generator.load(folder / "model", pick_device(device))
     catalogue = Catalogue.load(folder / "catalog")
     decoder = read_config(DecoderConfig, folder / "decoder.json")
-    recommender = ReasoningRecommender(generator, catalogue, decoder, trace=trace)
+    recommender = ReasoningRecommender(GeneratorScorer(generator), catalogue, decoder, trace=trace)
     return Bundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)

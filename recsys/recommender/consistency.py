@@ -1,6 +1,7 @@
 """The pruning threshold of CORP, a quantile of the divergences on validation paths."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from recsys.decoding.corp import js_divergence
 from recsys.recommender.reasoning import ReasoningRecommender
 
 
-def observed_divergences(recommender: ReasoningRecommender, histories: Sequence[History]) -> FloatArray:
+def observed_divergences(recommender: ReasoningRecommender[Any], histories: Sequence[History]) -> FloatArray:
     """Return the JS divergences between neighbouring steps of the best path of each history (paper, section CORP)."""
     slates = recommender.recommend(requests_for(histories, n=1))
     context = recommender.scorer.encode(histories)

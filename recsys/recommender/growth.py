@@ -22,6 +22,7 @@ from recsys.model.cooccurrence_prior import NEIGHBOURS, SHARPNESS, CooccurrenceP
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import Bundle
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.scorer import GeneratorScorer
 
 _VOTERS = 10
 """Training items from which a new one takes its id vector and bias."""
@@ -40,7 +41,7 @@ def grow(bundle: Bundle, items: pa.Table) -> Bundle:
     likeness_IN = likeness(new.vectors_IF, trained_NF)
     old = bundle.recommender
     generator = widened(old.scorer.generator, new.catalogue.codes_NM, likeness_IN)
-    recommender = ReasoningRecommender(generator, new.catalogue, old.config, trace=old.trace)
+    recommender = ReasoningRecommender(GeneratorScorer(generator), new.catalogue, old.config, trace=old.trace)
     return replace(bundle, recommender=recommender, catalogue=new.catalogue)
 
 

@@ -13,6 +13,8 @@ from recsys.core.artifacts import hash_folder, hash_value, require, write_json
 from recsys.core.errors import ArtifactError
 
 FILE: Final = "manifest.json"
+RUNTIME: Final = "runtime"
+"""The folder in a bundle that holds what the runtime reads."""
 FORMAT: Final = 2
 """Raised when a bundle's files change their meaning; 1 had neither file hashes nor what encodes a new item."""
 

@@ -1,6 +1,7 @@
 """The parts of our ranking as recommenders of their own, to be evaluated beside the whole."""
 
 from collections.abc import Collection
+from typing import Any
 
 from recsys.core.errors import ConfigError
 from recsys.recommender.reasoning import ReasoningRecommender
@@ -12,7 +13,7 @@ HEAD_ALONE = "recsys: item head alone"
 PARTS = (PATHS_ALONE, PATHS_UNGUIDED, PATHS_PROPOSE, HEAD_ALONE)
 
 
-def dissected(ours: ReasoningRecommender, wanted: Collection[str] = PARTS) -> list[ReasoningRecommender]:
+def dissected(ours: ReasoningRecommender[Any], wanted: Collection[str] = PARTS) -> list[ReasoningRecommender[Any]]:
     """Return the wanted parts of a recommender, each under a name of its own and without paths beside its items.
 
     Paths alone are followed until one item is left, because no other score orders the items that remain.

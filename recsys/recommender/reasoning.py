@@ -2,37 +2,36 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
-from recsys.contracts import Request, Slate, eligible_or_all, require_unsteered
+from recsys.contracts import Request, Scorer, Slate, eligible_or_all, require_unsteered
 from recsys.decoding.config import DecoderConfig
 from recsys.decoding.decoder import decode
-from recsys.model.generator import Generator
-from recsys.recommender.scorer import GeneratorScorer
+
+_Scorer = TypeVar("_Scorer", bound=Scorer)
 
 
-class ReasoningRecommender:
+class ReasoningRecommender(Generic[_Scorer]):
     """Recommends by decoding token paths over the exact validity index of a catalogue."""
 
     name = "recsys"
 
-    def __init__(
-        self, generator: Generator, catalogue: Catalogue, config: DecoderConfig, *, trace: bool = True
-    ) -> None:
+    def __init__(self, scorer: _Scorer, catalogue: Catalogue, config: DecoderConfig, *, trace: bool = True) -> None:
         self.catalogue = catalogue
         self.config = config
         self.trace = trace
-        self.scorer = GeneratorScorer(generator)
+        self.scorer = scorer
         self.index = ValidityIndex(catalogue.codes_NM, catalogue.layout.codebook_size)
 
-    def variant(self, name: str, config: DecoderConfig) -> "ReasoningRecommender":
+    def variant(self, name: str, config: DecoderConfig) -> "ReasoningRecommender[_Scorer]":
         """Return the same model and catalogue decoded in another way, under another name."""
         other = copy.copy(self)
         other.name, other.config = name, config
         return other
 
-    def untraced(self) -> "ReasoningRecommender":
+    def untraced(self) -> "ReasoningRecommender[_Scorer]":
         """Return the same recommender without paths beside its items."""
         other = copy.copy(self)
         other.trace = False

@@ -17,9 +17,10 @@ from recsys.rewards.rollout import Reward, Rollout, spread
 
 @dataclass(frozen=True, kw_only=True)
 class StepReward:
-    """Share of the M generated tokens that the target has too (REG4Rec, arXiv 2508.15308, PARS step reward).
+    """Share of the generated tokens that the target has too (REG4Rec, arXiv 2508.15308, PARS step reward).
 
-    A token is a code of a codebook, so codes are compared by codebook; spread over the window (MSRA).
+    Tokens count where the path had a choice: once a single item is left, its other codes follow by themselves. A token
+    is a code of a codebook, so codes are compared by codebook; spread over the window (MSRA).
 
     Shape:
         codes_NM: (items, codebooks) every item's codes.
@@ -32,13 +33,14 @@ class StepReward:
     def __call__(self, rollout: Rollout) -> FloatArray:
         """Return one value in [0, 1] per path, shape (rollouts,)."""
         targets_RHM = self.codes_NM[rollout.target_items_RH]
-        shared_RH = (targets_RHM == rollout.tokens_RM[:, None, :]).mean(axis=2, dtype=np.float32)
-        return spread(shared_RH, rollout.target_items_RH, self.decay)
+        shared_RHM = targets_RHM == rollout.tokens_RM[:, None, :]
+        shared_RHO = np.take_along_axis(shared_RHM, rollout.book_RO[:, None, :], axis=2)
+        return spread(rollout.share_of_choices(shared_RHO), rollout.target_items_RH, self.decay)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryReward:
-    """Share of steps whose predicted category is the target's (arXiv 2508.15308, PARS category reward).
+    """Share of steps with a choice whose predicted category is the target's (arXiv 2508.15308, PARS category reward).
 
     Shape:
         category_N: (items,) every item's category.
@@ -52,8 +54,8 @@ class CategoryReward:
         """Return one value in [0, 1] per path, shape (rollouts,)."""
         predicted_RO = rollout.category_ROQ.argmax(axis=2)
         wanted_RH = self.category_N[rollout.target_items_RH]
-        right_RH = (predicted_RO[:, None, :] == wanted_RH[:, :, None]).mean(axis=2, dtype=np.float32)
-        return spread(right_RH, rollout.target_items_RH, self.decay)
+        right_RHO = predicted_RO[:, None, :] == wanted_RH[:, :, None]
+        return spread(rollout.share_of_choices(right_RHO), rollout.target_items_RH, self.decay)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,28 @@ def mean_ndcg(
         targets_U: the item that came next, for each history.
         batch_size: histories per call of ``score``.
     """
-    total, order_U = 0.0, length_order(histories)
+    if not len(histories):
+        return 0.0
+    return float(ndcg_at(ranks_of(score, histories, targets_U, batch_size=batch_size), DEPTH).mean())
+
+
+def ranks_of(
+    score: Callable[[Sequence[History]], FloatArray],
+    histories: Sequence[History],
+    targets_U: IntArray,
+    *,
+    batch_size: int = 256,
+) -> IntArray:
+    """Return the rank of the item that came next in each history, what a user already has taken out, (histories,).
+
+    Takes what :func:`mean_ndcg` takes.
+    """
+    order_U, rank_U = length_order(histories), np.full(len(histories), MISS, np.int64)
     for start in range(0, len(histories), batch_size):
         places = order_U[start : start + batch_size]
         batch = [histories[place] for place in places.tolist()]
-        total += summed_ndcg(score(batch), batch, targets_U[places])
-    return total / max(1, len(histories))
+        rank_U[places] = pessimistic_ranks(score(batch), targets_U[places], seen_items(batch))
+    return rank_U
 
 
 def summed_ndcg(

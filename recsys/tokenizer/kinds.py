@@ -1,10 +1,12 @@
 """Owns the choice among tokenizers: one section of a recipe, one way to fit, one way to load."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from recsys.core.arrays import FloatArray
 from recsys.core.errors import ArtifactError
+from recsys.data.pairs import HeldOutPairs
 from recsys.tokenizer.base import ItemTokenizer, ItemTokenizerConfig, saved_kind
 from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
 from recsys.tokenizer.opq import OPQConfig, OPQSettings, OPQTokenizer
@@ -42,9 +44,14 @@ class TokenizerConfig(MPQConfig):
 
 
 def fit_tokenizer(
-    vectors_NF: FloatArray, config: ItemTokenizerConfig, *, seed: int, device: str = "cpu"
+    vectors_NF: FloatArray,
+    config: ItemTokenizerConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    pairs: Sequence[HeldOutPairs] = (),
 ) -> ItemTokenizer:
-    """Fit the tokenizer that a recipe's section, or a kind's own config, describes.
+    """Fit the tokenizer that a recipe's section, or a kind's own config, describes; MPQ alone reads ``pairs``.
 
     Shape:
         vectors_NF: (items, features), finite.
@@ -53,6 +60,8 @@ def fit_tokenizer(
         DataError: a vector is not finite, or there are none.
     """
     settings = config.chosen() if isinstance(config, TokenizerConfig) else config
+    if isinstance(settings, MPQConfig):
+        return MPQTokenizer.fit(vectors_NF, settings, seed=seed, device=device, pairs=pairs)
     for known in KINDS:
         if known.config_class is type(settings):
             return known.fit(vectors_NF, settings, seed=seed, device=device)

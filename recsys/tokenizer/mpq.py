@@ -3,9 +3,11 @@
 Axes: N item, F feature.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from recsys.core.arrays import FloatArray
+from recsys.data.pairs import HeldOutPairs
 from recsys.tokenizer.base import ItemTokenizerConfig
 from recsys.tokenizer.mpq_fit import fit_mpq
 from recsys.tokenizer.mpq_network import MPQConfig, MPQNetwork
@@ -20,6 +22,14 @@ class MPQTokenizer(MPQNetwork):
     config_class: ClassVar[type[ItemTokenizerConfig]] = MPQConfig
 
     @classmethod
-    def fit(cls, vectors_NF: FloatArray, config: MPQConfig, *, seed: int, device: str = "cpu") -> Self:
-        """Fit experts, codebooks, gate and decoder, see :meth:`ItemTokenizer.fit`."""
-        return fit_mpq(cls, vectors_NF, config, seed=seed, device=device)
+    def fit(
+        cls,
+        vectors_NF: FloatArray,
+        config: MPQConfig,
+        *,
+        seed: int,
+        device: str = "cpu",
+        pairs: Sequence[HeldOutPairs] = (),
+    ) -> Self:
+        """Fit experts, codebooks, gate and decoder, see :func:`recsys.tokenizer.mpq_fit.fit_mpq`."""
+        return fit_mpq(cls, vectors_NF, config, seed=seed, device=device, pairs=pairs)

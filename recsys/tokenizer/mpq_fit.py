@@ -3,6 +3,7 @@
 Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, W = M * D.
 """
 
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 from recsys.core.arrays import FloatArray
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
+from recsys.data.pairs import HeldOutPairs
+from recsys.tokenizer.collaborative import collaborative_term
 from recsys.tokenizer.mpq_network import MPQConfig, MPQNetwork
 from recsys.tokenizer.start import kmeans_codewords, trained_rotation
 from recsys.tokenizer.stream import BLOCK, sample
@@ -20,15 +23,29 @@ Tokenizer = TypeVar("Tokenizer", bound=MPQNetwork)
 
 
 def fit_mpq(
-    kind: type[Tokenizer], vectors_NF: FloatArray, config: MPQConfig, *, seed: int, device: str = "cpu"
+    kind: type[Tokenizer],
+    vectors_NF: FloatArray,
+    config: MPQConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    pairs: Sequence[HeldOutPairs] = (),
 ) -> Tokenizer:
     """Fit experts, codebooks, gate and decoder; equal seeds give equal weights on one CPU thread.
 
+    Args:
+        kind: the class of the tokenizer.
+        vectors_NF: item vectors, finite.
+        config: how.
+        seed: decides start, batches and pairs.
+        device: where to fit.
+        pairs: cross-fitted pairs for the collaborative term; not read where its weight is 0.
+
     Shape:
-        vectors_NF: (items, features), finite.
+        vectors_NF: (items, features).
 
     Raises:
-        DataError: a vector is not finite, or there are none.
+        DataError: a vector is not finite, or there are none, or no pair for the collaborative term.
     """
     points_NF = sample(vectors_NF, config.sample_size, seed)
     tokenizer = kind(config, points_NF.shape[1])
@@ -39,9 +56,13 @@ def fit_mpq(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, config.epochs * batches))
     rng = torch.Generator().manual_seed(derive_seed(seed, "mpq", "fit"))
     losses: dict[str, Tensor] = {}
+    collaborative = _collaborative(tokenizer, pairs, seed)
     for epoch in track(range(config.epochs), what="tokenizer epochs", total=config.epochs):
         for index_B in torch.randperm(len(points), generator=rng).to(device).split(config.batch_size):
             losses, _ = tokenizer.losses(points[index_B])
+            if collaborative is not None:
+                losses["collaborative"] = collaborative()
+                losses["total"] = losses["total"] + losses["collaborative"]
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
             optimizer.step()
@@ -50,6 +71,15 @@ def fit_mpq(
             _revive(tokenizer, points, rng)
     LOG.info("tokenizer: last losses %s", {name: round(loss.item(), 4) for name, loss in losses.items()})
     return tokenizer.eval()
+
+
+def _collaborative(tokenizer: MPQNetwork, pairs: Sequence[HeldOutPairs], seed: int) -> Callable[[], Tensor] | None:
+    config = tokenizer.config.collaborative
+    if not config.weight:
+        return None
+    return collaborative_term(
+        tokenizer, pairs, config, torch.Generator().manual_seed(derive_seed(seed, "mpq", "pairs"))
+    )
 
 
 @torch.no_grad()

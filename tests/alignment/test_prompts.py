@@ -43,6 +43,24 @@ def test_draw_prompts_when_latest_events_are_asked_then_no_other_is_a_target() -
     assert {len(history.items) for history in prompts.histories} == {4, 5, 1, 7, 8}
 
 
+def test_draw_prompts_when_rarity_is_one_then_items_are_asked_for_alike() -> None:
+    # Nine users go from item 0 to item 1, one from item 0 to item 2: positions 9 to 1, with rarity 1 shares 9/9 to 1/1.
+    log = EventLog(
+        offsets_U1=np.arange(11) * 2,
+        items_E=np.array([0, 1] * 9 + [0, 2]),
+        timestamps_E=np.arange(20),
+        num_items=3,
+    )
+
+    def share(rarity):
+        drawn = draw_prompts(log, count=4000, window=1, rng=np.random.default_rng(0), rarity=rarity)
+        return (drawn.targets_BH[:, 0] == 2).mean()
+
+    # the standard error of a share of a half among 4,000 is .008
+    assert share(0.0) == pytest.approx(0.1, abs=0.04)
+    assert share(1.0) == pytest.approx(0.5, abs=0.04)
+
+
 def test_prior_scores_when_looked_up_then_come_from_the_fold_without_the_user():
     # Users 0 and 1 share items 0 and 1; with each in a fold of its own, user 0's pair is told by user 1's history.
     log = EventLog(

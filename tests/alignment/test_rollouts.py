@@ -35,6 +35,23 @@ def test_sampled_paths_when_finished_then_are_items_of_the_catalogue(world):
     np.testing.assert_allclose(paths.category_ROQ.sum(dim=2), 1.0, atol=1e-5)
 
 
+def test_sampled_paths_when_one_item_is_left_then_the_other_steps_are_no_choice(world):
+    generator, log = world
+    policy = make_policy(generator, log)
+    paths = sample_paths(
+        policy.backbone, torch.arange(10).repeat_interleave(4), temperature=1.0, rng=torch.Generator().manual_seed(1)
+    )
+    codes_NM = generator.codes_NM.numpy()
+    for row, prompt in enumerate(np.repeat(np.arange(10), 4)):
+        left_N = np.ones(len(codes_NM), bool)
+        left_N[policy.backbone.prompts.histories[prompt].items] = False
+        for book, code, choice in zip(paths.book_RO[row], paths.code_RO[row], paths.choice_RO[row], strict=True):
+            assert choice == (len(set(codes_NM[left_N, book])) > 1)
+            left_N &= codes_NM[:, book] == int(code)
+    assert 0 < paths.choice_RO.float().mean() < 1
+    np.testing.assert_allclose(paths.log_prob_RO[~paths.choice_RO], 0.0, atol=1e-6)
+
+
 def test_choose_codebook_when_compared_with_the_decoders_then_takes_the_same() -> None:
     from recsys.alignment.rollouts import choose_codebook as ours
     from recsys.decoding.crss import choose_codebook as decoders

@@ -207,3 +207,18 @@ def test_make_synthetic_when_sticky_then_neighbours_share_more_facets() -> None:
 def test_synthetic_config_when_events_exceed_items_then_is_refused() -> None:
     with pytest.raises(ValidationError, match="raise items"):
         SyntheticConfig(items=30)
+
+
+def test_prepare_when_the_cut_is_global_then_later_events_bring_nobody_into_the_core() -> None:
+    # Times 0 to 19, cuts at 15 and 17. Before 15 x has 8 events, y 6 and z 1, at time 5: the 2-core is without z,
+    # though z has 3 later events. Of the later events those of x stay, also that of a user nobody knew.
+    before = [("ab"[at % 2], "z" if at == 5 else "xy"[at // 2 % 2], at) for at in range(15)]
+    after = [("a", "z", 15), ("b", "z", 16), ("a", "z", 17), ("new", "x", 18), ("b", "x", 19)]
+    config = PrepareConfig(k_core=2, split="time")
+    prepared = prepare(_dataset([*before, *after], ["x", "y", "z"]), config)
+    assert prepared.log.cuts is not None
+    assert (prepared.log.cuts.validation, prepared.log.cuts.test) == (15, 17)
+    assert prepared.items["item_id"].to_pylist() == ["x", "y"]
+    assert prepared.user_ids == ["a", "b", "new"]
+    assert prepared.report["rows_outside_core"] == 4  # z at 5, 15, 16, 17
+    assert sorted(prepared.log.timestamps_E[prepared.log.timestamps_E >= 15].tolist()) == [18, 19]

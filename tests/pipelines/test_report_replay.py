@@ -16,6 +16,32 @@ DAY = 86_400
 REFUSAL = "this log cannot decide this: effective sample size 3.0 of 50 requests, 100 are needed"
 
 
+GATE = {
+    "metric": "ndcg@10",
+    "passed": False,
+    "checks": [
+        {
+            "slice": "new users",
+            "events": 77,
+            "current": 0.1,
+            "candidate": 0.05,
+            "difference": -0.05,
+            "low": -0.08,
+            "high": -0.02,
+            "passed": False,
+        }
+    ],
+    "changes": {
+        "users": 200,
+        "overlap": 0.625,
+        "kinds": [["fewer than 5 events", 60, 0.5]],
+        "enters": [["New lamp", 9]],
+        "leaves": [["Old lamp", 8]],
+        "examples": [{"user": "u7", "enters": ["New lamp"], "leaves": ["Old lamp"]}],
+    },
+}
+
+
 def estimate(value: float) -> Estimate:
     return Estimate(value=value, low=value - 0.01, high=value + 0.01)
 
@@ -59,16 +85,7 @@ def page(run: Path, tmp_path: Path) -> str:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "reports" / "replay.json").write_text(json.dumps(made_up().to_json()))
-    check = {"slice": "new users", "events": 77, "current": 0.1, "candidate": 0.05, "difference": -0.05}
-    gate: dict[str, object] = {
-        "metric": "ndcg@10",
-        "passed": False,
-        "checks": [{**check, "low": -0.08, "high": -0.02, "passed": False}],
-    }
-    example = {"user": "u7", "enters": ["New lamp"], "leaves": ["Old lamp"]}
-    changes = {"users": 200, "overlap": 0.625, "enters": [["New lamp", 9]], "leaves": [["Old lamp", 8]]}
-    gate["changes"] = {**changes, "examples": [example]}
-    (copy / "reports" / "gate.json").write_text(json.dumps(gate))
+    (copy / "reports" / "gate.json").write_text(json.dumps(GATE))
     return write_report(copy).read_text()
 
 
@@ -85,6 +102,7 @@ def test_page_when_a_log_was_replayed_then_shows_every_table_and_says_what_canno
         "fell",
         "62.5 % of the first ten items stay",
         "Most often entering: New lamp (9).",
+        "<td>fewer than 5 events</td><td>60</td><td>50.0 %</td>",
         "User u7: enters New lamp; leaves Old lamp.",
         "9.75",
         "the split 50 to 200 is not the one that was asked for",

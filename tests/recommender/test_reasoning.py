@@ -9,13 +9,14 @@ from recsys.contracts import History, Request, Steering, empty_history
 from recsys.core.errors import CallError
 from recsys.decoding.config import DecoderConfig
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.scorer import GeneratorScorer
 from tests.support.cycle_world import tiny_generator
 from tests.support.table_scorer import decoder_config
 
 ITEMS = 20
 
 
-def small_recommender(config: DecoderConfig) -> ReasoningRecommender:
+def small_recommender(config: DecoderConfig) -> ReasoningRecommender[GeneratorScorer]:
     generator = tiny_generator(ITEMS)
     catalogue = Catalogue(
         item_ids=list(range(ITEMS)),
@@ -25,7 +26,7 @@ def small_recommender(config: DecoderConfig) -> ReasoningRecommender:
         layout=CodeLayout(num_codebooks=2, codebook_size=5),
         facets={},
     )
-    return ReasoningRecommender(generator, catalogue, config)
+    return ReasoningRecommender(GeneratorScorer(generator), catalogue, config)
 
 
 @pytest.mark.parametrize("config", [DecoderConfig(), decoder_config(path_weight=0.0, ranked="reached", num_paths=2)])

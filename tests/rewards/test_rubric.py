@@ -14,10 +14,12 @@ CODES_NM = np.array([[0, 0], [0, 1], [1, 1], [2, 2]])
 CATEGORY_N = np.array([0, 0, 1, 2])
 
 
-def rollout(tokens, targets, category=None):
+def rollout(tokens, targets, category=None, *, book=None, choice=None):
     rows = len(tokens)
     category = np.full((rows, 2, 3), 1 / 3) if category is None else np.array(category)
     return Rollout(
+        book_RO=np.array([[0, 1]] * rows if book is None else book),
+        choice_RO=np.array([[True, True]] * rows if choice is None else choice),
         tokens_RM=np.array(tokens),
         category_ROQ=category.astype(np.float32),
         target_items_RH=np.array(targets),
@@ -44,6 +46,25 @@ def test_step_reward_when_same_code_sits_in_another_codebook_then_does_not_count
 def test_step_reward_when_history_ends_then_uses_items_it_has():
     # Only t+1 exists; item 0 shares 1 of 2: .5, not .5 / 2.44.
     assert StepReward(codes_NM=CODES_NM)(rollout([[0, 1]], [[0, -1, -1]])) == pytest.approx([0.5])
+
+
+def test_step_reward_when_a_step_was_forced_then_only_the_choice_counts():
+    # Item 1 = (0, 1). The first path chooses codebook 1 with code 1 (right), then codebook 0 follows; the second
+    # chooses codebook 0 with code 2 (wrong); the third had no choice at all.
+    told = rollout(
+        [[2, 1], [2, 1], [0, 1]],
+        [[1], [1], [1]],
+        book=[[1, 0], [0, 1], [0, 1]],
+        choice=[[True, False], [True, False], [False, False]],
+    )
+    assert StepReward(codes_NM=CODES_NM)(told) == pytest.approx([1.0, 0.0, 0.0])
+
+
+def test_category_reward_when_a_step_was_forced_then_only_the_choice_counts():
+    # Predictions are categories 1 then 0; item 2 is of category 1: right where the first step alone was a choice.
+    category = [[[0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]] * 2
+    told = rollout([[0, 0]] * 2, [[2], [2]], category, choice=[[True, False], [False, True]])
+    assert CategoryReward(category_N=CATEGORY_N)(told) == pytest.approx([1.0, 0.0])
 
 
 def test_category_reward_when_one_of_two_steps_is_right_then_is_half():

@@ -44,6 +44,9 @@ class TokenFitConfig(TrainingConfig):
     """Epochs between validations."""
     shuffle_ties: float = Field(default=0.5, ge=0, le=1)
     """Share of windows in which events with equal timestamps are put in a random order."""
+    logit_adjustment: float = Field(default=0.0, ge=0, le=1)
+    """How much of an item's popularity training takes off its codes: so many times the log of its events joins its
+    logit in the loss and nowhere else (logit adjustment, Menon et al., arXiv 2007.07314): rare items rank higher."""
     sampled_above: int = Field(default=50_000, ge=1)
     """Catalogues larger than this are trained by a sampled softmax with logQ correction."""
     sampled: int = Field(default=8192, ge=1)

@@ -127,7 +127,7 @@ class DistillationLoss:
             prob_RZ=prob_RZ / prob_RZ.sum(1, keepdim=True),
             absent_X=self.hard.absent_X,
         )
-        loss = catalogue_cross_entropy(model.queries(shown), model.item_keys(), answers, dtype=self.hard.dtype)
+        loss = catalogue_cross_entropy(model.queries(shown), self.hard.item_keys(), answers, dtype=self.hard.dtype)
         if not self.config.hard_weight:
             return loss
         return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)

@@ -64,6 +64,8 @@ class NextItemLoss:
         self.windows = TargetWindows.of(log, model.config.max_history)
         self.counts_N = log.counts_N
         self.absent_X = torch.from_numpy(np.flatnonzero(self.counts_N == 0)).to(model.device)
+        popularity_N = np.log(np.maximum(self.counts_N, 1)).astype(np.float32)
+        self.offset_N = torch.from_numpy(config.logit_adjustment * popularity_N).to(model.device)
         self.sampler = NegativeSampler(self.counts_N, config.sampled)
 
     def __call__(self, group: IntArray, rng: np.random.Generator, *, most: int | None = None) -> Tensor:
@@ -82,15 +84,24 @@ class NextItemLoss:
         if model.num_items > self.config.sampled_above:
             return self._sampled(query_RD, item_R, rng)
         answers = Answers.single(item_R, self.absent_X)
-        return catalogue_cross_entropy(query_RD, model.item_keys(), answers, dtype=self.dtype)
+        return catalogue_cross_entropy(query_RD, self.item_keys(), answers, dtype=self.dtype)
+
+    def item_keys(self, items_X: Tensor | None = None) -> Tensor:
+        """Return what queries are multiplied with in the loss, (items, width): the model's keys, logits adjusted."""
+        keys_XD = self.model.item_keys(items_X)
+        if not self.config.logit_adjustment:
+            return keys_XD
+        # the last column meets a one in every query
+        offset_X = self.offset_N if items_X is None else self.offset_N[items_X]
+        return torch.cat([keys_XD[:, :-1], keys_XD[:, -1:] + offset_X[:, None]], dim=1)
 
     def _sampled(self, query_RD: Tensor, item_R: Tensor, rng: np.random.Generator) -> Tensor:
         drawn = self.sampler.draw(rng)
         items_Y = torch.from_numpy(drawn.items_Y).to(item_R.device)
         return sampled_cross_entropy(
             query_RD,
-            self.model.item_keys(item_R),
-            self.model.item_keys(items_Y),
+            self.item_keys(item_R),
+            self.item_keys(items_Y),
             same_RY=item_R[:, None] == items_Y,
             log_expected_Y=torch.from_numpy(drawn.log_expected_Y).to(item_R.device),
         )

@@ -36,8 +36,8 @@ class SavedExpert(Config):
 
     name: str
     """What the expert's codebooks are called in tables and logs."""
-    codebooks: str
-    """The expert whose codebooks it reads: itself, or one that comes before it."""
+    codebooks: str | None = None
+    """The expert whose codebooks it reads; None means its own."""
     model: TokenModelConfig
     """Its shape."""
     layout: CodeLayout
@@ -175,7 +175,8 @@ class TokenMixture(nn.Module):
         for expert in config.experts:
             blank_NM = np.zeros((config.num_items, expert.layout.num_codebooks), np.int64)
             experts[expert.name] = TokenModel(expert.model, expert.layout, blank_NM)
-        mixture = cls(experts, config.weights, {expert.name: expert.codebooks for expert in config.experts})
+        codebooks = {expert.name: expert.codebooks or expert.name for expert in config.experts}
+        mixture = cls(experts, config.weights, codebooks)
         try:
             mixture.load_state_dict(weights)
         except RuntimeError as error:

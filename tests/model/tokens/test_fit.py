@@ -88,6 +88,47 @@ def test_next_item_loss_when_an_item_was_never_used_then_nothing_pushes_it_down(
     torch.testing.assert_close(losses[0], losses[1])
 
 
+def test_next_item_loss_when_logits_are_adjusted_then_popularity_is_in_the_loss_alone() -> None:
+    # Items 0 to 19 of a circle, user events at random: in the loss an item's logit gains half the log of its events.
+    rng = np.random.default_rng(2)
+    log = EventLog(
+        offsets_U1=np.arange(7) * 10,
+        items_E=np.minimum(rng.geometric(0.15, 60) - 1, 19),
+        timestamps_E=np.arange(60),
+        num_items=20,
+    )
+    model = tiny_model().eval()
+    plain, adjusted = (
+        NextItemLoss(model, log, FIT.model_copy(update={"logit_adjustment": tau}), precision="fp32")
+        for tau in (0.0, 0.5)
+    )
+    query_D = torch.cat([torch.randn(model.config.width - 1), torch.ones(1)])
+    offset_N = 0.5 * np.log(np.maximum(log.counts_N, 1))
+    gained_N = (adjusted.item_keys() @ query_D - plain.item_keys() @ query_D).detach().numpy()
+    np.testing.assert_allclose(gained_N, offset_N, atol=1e-5)
+    some_X = torch.tensor([3, 0])
+    torch.testing.assert_close(adjusted.item_keys(some_X), adjusted.item_keys()[some_X])
+    torch.testing.assert_close(plain.item_keys(), model.item_keys(), rtol=0, atol=0)
+
+
+def test_training_when_logits_are_adjusted_then_rare_items_rank_higher() -> None:
+    def share_of_rare(tau: float) -> float:
+        # Nine users in ten go from item 0 to item 1, one to item 2: without adjustment item 1 is the likelier.
+        log = EventLog(
+            offsets_U1=np.arange(41) * 2,
+            items_E=np.array([0, 1] * 36 + [0, 2] * 4),
+            timestamps_E=np.zeros(80, np.int64),
+            num_items=20,
+        )
+        fit = FIT.model_copy(update={"epochs": 40, "logit_adjustment": tau})
+        model = fit_token_model(log, circle_codes(), LAYOUT, SHAPE, fit, seed=3, device=CPU)
+        one, two = np.exp(token_log_probs(model)([History(items=np.array([0]), timestamps=np.array([0]))])[0, 1:3])
+        return float(two / (one + two))
+
+    # adjusted wholly, what is left of 36 to 4 is even
+    assert share_of_rare(0.0) < 0.25 < 0.35 < share_of_rare(1.0) < 0.65
+
+
 def _teacher(histories: list[History]) -> FloatArray:
     """Believe .9 in the item two further on, and the rest evenly."""
     prob_BN = np.full((len(histories), 20), 0.1 / 19)

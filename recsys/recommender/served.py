@@ -1,0 +1,158 @@
+"""A bundle as a server loads it: the runtime's weights in the place of torch's model, with the same slates.
+
+Free of torch, until an item comes that the bundle does not know: what encodes it is torch's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.codes.catalogue import Catalogue
+from recsys.contracts import Recommender, Slate, requests_for
+from recsys.core.config import read_config
+from recsys.core.errors import ArtifactError
+from recsys.core.telemetry import LOG
+from recsys.data.vocabulary import Vocabulary
+from recsys.decoding.config import DecoderConfig
+from recsys.recommender.manifest import RUNTIME, BundleManifest, read_manifest, verify_bundle
+from recsys.recommender.probes import SLATE, Probe, agreement, load_probes
+from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.runtime.compiled import use_one_thread
+from recsys.runtime.scorer import RuntimeScorer
+from recsys.runtime.weights import load_weights
+
+if TYPE_CHECKING:
+    from recsys.recommender.bundle import Bundle
+
+TOLERANCE: Final = 1e-3
+"""Largest difference from a score of torch's that the runtime may have; probes hold scores to four decimals."""
+KEPT_STATES: Final = 4096
+"""Histories whose encoded states are kept in memory, some 2 kB each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedBundle:
+    """A bundle that ranks by the runtime."""
+
+    folder: Path
+    recommender: ReasoningRecommender[RuntimeScorer]
+    catalogue: Catalogue
+    manifest: BundleManifest
+
+    @property
+    def model_version(self) -> str:
+        """The version that the manifest names."""
+        return self.manifest.model_version
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The ids of the catalogue's items."""
+        return Vocabulary(self.catalogue.item_ids)
+
+    @cached_property
+    def ranker(self) -> ReasoningRecommender[RuntimeScorer]:
+        """The same model and the same slates without paths."""
+        return self.recommender.untraced()
+
+    @cached_property
+    def source(self) -> "Bundle":
+        """The same bundle with torch's model, which encodes new items; loaded on first use."""
+        from recsys.recommender.bundle import load_bundle
+
+        bundle = load_bundle(self.folder, device="cpu", verify=False)
+        # what an item is encoded with is read now, so that the first new item does not wait for it
+        _ = bundle.features, bundle.tokenizer
+        return bundle
+
+    def with_items(self, items: pa.Table) -> "ServedBundle":
+        """Return a bundle that also recommends new items, encoded by the frozen features and tokenizer.
+
+        Raises:
+            DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
+        """
+        from recsys.runtime.export import export_generator
+
+        grown = self.source.with_items(items)
+        scorer = RuntimeScorer(export_generator(grown.recommender.scorer.generator), kept_states=KEPT_STATES)
+        old = self.recommender
+        recommender = ReasoningRecommender(scorer, grown.catalogue, old.config, trace=old.trace)
+        return replace(self, recommender=recommender, catalogue=grown.catalogue)
+
+    def prepare_for_items(self) -> None:
+        """Load what encodes new items, so that the first one does not wait for it."""
+        _ = self.source
+
+    def probe(self) -> float:
+        """Return the share of the expected items that the model recommends to the probe histories here and now."""
+        return agreement(self.ranker, self.vocabulary, load_probes(self.folder))
+
+    def forget(self) -> None:
+        """Drop all kept states of users."""
+        self.recommender.scorer.forget()
+
+
+def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle":
+    """Load a bundle for serving: by the runtime where that gives the slates of torch's model, else by torch.
+
+    Args:
+        folder: the bundle.
+        verify: whether every file is compared with its hash first; leave it out only where that was just done.
+
+    Raises:
+        ArtifactError: a part is missing or was changed; names it.
+    """
+    manifest = verify_bundle(folder) if verify else read_manifest(folder)
+    use_one_thread()
+    if not (folder / RUNTIME).is_dir():
+        LOG.warning("%s holds no weights of the runtime; torch ranks, which is slower; make the bundle again", folder)
+        return _by_torch(folder)
+    catalogue = Catalogue.load(folder / "catalog")
+    scorer = RuntimeScorer(load_weights(folder / RUNTIME), kept_states=KEPT_STATES)
+    if scorer.num_items != len(catalogue.codes_NM):
+        raise ArtifactError(
+            f"{folder / RUNTIME} must hold the {len(catalogue.codes_NM)} items of the catalogue, got "
+            f"{scorer.num_items}; make the bundle again"
+        )
+    config = read_config(DecoderConfig, folder / "decoder.json")
+    recommender = ReasoningRecommender(scorer, catalogue, config)
+    bundle = ServedBundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)
+    if (differing := differing_probes(bundle.ranker, bundle.vocabulary, load_probes(folder))) > 0:
+        LOG.error(
+            "the runtime answers %d probes of %s unlike torch's model; torch ranks, which is slower", differing, folder
+        )
+        return _by_torch(folder)
+    return bundle
+
+
+def _by_torch(folder: Path) -> "Bundle":
+    """Return the bundle with torch's model on one thread: a second one waits for the first at these sizes."""
+    import torch
+
+    from recsys.recommender.bundle import load_bundle
+
+    torch.set_num_threads(1)
+    return load_bundle(folder, verify=False)
+
+
+def differing_probes(recommender: Recommender, vocabulary: Vocabulary, probes: Sequence[Probe]) -> int:
+    """Return how many probes get a slate that is not the expected one within :data:`TOLERANCE`.
+
+    A slate is the expected one if its scores are, place by place, and if every item that should be in it and is not
+    was expected as near to the last place as scores may differ.
+    """
+    histories = [vocabulary.history(probe.history).history for probe in probes]
+    slates = recommender.recommend(requests_for(histories, n=SLATE))
+    return sum(not _as_expected(slate, vocabulary, probe) for slate, probe in zip(slates, probes, strict=True))
+
+
+def _as_expected(slate: Slate, vocabulary: Vocabulary, probe: Probe) -> bool:
+    scores_S = np.array(probe.scores, np.float64)
+    if len(slate.items) != len(scores_S) or not np.allclose(slate.scores, scores_S, atol=TOLERANCE, rtol=0):
+        return False
+    missing_S = ~np.isin(vocabulary.find(probe.expected).rows_V, slate.items)
+    return bool((scores_S[missing_S] <= scores_S.min(initial=np.inf) + 2 * TOLERANCE).all())

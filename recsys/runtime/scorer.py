@@ -1,0 +1,114 @@
+"""The runtime as the step scorer and item scorer of decoding; equal to the torch model within float32 rounding.
+
+Axes: B history, D width, P path, M codebook.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.contracts import History, StepScores
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.runtime.head import item_log_probs
+from recsys.runtime.states import history_state, member_query, unit
+from recsys.runtime.steps import score_steps
+from recsys.runtime.weights import GeneratorWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedHistory:
+    """What a history is encoded to.
+
+    Shape:
+        own_D: (width,) the history encoder's state; query_D: (key width,) what is multiplied with item keys.
+    """
+
+    own_D: FloatArray
+    query_D: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeContext:
+    """What the scorer keeps between steps: the state and the items of each history."""
+
+    states: tuple[EncodedHistory, ...]
+    items: tuple[IntArray, ...]
+
+
+class RuntimeScorer:
+    """Scores steps and items from weights that were exported, one history at a time, on one thread.
+
+    States are kept for the histories that came last, by all that was read of them, so a new event makes a new state.
+
+    Args:
+        weights: of :func:`recsys.runtime.export.export_generator`, or loaded.
+        kept_states: for how many histories.
+    """
+
+    def __init__(self, weights: GeneratorWeights, *, kept_states: int = 0) -> None:
+        self.weights = weights
+        self._limit = kept_states
+        self._kept: OrderedDict[bytes, EncodedHistory] = OrderedDict()
+
+    @property
+    def num_items(self) -> int:
+        """Number of items of the catalogue."""
+        return len(self.weights.table.keys_ND)
+
+    def encode(self, histories: Sequence[History]) -> RuntimeContext:
+        """Encode histories.
+
+        Raises:
+            IndexError: an item is not of the catalogue.
+        """
+        for history in histories:
+            if len(history.items) and not 0 <= history.items.min() <= history.items.max() < self.num_items:
+                raise IndexError(
+                    f"items of a history must be from 0 to {self.num_items - 1}, got {history.items.min()} to "
+                    f"{history.items.max()}; give rows of this model's catalogue"
+                )
+        states = tuple(self._state(history.last(self.weights.max_history)) for history in histories)
+        return RuntimeContext(states=states, items=tuple(history.items for history in histories))
+
+    def score_items(self, context: RuntimeContext) -> FloatArray:
+        """Return the item head's log-probabilities, (histories, items)."""
+        table, prior = self.weights.table, self.weights.prior
+        rows = [
+            item_log_probs(state.query_D, items, table, prior)
+            for state, items in zip(context.states, context.items, strict=True)
+        ]
+        return rows[0][None] if len(rows) == 1 else np.stack(rows)
+
+    def score_steps(self, context: RuntimeContext, row_P: IntArray, codes_PM: IntArray) -> StepScores:
+        """Score the next step of partial paths.
+
+        Shape:
+            row_P: (paths,). codes_PM: (paths, codebooks), -1 where a codebook is free.
+        """
+        states_BD = np.stack([state.own_D for state in context.states])
+        return score_steps(self.weights.decoder, states_BD[row_P], codes_PM)
+
+    def forget(self) -> None:
+        """Drop all kept states."""
+        self._kept.clear()
+
+    def _state(self, history: History) -> EncodedHistory:
+        if not self._limit:
+            return self._encoded(history)
+        key = history.items.tobytes() + history.timestamps.tobytes()
+        state = self._kept.pop(key, None)
+        if state is None:
+            state = self._encoded(history)
+            while len(self._kept) >= self._limit:
+                self._kept.popitem(last=False)
+        self._kept[key] = state
+        return state
+
+    def _encoded(self, history: History) -> EncodedHistory:
+        own_D = history_state(self.weights.history, history)
+        query_D = self.weights.history.scale * unit(own_D)
+        if (member := self.weights.member) is not None:
+            query_D = np.concatenate([query_D, member.share * member_query(member, history.items)])
+        return EncodedHistory(own_D=own_D, query_D=query_D)

@@ -1,0 +1,167 @@
+"""The weights of a generator as the runtime reads them, and their files.
+
+config.json          format, sizes
+weights.safetensors  one array a field, named by its place (``own.encoder.up_YDV``)
+
+Axes: N item, T time, D width, M codebook, K code, Q category, E event of training, W code width, V hidden width of the
+token decoder.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.artifacts import require, write_json
+from recsys.core.errors import ArtifactError
+from recsys.runtime.encoder import Encoder
+from recsys.runtime.head import ItemTable, Prior
+
+FORMAT = 1
+"""Raised when the files change their meaning."""
+_CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
+_REMEDY = "make the bundle again"
+
+_Parts = TypeVar("_Parts", bound=NamedTuple)
+
+
+class HistoryWeights(NamedTuple):
+    """The history encoder: its inputs, its layers, and what turns its state into a query.
+
+    Shape:
+        item_ND: (items, width) what an item is to the encoder. start_D: (width,) what is read before the first item.
+        calendar_in_ED, calendar_out_ED: one line a span of time, and one for "no event" behind them.
+        calendar_edges_E: the last second of each span but the last. scale: one number, the length of queries.
+    """
+
+    item_ND: FloatArray
+    start_D: FloatArray
+    calendar_in_ED: FloatArray
+    calendar_out_ED: FloatArray
+    calendar_edges_E: IntArray
+    scale: FloatArray
+    encoder: Encoder
+
+
+class MemberWeights(NamedTuple):
+    """The ensemble member: its inputs and layers; one number each says how its state becomes a query.
+
+    Shape:
+        item_ND: (items, width). position_TD: (time, width). scale: the length of queries, 0 where it is the state's.
+    """
+
+    item_ND: FloatArray
+    position_TD: FloatArray
+    scale: FloatArray
+    share: FloatArray
+    encoder: Encoder
+
+
+class TokenDecoderWeights(NamedTuple):
+    """The any-order token decoder; matrices have one column an output."""
+
+    code_KW: FloatArray
+    state_DV: FloatArray
+    state_bias_V: FloatArray
+    codes_XV: FloatArray
+    used_MV: FloatArray
+    hidden_VD: FloatArray
+    hidden_bias_D: FloatArray
+    scale_D: FloatArray
+    shift_D: FloatArray
+    token_DK: FloatArray
+    token_bias_K: FloatArray
+    category_DQ: FloatArray
+    category_bias_Q: FloatArray
+
+
+class GeneratorWeights(NamedTuple):
+    """All that scores items and steps after a history."""
+
+    history: HistoryWeights
+    member: MemberWeights | None
+    decoder: TokenDecoderWeights
+    table: ItemTable
+    prior: Prior
+    max_history: int
+    num_codebooks: int
+
+
+def save_weights(weights: GeneratorWeights, folder: Path) -> None:
+    """Write the weights into a new folder."""
+    folder.mkdir()
+    sizes = {"max_history": weights.max_history, "num_codebooks": weights.num_codebooks}
+    write_json(folder / _CONFIG, {"format": FORMAT, "member": weights.member is not None, **sizes})
+    save_file({name: np.ascontiguousarray(array) for name, array in _flat(weights).items()}, folder / _WEIGHTS)
+
+
+def load_weights(folder: Path) -> GeneratorWeights:
+    """Read what :func:`save_weights` wrote.
+
+    Raises:
+        ArtifactError: a file is missing, of another format, or holds arrays that do not belong together.
+    """
+    path = require(folder / _CONFIG, remedy=_REMEDY)
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != FORMAT:
+            raise ArtifactError(f"{path} must have format {FORMAT}, got {config['format']!r}; {_REMEDY}")
+        arrays = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
+        member = MemberWeights if config["member"] else None
+        weights = GeneratorWeights(
+            history=_nested(HistoryWeights, arrays, "history"),
+            member=None if member is None else _nested(member, arrays, "member"),
+            decoder=_nested(TokenDecoderWeights, arrays, "decoder"),
+            table=_nested(ItemTable, arrays, "table"),
+            prior=_nested(Prior, arrays, "prior"),
+            max_history=int(config["max_history"]),
+            num_codebooks=int(config["num_codebooks"]),
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ArtifactError(f"{folder} must hold the weights of a runtime, got {error!r}; {_REMEDY}") from error
+    require_inside(weights)
+    return weights
+
+
+def require_inside(weights: GeneratorWeights) -> None:
+    """Refuse a prior whose entries point outside the catalogue: compiled code does not look.
+
+    Raises:
+        ArtifactError: an index is out of range, or starts do not rise.
+    """
+    prior, items = weights.prior, len(weights.table.keys_ND)
+    starts = prior.starts_JN1
+    rising = bool((np.diff(starts, axis=1) >= 0).all()) if starts.size else True
+    whole = not starts.size or bool(starts.min() >= 0 and starts.max() <= len(prior.items_X) == len(prior.values_X))
+    inside = not len(prior.items_X) or bool(prior.items_X.min() >= 0 and prior.items_X.max() < items)
+    alike = all(len(table) == items for table in (weights.history.item_ND, weights.table.bias_N))
+    if not (rising and whole and inside and alike and starts.shape[1] == items + 1):
+        raise ArtifactError(
+            f"the tables of a runtime must be of its {items} items, got indices or sizes beyond them; {_REMEDY}"
+        )
+
+
+def _flat(parts: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return all arrays of nested tuples by their places."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, value in parts._asdict().items():
+        if isinstance(value, np.ndarray):
+            found[prefix + name] = value
+        elif isinstance(value, tuple):
+            found |= _flat(value, f"{prefix}{name}.")
+    return found
+
+
+def _nested(kind: Callable[..., _Parts], arrays: Mapping[str, NDArray[Any]], place: str) -> _Parts:
+    """Return a tuple of this kind from the arrays below a place."""
+    fields: tuple[str, ...] = vars(kind)["_fields"]
+    values = {
+        name: _nested(Encoder, arrays, f"{place}.{name}") if name == "encoder" else arrays[f"{place}.{name}"]
+        for name in fields
+    }
+    return kind(**values)

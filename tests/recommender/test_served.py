@@ -1,0 +1,119 @@
+"""What serving loads ranks as torch's bundle does, grows by new items, and gives way to torch where it does not."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys.contracts import requests_for
+from recsys.core.errors import ArtifactError
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import questions
+from recsys.recommender.bundle import Bundle, load_bundle
+from recsys.recommender.probes import load_probes
+from recsys.recommender.served import TOLERANCE, ServedBundle, differing_probes, load_served
+
+
+@pytest.fixture(scope="module")
+def served(run: Path) -> ServedBundle:
+    bundle = load_served(run / "bundle")
+    assert isinstance(bundle, ServedBundle)
+    return bundle
+
+
+def test_load_served_when_asked_as_torch_is_then_items_scores_and_paths_agree(run: Path, served: ServedBundle) -> None:
+    torch_bundle = load_bundle(run / "bundle")
+    histories = questions(load_prepared(run / "data").log, "validation").histories[:40]
+    requests = requests_for(histories, n=10)
+    for mine, theirs in (
+        (served.ranker, torch_bundle.ranker),
+        (served.recommender, torch_bundle.recommender),
+    ):
+        for slate, expected in zip(mine.recommend(requests), theirs.recommend(requests), strict=True):
+            np.testing.assert_allclose(slate.scores, expected.scores, atol=1e-4)
+            assert slate.items.tolist() == expected.items.tolist()
+    assert served.probe() == 1.0
+
+
+def test_load_served_when_asked_for_paths_then_nearly_all_are_those_of_torch(run: Path, served: ServedBundle) -> None:
+    requests = requests_for(questions(load_prepared(run / "data").log, "validation").histories[:40], n=10)
+    mine, theirs = served.recommender.recommend(requests), load_bundle(run / "bundle").recommender.recommend(requests)
+    pairs = [pair for one, two in zip(mine, theirs, strict=True) for pair in zip(one.paths, two.paths, strict=True)]
+    # two codes of nearly equal probability may change places, and then the path of an item is another one
+    same = [[step.code for step in own[0].steps] == [step.code for step in other[0].steps] for own, other in pairs]
+    assert len(same) == 400
+    assert np.mean(same) > 0.95
+
+
+def test_with_items_when_an_item_is_new_then_ranks_it_where_torch_does(run: Path, served: ServedBundle) -> None:
+    new = pa.table({"item_id": [900_001], "title": ["something else"]})
+    grown, torch_grown = served.with_items(new), load_bundle(run / "bundle").with_items(new)
+    assert list(grown.catalogue.item_ids)[-1] == 900_001
+    (history,) = questions(load_prepared(run / "data").log, "validation").histories[:1]
+    (request,) = requests_for([history], n=len(grown.catalogue.item_ids))
+    mine, theirs = grown.ranker.recommend([request])[0], torch_grown.ranker.recommend([request])[0]
+    np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-4)
+    assert len(served.catalogue.item_ids) + 1 == len(grown.catalogue.item_ids)
+
+
+def test_forget_when_states_are_kept_then_none_is_left(served: ServedBundle) -> None:
+    served.probe()
+    assert len(served.recommender.scorer._kept) >= 16
+    served.forget()
+    assert len(served.recommender.scorer._kept) == 0
+
+
+def test_load_served_when_probes_expect_another_model_then_torch_ranks_and_the_log_says_so(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "bundle")
+    path = tmp_path / "bundle" / "probes.json"
+    probes = json.loads(path.read_text())
+    probes[3]["scores"][0] += 2 * TOLERANCE
+    path.write_text(json.dumps(probes))
+    with caplog.at_level(logging.ERROR):
+        bundle = load_served(tmp_path / "bundle", verify=False)
+    assert isinstance(bundle, Bundle)
+    assert "answers 1 probes" in caplog.text
+
+
+def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_then_torch_ranks(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns("runtime"))
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
+    assert "no weights of the runtime" in caplog.text
+
+
+def test_load_served_when_a_file_was_changed_then_it_is_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "bundle")
+    with (tmp_path / "bundle" / "runtime" / "weights.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(ArtifactError, match=r"runtime/weights.safetensors changed"):
+        load_served(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(("shift", "differing"), [(0.5 * TOLERANCE, 0), (3 * TOLERANCE, 1)])
+def test_differing_probes_when_an_expected_item_is_missing_then_counts_where_it_was_not_near_the_edge(
+    run: Path, served: ServedBundle, shift: float, differing: int
+) -> None:
+    probe = load_probes(run / "bundle")[0]
+    other = next(item for item in served.catalogue.item_ids if item not in probe.expected)
+    scores = (*probe.scores[:-2], probe.scores[-1] + shift, probe.scores[-1])
+    # the item before the last is not found; what matters is how far above the last it was expected
+    odd = type(probe)(history=probe.history, expected=(*probe.expected[:-2], other, probe.expected[-1]), scores=scores)
+    slate = served.ranker.recommend(requests_for([served.vocabulary.history(probe.history).history], n=10))[0]
+
+    class Still:
+        name = "still"
+
+        def recommend(self, _requests: object) -> list[object]:
+            return [type(slate)(items=slate.items, scores=np.array(scores, np.float32))]
+
+    assert differing_probes(Still(), served.vocabulary, [odd]) == differing
