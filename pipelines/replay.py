@@ -31,7 +31,8 @@ from recsys.evaluation.off_policy.logged import has_propensities, logged_request
 from recsys.evaluation.off_policy_replay import off_policy_rows
 from recsys.evaluation.replay import ReplayConfig, replay
 from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log, unanswerable
-from recsys.evaluation.replay_results import OffPolicyRow, Replay
+from recsys.evaluation.replay_results import OffPolicyRow, Replay, ShownRanking
+from recsys.evaluation.shown import rank_shown, shown_groups
 from recsys.recommender.token_ranker import PATHS_PROPOSE
 from recsys.recommender.token_recommender import TokenRecommender
 
@@ -86,6 +87,7 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
         result = replace(result, counts={**result.counts, **_degraded(asked)})
         if impressions is not None:
             result = with_off_policy(result, asked, replayed, prepared, impressions=impressions, seed=seed)
+            result = replace(result, shown=_shown(asked, replayed, prepared, impressions=impressions, seed=seed))
         result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
         (run / REPORTS).mkdir(exist_ok=True)
         write_json(run / REPORTS / "replay.json", result.to_json())
@@ -115,6 +117,20 @@ def with_off_policy(
         if len(usable):
             rows += off_policy_rows(asked, replayed.log, usable, seed=seed)
     return replace(result, off_policy=tuple(rows))
+
+
+def _shown(
+    asked: Sequence[Recommender], replayed: ReplayLog, prepared: Prepared, *, impressions: pa.Table, seed: int
+) -> ShownRanking | None:
+    """Return how each recommender ranks what the log showed; with a global cut, what it showed from the cut on.
+
+    A server is left out: it cannot be held to what was shown.
+    """
+    items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
+    since = None if prepared.log.cuts is None else prepared.log.cuts.test
+    held = [one for one in asked if not isinstance(one, RemoteRecommender)]
+    groups = shown_groups(impressions, items, prepared.users, since=since)
+    return rank_shown(held, replayed.log, groups, seed=seed) if held else None
 
 
 def ab_results(impressions: pa.Table) -> tuple[ABResult, ...]:

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from pipelines.show import share
 from pipelines.show_replay import interval
 from pipelines.tables import grid
-from recsys.evaluation.replay_results import OffPolicyRow, Replay, ReplayRow
+from recsys.evaluation.replay_results import OffPolicyRow, Replay, ReplayRow, ShownRanking
 from recsys.evaluation.results import Estimate
 
 
 def replay_markdown(result: Replay) -> str:
     """Return a replay as Markdown tables under a line that says how the log was divided and how much was asked."""
     head = f"{result.log}: replay in time order, {result.split}{_asked(result)}."
-    parts = [[head], _overall(result), _slices(result), _off_policy(result)]
+    parts = [[head], _overall(result), _slices(result), _shown(result.shown), _off_policy(result)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -71,6 +71,30 @@ def _slices(result: Replay) -> list[str]:
     ]
     headings = ("slice", "events", *rivals, f"{_bold(ours, True)}, 95 %", *([f"ours - {best}"] if best else []))
     return [f"{metric.replace('ndcg', 'NDCG')} by slice:", "", *grid(headings, lines, texts=1)]
+
+
+def _shown(shown: ShownRanking | None) -> list[str]:
+    """Return how each recommender ranks what the log showed, and ours minus theirs, by kinds of users."""
+    if shown is None:
+        return []
+    names = list(shown.rows[0].figures)
+    against = {(row.compared_with, row.slice): row.difference[names[0]] for row in shown.paired}
+    ours = shown.rows[-1].recommender
+    lines = [
+        [
+            kind,
+            f"{groups:,}",
+            _bold(row.recommender, row.recommender == ours),
+            *(interval(row.figures[name]) for name in names),
+            interval(against[row.recommender, kind]) if (row.recommender, kind) in against else "",
+        ]
+        for kind, groups in shown.groups.items()
+        for row in shown.rows
+        if row.slice == kind
+    ]
+    headings = ("users", "groups", "recommender", *(f"{name}, 95 %" for name in names), f"ours - theirs, {names[0]}")
+    said = f"Ranking what was shown, {shown.items:,} items, those taken against those passed over:"
+    return [said, "", *grid(headings, lines, texts=1)]
 
 
 def _off_policy(result: Replay) -> list[str]:

@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from pipelines.show import console, share
-from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.replay_results import Replay, ShownRanking
 from recsys.evaluation.results import Estimate
 
 
@@ -37,6 +37,8 @@ def tables(result: Replay) -> Iterator[Table]:
         yield time_table(result)
     if result.costs:
         yield cost_table(result)
+    if result.shown:
+        yield shown_table(result.log, result.shown)
     if result.off_policy:
         yield off_policy_table(result)
 
@@ -79,6 +81,17 @@ def cost_table(result: Replay) -> Table:
     for row in result.costs:
         figures = (row.milliseconds, row.milliseconds_p50, row.milliseconds_p99)
         table.add_row(row.recommender, f"{row.requests:,}", *(f"{figure:.2f}" for figure in figures))
+    return table
+
+
+def shown_table(log: str, shown: ShownRanking) -> Table:
+    """Lay out how each recommender ranks what the log showed, by kinds of users."""
+    names = list(shown.rows[0].figures)
+    title = f"{log}: ranking what was shown, taken against passed over, {shown.items:,} items"
+    table = _table(title, ("users", "groups", "recommender", *names))
+    for kind, groups in shown.groups.items():
+        for row in (row for row in shown.rows if row.slice == kind):
+            table.add_row(kind, f"{groups:,}", row.recommender, *(interval(row.figures[name]) for name in names))
     return table
 
 

@@ -134,6 +134,37 @@ class ReplayCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShownRanking:
+    """How each recommender ranks what a log showed: items that users took against items that they passed over."""
+
+    groups: Mapping[str, int]
+    """How many groups of items shown together each slice of users holds."""
+    items: int
+    """How many items the groups hold."""
+    rows: tuple[ReplayRow, ...]
+    paired: tuple[PairedRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the ranking with its rows."""
+        return {
+            "groups": dict(self.groups),
+            "items": self.items,
+            "rows": [row.to_json() for row in self.rows],
+            "paired": [row.to_json() for row in self.paired],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ShownRanking":
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            groups=values["groups"],
+            items=values["items"],
+            rows=tuple(ReplayRow.from_json(row) for row in values["rows"]),
+            paired=tuple(PairedRow.from_json(row) for row in values["paired"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """A log replayed in time order."""
 
@@ -158,6 +189,8 @@ class Replay:
     """Where the log's impressions are of several policies: each against the first, by what its users did."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Events of the log by what became of them: asked, sampled out, known to training, of unknown items or users."""
+    shown: ShownRanking | None = None
+    """Where the log has impressions, some taken and some passed over: how each ranks them."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as ``recsys replay --json`` writes it."""
@@ -173,6 +206,7 @@ class Replay:
             "costs": [row.to_json() for row in self.costs],
             "counts": dict(self.counts),
             "ab": [row.to_json() for row in self.ab],
+            "shown": self.shown.to_json() if self.shown else None,
         }
 
     @classmethod
@@ -190,4 +224,5 @@ class Replay:
             costs=tuple(ReplayCost(**row) for row in values.get("costs", ())),
             counts=values.get("counts", {}),
             ab=tuple(ABResult.from_json(row) for row in values.get("ab", ())),
+            shown=ShownRanking.from_json(values["shown"]) if values.get("shown") else None,
         )

@@ -1,7 +1,15 @@
 """A replay as Markdown: figures with intervals, ours apart, slices, refusals in words."""
 
 from pipelines.replay_tables import replay_markdown
-from recsys.evaluation.replay_results import OffPolicyRow, PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
+from recsys.evaluation.replay_results import (
+    OffPolicyRow,
+    PairedRow,
+    PeriodRow,
+    Replay,
+    ReplayCost,
+    ReplayRow,
+    ShownRanking,
+)
 from recsys.evaluation.results import Estimate
 
 DAY = 86_400
@@ -46,6 +54,16 @@ def made_up() -> Replay:
             OffPolicyRow(estimator="standard ips", refusal=REFUSAL, **one),  # type: ignore[arg-type]
         ),
         counts={"asked": 900},
+        shown=ShownRanking(
+            groups={"all": 12},
+            items=345,
+            rows=tuple(ReplayRow(recommender=name, slice="all", figures={"auc": estimate(0.6)}) for name in worth),
+            paired=(
+                PairedRow(
+                    recommender="recsys", compared_with="sasrec", slice="all", difference={"auc": estimate(0.05)}
+                ),
+            ),
+        ),
     )
 
 
@@ -61,6 +79,8 @@ def test_markdown_when_a_replay_has_every_part_then_each_is_a_table_with_its_int
     # the best rival on all events is sasrec: .08 - .06
     assert "| slice | events | popularity | sasrec | **recsys**, 95 % | ours - sasrec |" in lines
     assert "| new users | 40 | .0500 | .0600 | .0800 (.0700 to .0900) | .0200 (.0100 to .0300) |" in lines
+    assert "Ranking what was shown, 345 items, those taken against those passed over:" in lines
+    assert "| all | 12 | sasrec | .6000 (.5900 to .6100) | .0500 (.0400 to .0600) |" in lines
     assert "| random | recsys | ips | .2000 (.1900 to .2100) | 300 |" in lines
     assert "| random | recsys | direct method | .2000 (.1900 to .2100) (biased) | 300 |" in lines
     assert "| random | recsys | standard ips | not decided (1) | 300 |" in lines

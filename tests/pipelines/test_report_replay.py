@@ -9,7 +9,15 @@ import pytest
 
 from pipelines.report.page import write_report
 from recsys.evaluation.ab import compare_arms
-from recsys.evaluation.replay_results import OffPolicyRow, PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
+from recsys.evaluation.replay_results import (
+    OffPolicyRow,
+    PairedRow,
+    PeriodRow,
+    Replay,
+    ReplayCost,
+    ReplayRow,
+    ShownRanking,
+)
 from recsys.evaluation.results import Estimate
 
 DAY = 86_400
@@ -77,6 +85,15 @@ def made_up() -> Replay:
         ),
         ab=(compare_arms(np.zeros(50), np.ones(200), names=("old", "new"), days=2.0),),
         counts={"events": 1000, "asked": 900},
+        shown=ShownRanking(
+            groups={"all": 12},
+            items=345,
+            rows=tuple(
+                ReplayRow(recommender=who, slice="all", figures={"auc": estimate(0.61), "first taken": estimate(0.4)})
+                for who in names
+            ),
+            paired=(),
+        ),
     )
 
 
@@ -108,6 +125,9 @@ def test_page_when_a_log_was_replayed_then_shows_every_table_and_says_what_canno
         "the split 50 to 200 is not the one that was asked for",
         "What it cannot say.",
         "ndcg@10 over time",
+        "Ranking what was shown",
+        "<td>.6100</td>",
+        "all, 12 groups",
     ):
         assert words in part, words
     assert part.count("<svg") == 2 + 2  # a small multiple a slice, a plot over time a metric
