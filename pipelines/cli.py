@@ -11,7 +11,7 @@ from pipelines.cli_decide import VERBS
 from pipelines.cli_files import recipe_of, write_result
 from pipelines.cli_measure import bench
 from pipelines.cli_options import AllowUnmatched, Check, Columns, Format, JsonFile, NoRay, Run, Sets, TimeUnit
-from recsys.core.errors import CallError, NotThereYet, RecsysError
+from recsys.core.errors import CallError, RecsysError
 from recsys.core.telemetry import LOG, configure_logging
 
 app = typer.Typer(
@@ -136,23 +136,23 @@ def serve(  # noqa: PLR0913 (its options are the call)
     host: str = "127.0.0.1",
     port: int = 8080,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port and the store.")] = 1,
-    ray: Annotated[bool, typer.Option("--ray", help="Scale out with Ray Serve.")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Replicas on Ray Serve; --workers is the least number.")] = False,
     store: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the store; its password may come apart.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of limits and deadlines; see docs/serving.md.")
     ] = None,
 ) -> None:
     """Serve a run over HTTP: recommendations, events, health, metrics and a console at /."""
-    if ray:
-        raise NotThereYet("serving on Ray is not there yet; leave --ray out, and use --workers N on one machine")
     from serving.process import Options
     from serving.process import serve as run_server
+    from serving.ray_serve import serve_on_ray
     from serving.settings import environment_keys, read_config
 
     settings = read_config(config)
-    run_server(
-        Options(run=run, host=host, port=port, store=store, keys=environment_keys(), config=settings, workers=workers)
+    options = Options(
+        run=run, host=host, port=port, store=store, keys=environment_keys(), config=settings, workers=workers
     )
+    (serve_on_ray if ray else run_server)(options)
 
 
 @app.command()

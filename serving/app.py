@@ -25,6 +25,7 @@ from serving.routes import router
 from serving.seeding import seed_log
 from serving.service import Service
 from serving.settings import Keys, ServingConfig
+from serving.shadow import Shadow
 from serving.store import open_store
 from serving.store.changes import ACTIVE_MODEL
 from serving.store.engine import store_url
@@ -56,26 +57,11 @@ def create_app(
     """
     config = config or ServingConfig()
     service = build_service(run, store=store, config=config, loader=loader)
-    sync = Sync(service)
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        sync.start()
-        chosen = service.store.changes.setting(ACTIVE_MODEL) or published_version(run)
-        service.releases.start(version=chosen, second=config.split_version)
-        yield
-        service.draining = True
-        sync.close()
-        service.model.close()
-        service.exposures.close(_EXPOSURE_SECONDS)
-        service.threads.close()
-        service.store.close()
-
     app = FastAPI(
         title="recsys",
         version=version("recsys"),
         description="Recommendations by reasoning over item tokens.",
-        lifespan=lifespan,
+        lifespan=lambda _app: _running(service),
         responses=responses(),
         docs_url=None,
         redoc_url=None,
@@ -93,6 +79,23 @@ def create_app(
         draining=lambda: service.draining,
     )
     return app
+
+
+@asynccontextmanager
+async def _running(service: Service) -> AsyncIterator[None]:
+    """Start what a server does beside requests; at the end, store what waits and let go of everything."""
+    config, sync = service.config, Sync(service)
+    sync.start()
+    chosen = service.store.changes.setting(ACTIVE_MODEL) or published_version(service.releases.run)
+    service.releases.start(version=chosen, second=config.split_version, shadow=config.shadow_version)
+    yield
+    service.draining = True
+    sync.close()
+    service.model.close()
+    service.shadow.close()
+    service.exposures.close(_EXPOSURE_SECONDS)
+    service.threads.close()
+    service.store.close()
 
 
 def build_service(run: Path, *, store: str | None, config: ServingConfig, loader: Loader | None) -> Service:
@@ -122,9 +125,11 @@ def build_service(run: Path, *, store: str | None, config: ServingConfig, loader
         ),
         exposures=ExposureWriter(kept.slates, metrics, size=config.exposure_queue),
         last_good=LastGood(config.cached_users),
+        shadow=Shadow(releases, metrics, config),
         metrics=metrics,
     )
     metrics.watch("recsys_model_queue", "Requests that wait for the model", service.model.waiting)
+    metrics.watch("recsys_shadow_queue", "Requests that wait for the shadow release", service.shadow.waiting)
     metrics.watch("recsys_exposure_queue", "Exposures that wait for the store", service.exposures.waiting)
     return service
 

@@ -32,6 +32,13 @@ class Metrics:
         self._illegal = Counter(
             "recsys_illegal_items", "Items of the model refused on the way out", registry=self.registry
         )
+        self._shadow = Counter("recsys_shadow", "Requests for the shadow release", ["outcome"], registry=self.registry)
+        self._overlap = Histogram(
+            "recsys_shadow_overlap",
+            "Share of an answer's items that the shadow release shows as well",
+            buckets=[tenth / 10 for tenth in range(11)],
+            registry=self.registry,
+        )
         self._lost = Counter("recsys_lost_exposures", "Answers whose exposures were not stored", registry=self.registry)
         self._model = Gauge("recsys_model_ready", "1 when the model answers, else 0", registry=self.registry)
         self._info = Gauge("recsys_model_info", "The model version that answers", ["version"], registry=self.registry)
@@ -62,6 +69,12 @@ class Metrics:
     def lost_exposures(self, count: int) -> None:
         """Count answers whose exposures were not stored."""
         self._lost.inc(count)
+
+    def shadowed(self, outcome: str, overlap: float | None = None) -> None:
+        """Count a request for the shadow release, and how much of the answer it shares."""
+        self._shadow.labels(outcome).inc()
+        if overlap is not None:
+            self._overlap.observe(overlap)
 
     def model(self, version: str, *, ready: bool) -> None:
         """Note which model answers."""

@@ -84,6 +84,10 @@ class ModelThread:
         """Return how many calls wait for the thread."""
         return self._pool.waiting()
 
+    def stuck(self, seconds: float) -> bool:
+        """Tell whether the thread has been in one call for longer than this."""
+        return self._pool.stuck(seconds)
+
     def close(self) -> None:
         """Take no more calls and drop the waiting ones."""
         self._pool.close()

@@ -12,6 +12,7 @@ from serving.answers import pruned_paths, ranked_items
 from serving.asking import Question, question
 from serving.compose import Composed, Place, compose
 from serving.fallback import fallback_ranker
+from serving.histories import Known
 from serving.model import ModelRanker, ModelUnavailableError, Refusal, model_of
 from serving.plan import add_exploration
 from serving.schemas.recommend import Asker, RecommendRequest, RecommendResponse
@@ -51,16 +52,25 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
         ids = asked.question.release.items.item_ids
         service.last_good.keep(request.user_id, [ids[place.row] for place in answer.composed.places])
     service.exposures.add(_exposure(service, request, response, asked, answer))
+    if answer.by_model and refusal is None:
+        ids = asked.question.release.items.item_ids
+        shown = [ids[place.row] for place in answer.composed.places]
+        service.shadow.compare(request, asked.known, service.around(), request_id=response.request_id, shown=shown)
     return response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question, whether the store could not say what its user did, and the user's arm where two are compared."""
+    """A question, what it knows of its user, and the user's arm where two releases are compared."""
 
     question: Question
-    stale: bool
+    known: Known | None
     arm: str | None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the store could not say what the user did."""
+        return self.known is not None and self.known.stale
 
 
 async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = False) -> Asked:
@@ -68,7 +78,7 @@ async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = Fal
     known = None if asker.user_id is None else await service.histories.of(asker.user_id)
     release, arm = release_for(service.releases, service.config, asker.user_id)
     found = question(release, asker, known, service.around(), n=n, reasons=reasons)
-    return Asked(question=found, stale=known is not None and known.stale, arm=arm)
+    return Asked(question=found, known=known, arm=arm)
 
 
 async def answer_of(service: Service, asked: Question, *, explain: bool, timeout_ms: int | None = None) -> Answer:

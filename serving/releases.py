@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from recsys.contracts import History
@@ -16,6 +17,13 @@ from serving.store.changes import StoredItem
 
 _KEPT = 2
 """Releases that stay loaded: the one that answers, and the one before."""
+
+
+class Beside(StrEnum):
+    """What a release does beside the current one."""
+
+    SECOND = "second"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +40,9 @@ class Candidate:
 class Releases:
     """The releases of a run.
 
-    ``current`` is what requests take, once each; ``second`` is what some users are answered by while two are compared.
-    A release that cannot be loaded, or whose parts do not belong together, never becomes either.
+    ``current`` is what requests take, once each; ``second`` is what some users are answered by while two are compared;
+    ``shadow`` is what is asked beside the answers and never shown. A release that cannot be loaded, or whose parts do
+    not belong together, never becomes any of them.
     """
 
     def __init__(
@@ -54,19 +63,31 @@ class Releases:
         self._loaded: dict[str, Release] = {}
         self._put: tuple[StoredItem, ...] = ()
         self._first_seen: Mapping[str, int] = {}
-        self._second: Release | None = None
+        self._beside: dict[Beside, Release] = {}
+        self._grown: dict[Beside, Release] = {}
         self.current = self._base
-        self.second: Release | None = None
         on_change(self.current)
 
-    def start(self, *, version: str | None = None, second: str | None = None) -> None:
+    @property
+    def second(self) -> Release | None:
+        """The release of a split's second arm."""
+        return self._grown.get(Beside.SECOND)
+
+    @property
+    def shadow(self) -> Release | None:
+        """The release that is asked out of band."""
+        return self._grown.get(Beside.SHADOW)
+
+    def start(self, *, version: str | None = None, second: str | None = None, shadow: str | None = None) -> None:
         """Begin to load in the background: the run's bundle, or the version that an administrator chose before.
 
         Args:
             version: the version chosen.
-            second: the version that it is compared with, if any.
+            second: the version of a split's second arm, if any.
+            shadow: the version that is asked out of band, if any.
         """
-        threading.Thread(target=self._first, args=(version, second), name="recsys-load", daemon=True).start()
+        beside = {Beside.SECOND: second, Beside.SHADOW: shadow}
+        threading.Thread(target=self._first, args=(version, beside), name="recsys-load", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the first loading has ended, well or not; return whether it has."""
@@ -88,16 +109,16 @@ class Releases:
             self._swap(base)
             return self.current
 
-    def compare_with(self, version: str) -> None:
-        """Load, verify and warm a version beside the current one, for the users of a split.
+    def set_beside(self, role: Beside, version: str) -> None:
+        """Load, verify and warm a version beside the current one.
 
         Raises:
             KeyError: no bundle of this version is there.
             ArtifactError: it is broken.
         """
         with self._lock:
-            self._second = self._loaded.get(version) or self._load(self._folder(version))
-            self.second = grown(self._second, self._put, self._first_seen)
+            self._beside[role] = self._loaded.get(version) or self._load(self._folder(version))
+            self._grown[role] = grown(self._beside[role], self._put, self._first_seen)
 
     def put_items(self, put: tuple[StoredItem, ...]) -> None:
         """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
@@ -151,7 +172,7 @@ class Releases:
                 continue
         raise KeyError(version)
 
-    def _first(self, version: str | None, second: str | None) -> None:
+    def _first(self, version: str | None, beside: Mapping[Beside, str | None]) -> None:
         try:
             folder = self.run / "bundle"
             if version is not None and version != self._base.version:
@@ -167,13 +188,12 @@ class Releases:
             with self._lock:
                 reason = f"{type(error).__name__}: {error}"
                 self._swap(bare_release(self.run / "bundle", state=State.FAILED, reason=reason))
-        if second is not None:
+        for role, named in beside.items():
             try:
-                self.compare_with(second)
+                if named is not None:
+                    self.set_beside(role, named)
             except (KeyError, ArtifactError) as error:
-                LOG.error(
-                    "the release %s cannot be compared with; the current one answers everybody: %r", second, error
-                )
+                LOG.error("the release %s cannot be the %s one; the current one answers alone: %r", named, role, error)
         self._settled.set()
         if self._encoder_at_start and isinstance(self.current.model, Preparing):
             self.current.model.prepare_for_items()
@@ -191,7 +211,7 @@ class Releases:
             ) from error
         self._loaded[release.version] = release
         while len(self._loaded) > _KEPT:
-            kept = {self._base.version, release.version} | ({self._second.version} if self._second else set())
+            kept = {self._base.version, release.version} | {one.version for one in self._beside.values()}
             oldest = next((name for name in self._loaded if name not in kept), None)
             if oldest is None:
                 break
@@ -201,8 +221,8 @@ class Releases:
     def _swap(self, base: Release) -> None:
         """Make a base with the run-time items current; until this one assignment the old release answers."""
         release = grown(base, self._put, self._first_seen, before=self.current)
-        if self._second is not None:
-            self.second = grown(self._second, self._put, self._first_seen, before=self.second)
+        for role, beside in self._beside.items():
+            self._grown[role] = grown(beside, self._put, self._first_seen, before=self._grown.get(role))
         self._base = base
         self.current = release
         self._on_change(release)

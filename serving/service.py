@@ -14,6 +14,7 @@ from serving.model import ModelThread
 from serving.releases import Releases
 from serving.rules import NamedRule
 from serving.settings import ServingConfig
+from serving.shadow import Shadow
 from serving.store import Store
 
 
@@ -29,6 +30,7 @@ class Service:
     histories: Histories
     exposures: ExposureWriter
     last_good: LastGood
+    shadow: Shadow
     metrics: Metrics
     rules: tuple[NamedRule, ...] = ()
     draining: bool = False

@@ -72,8 +72,16 @@ class ServingConfig(Config):
     """Whether what encodes new items is loaded once the model is ready, beside the traffic, so that the first new item
     is recommendable within a second; where false it is loaded with that item, which takes some seconds then, and a
     server that gets none stays without torch."""
+    shadow_version: str | None = None
+    """Version of a release that is asked beside the answers, out of band, and never shown; its overlap is a metric."""
+    shadow_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests that the shadow is asked, by a hash of the request id."""
     log_requests: bool = False
     """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
+    max_replicas: PositiveInt = 1
+    """With ``--ray``: replicas that may run under load, where it is more than ``--workers``."""
+    requests_per_replica: PositiveFloat = 8.0
+    """With ``--ray``: requests in flight for each replica, on average, from which more replicas are started."""
     prefer_bonus: PositiveFloat = 1.0
     """What a preferred facet adds to an item's log-probability."""
     explore_share: float = Field(default=0.0, ge=0, le=1)

@@ -13,8 +13,7 @@ The tree::
     ├── WorkerError        a process that worked for this one failed or died
     ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
     ├── TrainingError      a training went wrong; names the batch
-    ├── DecodingError      no valid path exists for a request
-    └── NotThereYet        a verb that is promised but not built
+    └── DecodingError      no valid path exists for a request
 
 The ladder: a condition the code handles fully is silent; one worth knowing later is logged; one that the user
 should act on but that does not spoil the result is a warning; everything else raises one of the above.
@@ -71,7 +70,3 @@ class TrainingError(RecsysError):
 
 class DecodingError(RecsysError):
     """No valid path can be decoded."""
-
-
-class NotThereYet(RecsysError):
-    """A promised verb that is not built yet."""

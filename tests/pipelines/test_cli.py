@@ -42,16 +42,6 @@ def test_help_when_asked_then_loads_no_heavy_library() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("call", [["serve", "R", "--ray"]])
-def test_promised_options_when_not_built_then_say_so_with_exit_code_1(
-    call: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["recsys", *call])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 1
-
-
 @pytest.mark.parametrize(
     "call",
     [

@@ -48,6 +48,7 @@ def running(
     settings: Mapping[str, Any] = QUICK_END,
     more: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    ready_seconds: float = READY_SECONDS,
 ) -> Iterator[tuple[httpx.Client, Process]]:
     """Serve a run, wait until it is ready, and end it."""
     port = free_port()
@@ -57,11 +58,11 @@ def running(
         process = start(run, port, config=config, more=more, env=env)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-                wait_until_ready(client, process)
+                wait_until_ready(client, process, ready_seconds)
                 yield client, process
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=max(60.0, ready_seconds))
 
 
 @contextmanager
@@ -71,9 +72,9 @@ def served(run: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def wait_until_ready(client: httpx.Client, process: Process) -> None:
+def wait_until_ready(client: httpx.Client, process: Process, seconds: float = READY_SECONDS) -> None:
     """Ask until the server is ready."""
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"the server ended: {process.communicate()[1]}")

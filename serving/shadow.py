@@ -1,0 +1,106 @@
+"""Owns the shadow: a release that is asked what the answering one was asked, out of band, and never shown.
+
+How much of a slate both have in common is a metric, and a line of the log where answers are logged. Requests never
+wait for it: what does not fit into its queue is dropped and counted.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.core.telemetry import LOG
+from serving.asking import Circumstances, question
+from serving.compose import compose
+from serving.histories import Known
+from serving.metrics import Metrics
+from serving.model import ModelRanker, model_of
+from serving.pool import Pool, PoolFullError
+from serving.releases import Releases
+from serving.schemas.recommend import RecommendRequest
+from serving.settings import ServingConfig
+from serving.split import position
+
+_WAITING = 64
+COMPARED, DROPPED, FAILED = "compared", "dropped", "failed"
+
+
+class Shadow:
+    """Asks the shadow release on a thread of its own.
+
+    Args:
+        releases: whose ``shadow`` is asked; nothing is done while there is none.
+        metrics: where overlaps and losses are counted.
+        config: which share of requests is asked again, and whether comparisons are logged.
+    """
+
+    def __init__(self, releases: Releases, metrics: Metrics, config: ServingConfig) -> None:
+        self._releases, self._metrics, self._config = releases, metrics, config
+        self._pool = Pool("recsys-shadow", size=1, waiting=_WAITING)
+
+    def compare(
+        self,
+        request: RecommendRequest,
+        known: Known | None,
+        around: Circumstances,
+        *,
+        request_id: str,
+        shown: Sequence[int | str],
+    ) -> None:
+        """Queue a request and the ids that answered it; never waits.
+
+        Args:
+            request: as the client sent it.
+            known: what the answer knew of the user.
+            around: the rules and the moment of the answer.
+            request_id: decides whether this request is among the share.
+            shown: ids of the answer, best first.
+        """
+        version = self._config.shadow_version
+        if version is None or not shown or position(request_id, version) >= self._config.shadow_share:
+            return
+
+        def work() -> None:
+            try:
+                self._compare(request, known, around, request_id=request_id, shown=shown)
+            except Exception as error:
+                # Whatever a release under trial raises is its own failure and nobody's answer.
+                self._metrics.shadowed(FAILED)
+                LOG.error("the shadow release failed on a request", exc_info=error)
+
+        try:
+            self._pool.submit(work)
+        except PoolFullError:
+            self._metrics.shadowed(DROPPED)
+
+    def waiting(self) -> int:
+        """Return how many requests wait for the shadow."""
+        return self._pool.waiting()
+
+    def close(self) -> None:
+        """Take no more requests and drop the waiting ones."""
+        self._pool.close()
+
+    def _compare(
+        self,
+        request: RecommendRequest,
+        known: Known | None,
+        around: Circumstances,
+        *,
+        request_id: str,
+        shown: Sequence[int | str],
+    ) -> None:
+        release = self._releases.shadow
+        if release is None:
+            return
+        asked = question(release, request, known, around, n=len(shown))
+        ranker = ModelRanker(recommender=model_of(release).ranker, history=asked.history)
+        composed = compose(asked.plan, ranker, np.random.default_rng(0))  # nothing is sampled: only the plan explores
+        theirs = [release.items.item_ids[place.row] for place in composed.places]
+        overlap = len(set(theirs) & set(shown)) / len(shown)
+        self._metrics.shadowed(COMPARED, overlap)
+        if ranker.illegal:
+            self._metrics.shadowed(FAILED)
+        if self._config.log_requests:
+            line = {"request_id": request_id, "shadow": release.version, "overlap": round(overlap, 4)}
+            LOG.info(json.dumps(line))
