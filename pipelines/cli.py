@@ -169,13 +169,16 @@ def export(
 
 
 @app.command()
-def update(
+def update(  # noqa: PLR0913 (its options are the call)
     run: Run,
     events: Annotated[Path, typer.Option(help="A folder in the data contract: a day's events, and its new items.")],
     to: Annotated[Path | None, typer.Option(help="The new run's folder; beside RUN, named by the day.")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Also publish among the releases of this run, if the gate lets it pass.")
     ] = None,
+    refresh_codebooks: Annotated[
+        bool, typer.Option("--refresh-codebooks", help="Fit the codebooks anew and number their codes by the old ones.")
+    ] = False,
     no_ray: NoRay = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -184,7 +187,7 @@ def update(
     from pipelines.show import console, evaluation_table
     from pipelines.update.flow import update_run
 
-    result = update_run(run, events, to, use_ray=not no_ray)
+    result = update_run(run, events, to, use_ray=not no_ray, refresh_codebooks=refresh_codebooks)
     console().print(evaluation_table(result.evaluation))
     typer.echo(result.sentence)
     write_result(json_file, result.day)

@@ -8,16 +8,20 @@ import typer
 from pipelines.cli_files import write_result
 from pipelines.cli_options import JsonFile
 
+NAMES = (
+    *("encode", "decode", "train", "tokens", "codes", "batch", "scale", "ladq", "pruning", "days", "gpu"),
+    *("serve", "curves", "valid", "off-policy"),
+)
+
 
 def bench(
-    name: Annotated[
-        str,
-        typer.Argument(help="encode, decode, train, tokens, codes, batch, scale, serve, curves, valid, off-policy."),
-    ],
-    run: Annotated[Path | None, typer.Option(help="The run to measure (decode, train, codes, curves, serve).")] = None,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
+    run: Annotated[Path | None, typer.Option(help="The run to measure.")] = None,
     size: Annotated[
         str | None, typer.Option(help="Of the log of scale: users,events,items; a tenth of it runs first.")
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data set that days or gpu trains on.")] = None,
+    recipe: Annotated[str, typer.Option(help="How days trains: a shipped recipe's name, or a TOML file.")] = "default",
     json_file: JsonFile = None,
 ) -> None:
     """Measure ours beside a peer, in one run, on this machine.
@@ -28,11 +32,15 @@ def bench(
     codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
+    ladq (needs --run) trains with precision chosen by layer beside fp32 and bf16, over three seeds.
+    days (needs --data) ranks for the last five days by a model left as it was, one updated daily and one retrained.
+    pruning (needs --run) trains on parts of the run's log, with and without the run's model as a teacher.
+    gpu trains, decodes and encodes on a CUDA device beside the CPU; without one it says so and ends.
     off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
     """
     from pipelines.benches.run import run_bench
     from pipelines.show import bench_table, console
 
-    result = run_bench(name, run, size)
+    result = run_bench(name, run, size=size, data=data, recipe=recipe)
     console().print(bench_table(result))
     write_result(json_file, result.to_json())

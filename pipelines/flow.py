@@ -95,7 +95,7 @@ STAGES = (
         name="bundle",
         work=select_and_bundle,
         parents=("data", "features", "tokenizer", "catalog", "calibrated", "aligned"),
-        sections=("decoder", "selection", "alignment.steps"),
+        sections=("decoder", "selection", "alignment.steps", "device"),
     ),
 )
 
@@ -107,14 +107,14 @@ EVALUATIONS: Mapping[Split, Stage] = {
         name="evaluation",
         work=partial(evaluate_models, split="test"),
         parents=EVALUATED,
-        sections=("evaluation",),
+        sections=("evaluation", "device"),
         files=("evaluation.json", "ranks.npz"),
     ),
     "validation": Stage(
         name="evaluation-validation",
         work=partial(evaluate_models, split="validation"),
         parents=EVALUATED,
-        sections=("evaluation",),
+        sections=("evaluation", "device"),
         files=("evaluation-validation.json", "ranks-validation.npz"),
     ),
 }

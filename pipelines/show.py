@@ -61,12 +61,16 @@ def bench_table(result: Bench) -> Table:
     """Lay a bench out as a table; a ratio above one means that ours takes less."""
     peers = " or ".join(dict.fromkeys(line.peer_name for line in result.rows if line.peer_name))
     title = f"bench {result.name} on {result.machine.cores} cores"
+    if result.machine.accelerator:
+        title += f" and {result.machine.accelerator}"
     table = Table(title=title, caption=f"peer: {peers}" if peers else None, box=SIMPLE)
     table.add_column("what")
     for heading in ("ours", "peer", "unit", "peer / ours"):
         table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
     for line in result.rows:
-        ratio = "" if line.ratio is None else f"{line.ratio:.2f} ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        if line.ratio_low is not None and line.ratio_high is not None:
+            ratio += f" ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
         peer = "" if line.peer is None else _figure(line.peer)
         table.add_row(line.what, _figure(line.ours), peer, line.unit, ratio)
     return table

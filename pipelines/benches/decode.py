@@ -45,11 +45,11 @@ def bench_decode(run: Path | None = None) -> list[Line]:
         return _timed(ours, asked.histories)
     lines: list[Line] = []
     for size, calls in CALLS.items():
-        lines += _timed(random_recommender(size), _random_histories(size, WARM_UP + calls))
+        lines += _timed(random_recommender(size), random_histories(size, WARM_UP + calls))
     return lines
 
 
-def random_recommender(size: int) -> ReasoningRecommender[GeneratorScorer]:
+def random_recommender(size: int, *, device: torch.device | None = None) -> ReasoningRecommender[GeneratorScorer]:
     """Return a recommender of the default shape with random weights on a catalogue of random codes."""
     rng = rng_for(0, "bench", "catalogue", size)
     codes_NM = rng.integers(0, CODES, (size, CODEBOOKS))
@@ -74,7 +74,8 @@ def random_recommender(size: int) -> ReasoningRecommender[GeneratorScorer]:
         facets={},
     )
     config = DecoderConfig().with_ranking(path_weight=0.0)
-    return ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=True)
+    scorer = GeneratorScorer(generator.to(device or torch.device("cpu")))
+    return ReasoningRecommender(scorer, catalogue, config, trace=True)
 
 
 def scan(scorer: GeneratorScorer, history: History) -> IntArray:
@@ -83,7 +84,8 @@ def scan(scorer: GeneratorScorer, history: History) -> IntArray:
     return best_items(scores_N, history.items, None, n=10)
 
 
-def _random_histories(size: int, count: int) -> list[History]:
+def random_histories(size: int, count: int) -> list[History]:
+    """Return histories of :data:`HISTORY` random items, one a day."""
     rng = rng_for(0, "bench", "decode", size)
     days_T = np.arange(HISTORY) * 86_400
     return [History(items=rng.integers(0, size, HISTORY), timestamps=days_T) for _ in range(count)]

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 
 from recsys.core.seeds import rng_for
 
@@ -41,6 +42,8 @@ class Machine:
     python: str
     torch: str
     recsys: str
+    accelerator: str | None = None
+    """The name of the first CUDA device, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,5 +99,6 @@ def as_result(name: str, lines: Sequence[Line]) -> Bench:
         python=platform.python_version(),
         torch=version("torch"),
         recsys=version("recsys"),
+        accelerator=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
     )
     return Bench(name=name, machine=machine, rows=tuple(lines))

@@ -1,7 +1,8 @@
 """Bench scale: a made-up log from its files to tokens and training steps, at a tenth of a size and in full.
 
 Every step runs in a process of its own, so that its peak memory is its own. The recipe is the default one without the
-co-occurrence prior, whose pairs alone would outgrow the memory, and with ten times its positions a batch.
+co-occurrence prior, whose pairs alone would outgrow the memory, with ten epochs of the tokenizer, whose epochs are
+longer too, and without a bound on what codebooks share, for the made-up items differ in little but their category.
 """
 
 import multiprocessing
@@ -27,7 +28,11 @@ from recsys.core.usage import Usage, measured
 from recsys.data.options import ImportOptions
 
 FULL = MadeUpSize(users=1_000_000, events=20_000_000, items=1_000_000)
-OVERRIDES = ("model.cooccurrence=false", "fit.batch_positions=10240")
+OVERRIDES = (
+    "model.cooccurrence=false",
+    "tokenizer.epochs=10",
+    "quality.max_mean_information=1.0",
+)
 UNTIL_TOKENS = ("data", "features", "tokenizer", "catalog")
 TRAINING_STEPS = 200
 

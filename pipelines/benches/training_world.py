@@ -19,8 +19,10 @@ from recsys.data.events import EventLog, build_log
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
 from recsys.model.config import FitConfig, GeneratorConfig, ModelConfig
+from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.fit import Pretrainer
 from recsys.model.generator import Generator
+from recsys.model.pruning import Pruning
 
 MEAN_EVENTS, LONGEST = 7, 50
 """Lengths of made-up histories are geometric with this mean: Amazon-2014 Beauty has 6.9 training events a user."""
@@ -80,9 +82,32 @@ class TrainingWorld:
             fit=FitConfig(),
         )
 
-    def trainer(self, precision: Precision = "auto") -> Pretrainer:
-        """Return a fresh pre-training; all that a world returns start from the same weights."""
-        torch.manual_seed(0)
+    @classmethod
+    def with_random_codes(cls, log: EventLog) -> "TrainingWorld":
+        """Return a log whose items have random codes, for what is measured does not depend on them."""
+        rng, items = rng_for(0, "bench", "codes"), log.num_items
+        return cls(
+            log=log,
+            codes_NM=rng.integers(0, CODES, (items, CODEBOOKS)),
+            category_N=np.arange(items) * CATEGORIES // items,
+            codebook_size=CODES,
+            num_categories=CATEGORIES,
+            shape=ModelConfig(),
+            fit=FitConfig(),
+        )
+
+    def trainer(
+        self,
+        precision: Precision = "auto",
+        *,
+        device: torch.device | None = None,
+        pruning: Pruning | None = None,
+        prior: CooccurrencePrior | None = None,
+        seed: int = 0,
+    ) -> Pretrainer:
+        """Return a fresh pre-training; all that a world returns for a seed start from the same weights."""
+        prior = prior or CooccurrencePrior(tables=())
+        torch.manual_seed(seed)
         generator = Generator(
             GeneratorConfig(
                 num_items=len(self.codes_NM),
@@ -90,8 +115,12 @@ class TrainingWorld:
                 codebook_size=self.codebook_size,
                 num_categories=self.num_categories,
                 shape=self.shape.model_dump(),
+                prior_pairs=[table_NN.nnz for table_NN in prior.tables],
             )
         )
+        generator.head.set_prior(prior)
         generator.codes_NM.copy_(torch.from_numpy(self.codes_NM))
         generator.history.set_calendar(self.log.timestamps_E)
-        return Pretrainer(generator, self.log, self.category_N, self.fit, seed=0, precision=precision)
+        generator = generator.to(device or torch.device("cpu"))
+        log, category_N = self.log, self.category_N
+        return Pretrainer(generator, log, category_N, self.fit, seed=seed, precision=precision, pruning=pruning)

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.job import Job
 from recsys.codes.catalogue import Catalogue
+from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
@@ -50,7 +51,8 @@ def select_and_bundle(job: Job) -> None:
     seed = derive_seed(job.recipe.seed, "selection")
     asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
     folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
-    models = {name: Generator.load(job.parent(folder)) for name, folder in folders.items()}
+    device = pick_device(job.recipe.device)
+    models = {name: Generator.load(job.parent(folder), device) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
         theta = _theta(job, generator, catalogue, asked)

@@ -15,6 +15,7 @@ from pipelines.stages.baselines import TRAINED_BY, load_baselines
 from pipelines.stages.tokens import head_log_probs
 from recsys.contracts import Recommender
 from recsys.core.artifacts import write_json
+from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Split, protocol, questions, training_log
@@ -36,20 +37,24 @@ TOKEN_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrat
 
 def contestants(job: Job, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
     """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts."""
-    ours = load_bundle(job.parent("bundle"), trace=False).recommender
+    device = job.recipe.device
+    ours = load_bundle(job.parent("bundle"), trace=False, device=device).recommender
     wanted = PARTS if dissect is True else dissect or ()
-    tokens = token_recommenders(job.parent("tokens"), job.parent("calibrated"))
+    tokens = token_recommenders(job.parent("tokens"), job.parent("calibrated"), device=device)
     return [*load_baselines(job.parent("baselines")), *dissected(ours, wanted), *tokens, ours]
 
 
-def token_recommenders(tokens: Path, calibrated: Path, *, trace: bool = False) -> list[TokenRecommender]:
+def token_recommenders(
+    tokens: Path, calibrated: Path, *, trace: bool = False, device: Device = "auto"
+) -> list[TokenRecommender]:
     """Load the ways to rank by token paths that a run with experts has, none in a run without.
 
     With ``trace`` items come with the paths that reached them.
     """
     if not (tokens / "choices.json").exists():
         return []
-    return TokenRanker.load(tokens).recommenders(head_log_probs(Generator.load(calibrated)), trace=trace)
+    head = head_log_probs(Generator.load(calibrated, pick_device(device)))
+    return TokenRanker.load(tokens, device=device).recommenders(head, trace=trace)
 
 
 def evaluate_models(job: Job, split: Split) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pipelines.job import Job
+from pipelines.stages.pruning import pruning_for
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
@@ -54,8 +55,10 @@ def pretrain_model(job: Job) -> None:
         generator.items.start_ids_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
     asked = validation_sample(log, seed)
+    fit, precision = job.recipe.fit, job.recipe.precision
+    pruning = pruning_for(training, catalogue, fit, seed=seed, precision=precision, device=generator.device)
     trainer = Pretrainer(
-        generator, training, catalogue.category_N, job.recipe.fit, seed=seed, precision=job.recipe.precision
+        generator, training, catalogue.category_N, fit, seed=seed, precision=precision, pruning=pruning
     )
     epochs = pretrain(
         trainer,

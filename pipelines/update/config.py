@@ -19,6 +19,9 @@ class UpdateConfig(Config):
     """Peak learning rates, as a share of those of a full training."""
     max_users: int = Field(default=2000, ge=1)
     """On how many users of the day the models before and after are compared."""
+    refresh_codebooks: bool = False
+    """Whether the tokenizer's codebooks are fitted anew and matched to the old ones, and all items encoded again.
+    Written by ``recsys update``."""
     bounds: DayBounds = DayBounds()
     """From where on a full training is advised."""
     previous: str = ""

@@ -61,7 +61,9 @@ class Updated:
         return f"{self.day['day_events']:,} new events; the updated run is {self.run}.{gained} {self.day['sentence']}"
 
 
-def update_run(run: Path, day: Path, to: Path | None = None, *, use_ray: bool = True) -> Updated:
+def update_run(
+    run: Path, day: Path, to: Path | None = None, *, use_ray: bool = True, refresh_codebooks: bool = False
+) -> Updated:
     """Go on from a run with a day of events and items, in a folder of its own; the run before stays as it is.
 
     Args:
@@ -69,6 +71,7 @@ def update_run(run: Path, day: Path, to: Path | None = None, *, use_ray: bool = 
         day: a folder in the data contract with the new events, and new items if there are any.
         to: the new run's folder; None is a sibling of the run, named after it and the day's last date.
         use_ray: whether stages run as Ray tasks, else in this process.
+        refresh_codebooks: whether the tokenizer's codebooks are fitted anew and matched to the old ones.
 
     Raises:
         ArtifactError: the run before is not as its training left it.
@@ -76,7 +79,7 @@ def update_run(run: Path, day: Path, to: Path | None = None, *, use_ray: bool = 
     """
     previous = run.resolve()
     version = _checked(previous)
-    recipe = _recipe(previous, version)
+    recipe = _recipe(previous, version, refresh_codebooks=refresh_codebooks)
     target = (to or dated(previous, day)).resolve()
     if target == previous or target.is_relative_to(previous):
         raise CallError(f"--to must not be the run before or inside it, got {target}; choose another folder")
@@ -105,14 +108,19 @@ def update_stages(previous: Path) -> tuple[Stage, ...]:
         Stage(name="data", work=after(append_day), sections=("data", *before), reads_source=True),
         # new items' vectors by the transform as it was
         Stage(name="features", work=after(extend_features), parents=("data",), sections=before),
-        # the tokenizer as it was
-        Stage(name="tokenizer", work=after(keep_tokenizer), sections=before),
+        # the tokenizer as it was, or with refreshed codebooks
+        Stage(
+            name="tokenizer",
+            work=after(keep_tokenizer),
+            parents=("features",),
+            sections=(*before, "update.updates", "update.refresh_codebooks"),
+        ),
         # new items' codes and categories behind the old ones
         Stage(
             name="catalog",
             work=after(extend_catalogue),
             parents=("data", "features", "tokenizer"),
-            sections=before,
+            sections=(*before, "update.refresh_codebooks"),
         ),
         # both networks go on from their weights
         Stage(name="member", work=after(go_on_with_member), parents=("data", "features"), sections=changed),
@@ -154,15 +162,20 @@ def _checked(previous: Path) -> str:
     return verify_bundle(previous / "bundle").model_version
 
 
-def _recipe(previous: Path, version: str) -> Recipe:
+def _recipe(previous: Path, version: str, *, refresh_codebooks: bool) -> Recipe:
     """Return the recipe of the run before with what an update leaves out, and where it comes from."""
     recipe = load_recipe(str(require(previous / "recipe.toml", remedy="train the run again")))
+    update = {
+        "previous": version,
+        "updates": recipe.update.updates + 1,
+        "refresh_codebooks": refresh_codebooks,
+    }
     fitted = tuple(name for name in recipe.baselines.fitted if name != "tiger")
     return recipe.model_copy(
         update={
             "alignment": recipe.alignment.model_copy(update={"steps": 0}),
             "experts": recipe.experts.model_copy(update={"trained": ()}),
             "baselines": recipe.baselines.model_copy(update={"fitted": fitted, "sasrec": None}),
-            "update": recipe.update.model_copy(update={"previous": version, "updates": recipe.update.updates + 1}),
+            "update": recipe.update.model_copy(update=update),
         }
     )

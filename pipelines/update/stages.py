@@ -5,6 +5,7 @@ Axes: N item of the longer catalogue, I new item, X item without training events
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from recsys.data.prepare import load_prepared, save_prepared
 from recsys.data.splits import questions, training_log
 from recsys.data.table import read_dataset
 from recsys.features.assemble import FeatureBuilder
+from recsys.features.item_vectors import Features
 from recsys.model.calibrate import item_head_ndcg
 from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.fit import Pretrainer, pretrain
@@ -34,7 +36,9 @@ from recsys.model.generator import Generator
 from recsys.recommender.growth import likeness, mean_weights, widened
 from recsys.recommender.new_items import add_items
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, go_on_training
+from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
+from recsys.tokenizer.refresh import refresh
 
 OF_DAY = "of_day.npy"
 """Which events of the longer log the day brought; a file of the data stage."""
@@ -55,8 +59,20 @@ def extend_features(job: Job, previous: Path) -> None:
 
 
 def keep_tokenizer(job: Job, previous: Path) -> None:
-    """Copy the tokenizer: codes must go on meaning what the model learned."""
-    shutil.copytree(previous / "tokenizer", job.out, dirs_exist_ok=True)
+    """Copy the tokenizer, for codes must go on meaning what the model learned; or refresh its codebooks, if asked to.
+
+    Codes of refreshed codebooks are numbered by the old ones (recsys/tokenizer/refresh.py).
+    """
+    if not job.recipe.update.refresh_codebooks:
+        shutil.copytree(previous / "tokenizer", job.out, dirs_exist_ok=True)
+        return
+    vectors_NF = Features.load_vectors(job.parent("features"))
+    seed = derive_seed(job.recipe.seed, "tokenizer", job.recipe.update.updates)
+    refreshed = refresh(load_tokenizer(previous / "tokenizer"), vectors_NF, seed=seed)
+    shares = {"codes_kept": refreshed.kept_M, "codes_kept_without_matching": refreshed.unmatched_M}
+    LOG.info("tokenizer: codebooks refreshed; share of items that keep their code, by codebook: %s", shares)
+    refreshed.tokenizer.save(job.out)
+    write_json(job.out / "refresh.json", shares)
 
 
 def extend_catalogue(job: Job, previous: Path) -> None:
@@ -68,8 +84,19 @@ def extend_catalogue(job: Job, previous: Path) -> None:
         tokenizer=load_tokenizer(job.parent("tokenizer")),
         catalogue=old,
     )
-    new.catalogue.save(job.out)
+    catalogue = new.catalogue
+    if job.recipe.update.refresh_codebooks:
+        catalogue = _encoded_anew(job, catalogue)
+    catalogue.save(job.out)
     write_json(job.out / "drift.json", new.drift.to_json())
+
+
+def _encoded_anew(job: Job, catalogue: Catalogue) -> Catalogue:
+    """Return the catalogue with the codes that a refreshed tokenizer gives all its items, and words for them."""
+    tokenizer = load_tokenizer(job.parent("tokenizer"))
+    codes_NM = tokenizer.encode(Features.load_vectors(job.parent("features")))
+    words = facets(codes_NM, load_prepared(job.parent("data")).items, catalogue.layout.codebook_size)
+    return replace(catalogue, codes_NM=codes_NM, facets=words)
 
 
 def go_on_with_member(job: Job, previous: Path) -> None:

@@ -68,5 +68,9 @@ class TrainingError(RecsysError):
     """A training went wrong, e.g. a loss is no number."""
 
 
+class DeviceError(RecsysError):
+    """A device that is asked for is not there."""
+
+
 class DecodingError(RecsysError):
     """No valid path can be decoded."""

@@ -1,9 +1,9 @@
 """The generator's settings: its shape in a recipe, and the sizes that are saved with it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import PretrainedConfig
 
 from recsys.core.config import Config
@@ -87,6 +87,30 @@ class LadqConfig(Config):
     """How often a layer is timed in each precision; the median counts."""
 
 
+class PruningConfig(Config):
+    """Which part of the log the generator trains on, and who teaches it meanwhile."""
+
+    keep: float = Field(default=1.0, gt=0, le=1)
+    """Share of users that are trained on."""
+    prefer: Literal["hard", "easy", "random"] = "hard"
+    """Whom to keep: those on whose events the teacher's loss is highest, or lowest, or anybody."""
+    distillation: float = Field(default=0.0, ge=0, le=1)
+    """Share of the teacher's item probabilities in a target; the rest is the item that came next."""
+    teacher: str = ""
+    """Folder of a run of the same items, whose generator was trained on the whole log. Where the run changes, stages
+    that were made with it do not: give the changed run another name."""
+
+    @model_validator(mode="after")
+    def _has_teacher(self) -> "PruningConfig":
+        asks = self.distillation > 0 or (self.keep < 1 and self.prefer != "random")
+        if asks and not self.teacher:
+            raise ValueError(
+                "fit.pruning.teacher must name a run where users are kept by difficulty or a teacher's probabilities "
+                "are learned, got none; train in full first and give that run's folder"
+            )
+        return self
+
+
 class FitConfig(Config):
     """How the generator is pre-trained."""
 
@@ -120,6 +144,8 @@ class FitConfig(Config):
     the batch's own and the drawn items are computed."""
     sampled: int = Field(default=8192, ge=1)
     """Items drawn for a batch of the sampled softmax, half of them evenly and half by their training events."""
+    pruning: PruningConfig = PruningConfig()
+    """Training on a part of the log."""
     ladq: LadqConfig = LadqConfig()
     """Precision by layer, used where the recipe's ``precision`` is ``ladq``."""
     prior_folds: int = Field(default=8, ge=2)

@@ -17,13 +17,14 @@ from recsys.data.events import EventLog
 from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
 from recsys.model.ladq import PrecisionController
+from recsys.model.pruning import Pruning
 from recsys.model.training_objective import TrainingObjective
 
 
 class Pretrainer:
     """One training run: builds batches' losses, steps the optimizer, keeps the best weights by validation."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what to train, on what, and how)
         self,
         generator: Generator,
         log: EventLog,
@@ -32,9 +33,12 @@ class Pretrainer:
         *,
         seed: int,
         precision: Precision = "auto",
+        pruning: Pruning | None = None,
     ) -> None:
         self.generator, self.config, self.seed = generator, config, seed
         self.objective = TrainingObjective(generator, log, category_N, config, seed=seed, precision=precision)
+        if pruning is not None:
+            self.objective.prune(pruning)
         with torch.no_grad():
             generator.items.id_embedding.weight[self.objective.unused_X] = (
                 0  # an item without events is represented by its codes alone

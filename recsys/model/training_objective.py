@@ -15,6 +15,7 @@ from torch import Tensor
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import IntArray
 from recsys.core.device import Precision, product_dtype
+from recsys.core.errors import ConfigError
 from recsys.core.seeds import rng_for
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, EpochBatches, epoch_batches
@@ -24,6 +25,7 @@ from recsys.model.generator import Generator
 from recsys.model.item_head import LogitTerms
 from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
+from recsys.model.pruning import Pruning, Teacher
 from recsys.model.shortlist import Shortlist
 from recsys.sequence.negatives import NegativeSampler
 
@@ -56,10 +58,29 @@ class TrainingObjective:
         self.folds = [Fold(log=log, prior=CooccurrencePrior(tables=()))]
         if generator.config.prior_pairs:
             self.folds = cross_fit(log, config.prior_folds, rng_for(seed, "folds"), generator.head.prior().likeness)
+        self.teacher: Teacher | None = None
+
+    def prune(self, pruning: Pruning) -> None:
+        """Train on the kept users alone from here on; priors and the items of the softmax stay those of the log.
+
+        Raises:
+            ConfigError: the teacher's item head reads other tables of the co-occurrence prior.
+        """
+        if pruning.teacher is not None:
+            theirs, ours = (len(one.config.prior_pairs) for one in (pruning.teacher.generator, self.generator))
+            if theirs != ours:
+                raise ConfigError(
+                    f"fit.pruning.teacher must have {ours} tables of the co-occurrence prior as the student, got "
+                    f"{theirs}; train both with the same model.cooccurrence and the same items"
+                )
+        self.teacher = pruning.teacher
+        for place, fold in enumerate(self.folds):
+            kept = fold.log.first(np.where(pruning.kept_U, fold.log.lengths_U, 0))
+            self.folds[place] = replace(fold, log=kept)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those of all folds in random order."""
-        planned = self._planned(epoch)
+        planned = self.planned(epoch)
         found = [(fold, place) for fold, batches in enumerate(planned) for place in range(len(batches))]
         for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
             fold, batch = found[place]
@@ -67,9 +88,9 @@ class TrainingObjective:
 
     def count_batches(self) -> int:
         """Return how many batches an epoch has: those of the first, which others miss by few."""
-        return sum(map(len, self._planned(0)))
+        return sum(map(len, self.planned(0)))
 
-    def _planned(self, epoch: int) -> list[EpochBatches]:
+    def planned(self, epoch: int) -> list[EpochBatches]:
         """Return the batches of each fold in an epoch."""
         return [
             epoch_batches(
@@ -125,7 +146,10 @@ class TrainingObjective:
         terms = generator.head.terms(states, generator.head.keys(vectors_ND, items_X), items_X)
         if self.watch is not None:
             self.watch(terms, queries)
-        losses = {"item": item_loss(terms, queries, dtype=self.dtype)}
+        taught = queries
+        if self.teacher is not None:
+            taught = self.teacher.taught(items_BT[:, :-1], times_BT[:, :-1], states, queries, self.dtype)
+        losses = {"item": item_loss(terms, taught, dtype=self.dtype)}
         if not paths:
             return losses
         picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)

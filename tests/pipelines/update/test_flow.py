@@ -25,6 +25,8 @@ from recsys.core.errors import ArtifactError, CallError, DataError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.data.table import BadRows, Dataset, read_dataset, write_dataset
+from recsys.features.item_vectors import Features
+from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.manifest import read_manifest
 from recsys.tokenizer.kinds import load_tokenizer
@@ -220,3 +222,22 @@ def test_update_when_it_publishes_too_then_the_gate_refuses_a_worse_run_by_slice
     assert "ndcg@10 on 'all' (" in str(refused.exception)
     assert "a difference of -" in str(refused.exception)
     assert serving() == better
+
+
+@pytest.mark.slow
+def test_update_when_codebooks_are_refreshed_then_items_are_encoded_anew_and_most_keep_their_codes(
+    day_world: World, tmp_path: Path
+) -> None:
+    updated = update_run(day_world.run, day_world.days[0], tmp_path / "new", use_ray=False, refresh_codebooks=True)
+    shares = json.loads((updated.run / "tokenizer" / "refresh.json").read_text())
+    assert np.mean(shares["codes_kept"]) > np.mean(shares["codes_kept_without_matching"])
+    tokenizer, catalogue = load_tokenizer(updated.run / "tokenizer"), Catalogue.load(updated.run / "catalog")
+    plain = Catalogue.load(day_world.updated.run / "catalog")
+    assert catalogue.item_ids == plain.item_ids
+    assert not (catalogue.codes_NM == plain.codes_NM).all()
+    vectors = Features.load_vectors(updated.run / "features")
+    assert (tokenizer.encode(vectors) == catalogue.codes_NM).all()
+    assert Generator.load(updated.run / "model").codes_NM.tolist() == catalogue.codes_NM.tolist()
+    # the next update goes on from it without being asked to refresh again
+    following = update_run(updated.run, day_world.days[1], tmp_path / "next", use_ray=False)
+    assert not load_recipe(str(following.run / "recipe.toml")).update.refresh_codebooks
