@@ -82,14 +82,15 @@ def test_slate_estimators_on_the_published_world_then_give_the_published_figures
 @pytest.mark.slow
 def test_ips_and_snips_on_digits_then_err_as_much_as_published() -> None:
     # Behaviour: logistic regression followed in 40 %, else uniform; target: random forest in 90 %. 30 splits, of which
-    # 70 % evaluate. The classifiers' settings are not published, so the figures agree up to their noise alone.
+    # 70 % evaluate. The classifiers' settings are those of examples/synthetic/conf/hyperparams.yaml, the only published
+    # ones; forests differ between versions of scikit-learn, so the figures agree to a standard error of 30 runs.
     features, digits = load_digits(return_X_y=True)
     errors: dict[str, list[float]] = {"ips": [], "snips": []}
     for split in range(30):
         x_train, x, y_train, y = train_test_split(features, digits, test_size=0.7, random_state=split)
         rows, stream = np.arange(len(x)), np.random.RandomState(split)
         behaviour = LogisticRegression(max_iter=10_000, C=100, random_state=12345).fit(x_train, y_train).predict(x)
-        target = RandomForestClassifier(50, max_depth=10, min_samples_leaf=5, random_state=12345).fit(x_train, y_train)
+        target = RandomForestClassifier(30, max_depth=5, min_samples_leaf=10, random_state=12345).fit(x_train, y_train)
         logging_BN, target_BN = np.full((len(x), 10), 0.06), np.full((len(x), 10), 0.01)
         logging_BN[rows, behaviour] += 0.4
         target_BN[rows, target.predict(x)] += 0.9
@@ -100,4 +101,4 @@ def test_ips_and_snips_on_digits_then_err_as_much_as_published() -> None:
             errors[one.estimator].append(abs(one.value - truth) / truth)
     for name, published in (("ips", 0.0303), ("snips", 0.0228)):
         noise = float(np.std(errors[name], ddof=1)) / 30**0.5
-        assert abs(np.mean(errors[name]) - published) < 3 * 2**0.5 * noise, (name, np.mean(errors[name]))
+        assert abs(np.mean(errors[name]) - published) < noise, (name, np.mean(errors[name]))
