@@ -10,11 +10,11 @@ from pipelines.cli_options import JsonFile
 
 NAMES = (
     *("encode", "decode", "train", "tokens", "codes", "batch", "scale", "ladq", "pruning", "days", "gpu"),
-    *("serve", "curves", "valid", "off-policy"),
+    *("serve", "soak", "curves", "valid", "off-policy"),
 )
 
 
-def bench(
+def bench(  # noqa: PLR0913 (its options are the call)
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
     run: Annotated[Path | None, typer.Option(help="The run to measure.")] = None,
     size: Annotated[
@@ -22,6 +22,7 @@ def bench(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The data set that days or gpu trains on.")] = None,
     recipe: Annotated[str, typer.Option(help="How days trains: a shipped recipe's name, or a TOML file.")] = "default",
+    seconds: Annotated[float | None, typer.Option(min=1, help="Of soak; ten minutes unless said.")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Measure ours beside a peer, in one run, on this machine.
@@ -32,6 +33,8 @@ def bench(
     codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
+    soak (needs --run) loads the service for ten minutes while clients misbehave, releases swap and items come and go;
+    it prints by how much memory grows, how many answers failed, and how late they were.
     ladq (needs --run) trains with precision chosen by layer beside fp32 and bf16, over three seeds.
     days (needs --data) ranks for the last five days by a model left as it was, one updated daily and one retrained.
     pruning (needs --run) trains on parts of the run's log, with and without the run's model as a teacher.
@@ -41,6 +44,6 @@ def bench(
     from pipelines.benches.run import run_bench
     from pipelines.show import bench_table, console
 
-    result = run_bench(name, run, size=size, data=data, recipe=recipe)
+    result = run_bench(name, run, size=size, data=data, recipe=recipe, seconds=seconds)
     console().print(bench_table(result))
     write_result(json_file, result.to_json())

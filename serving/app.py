@@ -30,6 +30,7 @@ from serving.store import open_store
 from serving.store.changes import ACTIVE_MODEL
 from serving.store.engine import store_url
 from serving.sync import Sync
+from serving.tracing import Traced, Tracing, tracing_of
 
 _EXPOSURE_SECONDS = 5.0
 
@@ -41,6 +42,7 @@ def create_app(
     keys: Keys | None = None,
     config: ServingConfig | None = None,
     loader: Loader | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the application of a run; the model loads in the background once it starts.
 
@@ -50,13 +52,14 @@ def create_app(
         keys: the keys clients and administrators must send; without client keys the API is open.
         config: limits and deadlines.
         loader: how a bundle folder becomes a model; None is the project's own.
+        tracing: what makes spans; None is what the configuration says.
 
     Raises:
         StoreError: the store cannot be opened.
         ArtifactError: the run holds no items.
     """
     config = config or ServingConfig()
-    service = build_service(run, store=store, config=config, loader=loader)
+    service = build_service(run, store=store, config=config, loader=loader, tracing=tracing)
     app = FastAPI(
         title="recsys",
         version=version("recsys"),
@@ -78,6 +81,8 @@ def create_app(
         route_of=_route_finder(app),
         draining=lambda: service.draining,
     )
+    if service.tracing.on:
+        app.add_middleware(Traced, tracing=service.tracing, route_of=_route_finder(app))
     return app
 
 
@@ -96,9 +101,12 @@ async def _running(service: Service) -> AsyncIterator[None]:
     service.exposures.close(_EXPOSURE_SECONDS)
     service.threads.close()
     service.store.close()
+    service.tracing.close()
 
 
-def build_service(run: Path, *, store: str | None, config: ServingConfig, loader: Loader | None) -> Service:
+def build_service(
+    run: Path, *, store: str | None, config: ServingConfig, loader: Loader | None, tracing: Tracing | None = None
+) -> Service:
     """Return the parts of a server; the run's log is in the store, the model is not loaded yet."""
     metrics = Metrics()
 
@@ -127,6 +135,7 @@ def build_service(run: Path, *, store: str | None, config: ServingConfig, loader
         last_good=LastGood(config.cached_users),
         shadow=Shadow(releases, metrics, config),
         metrics=metrics,
+        tracing=tracing or tracing_of(config),
     )
     metrics.watch("recsys_model_queue", "Requests that wait for the model", service.model.waiting)
     metrics.watch("recsys_shadow_queue", "Requests that wait for the shadow release", service.shadow.waiting)

@@ -41,9 +41,11 @@ class Answer:
 async def recommend(service: Service, request: RecommendRequest) -> RecommendResponse:
     """Answer from the model, or from the fallback with ``degraded`` saying why; never fails for want of either."""
     started = time.perf_counter()
-    asked = await ask_for(service, request, n=request.n)
+    with service.tracing.stage("question"):
+        asked = await ask_for(service, request, n=request.n)
     add_exploration(asked.question.plan, service.config)
-    answer = await answer_of(service, asked.question, explain=request.explain, timeout_ms=request.timeout_ms)
+    with service.tracing.stage("answer"):
+        answer = await answer_of(service, asked.question, explain=request.explain, timeout_ms=request.timeout_ms)
     refusal = answer.refusal or (Refusal.HISTORY if asked.stale else None)
     response = _response(asked.question, answer, refusal, explain=request.explain)
     service.metrics.stage("answer", time.perf_counter() - started)
@@ -75,7 +77,8 @@ class Asked:
 
 async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = False) -> Asked:
     """Return the question of a request to the release that answers its user now."""
-    known = None if asker.user_id is None else await service.histories.of(asker.user_id)
+    with service.tracing.stage("history"):
+        known = None if asker.user_id is None else await service.histories.of(asker.user_id)
     release, arm = release_for(service.releases, service.config, asker.user_id)
     found = question(release, asker, known, service.around(), n=n, reasons=reasons)
     return Asked(question=found, known=known, arm=arm)
@@ -91,7 +94,8 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
         model = model_of(release)
         ranker = ModelRanker(recommender=model.recommender if explain else model.ranker, history=asked.history)
         seconds = None if timeout_ms is None else timeout_ms / 1000
-        composed = await service.model.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)
+        with service.tracing.stage("model"):
+            composed = await service.model.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)
     except ModelUnavailableError as error:
         return _without_model(service, asked, error.refusal)
     if illegal := ranker.illegal:
@@ -107,6 +111,11 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
 def _without_model(service: Service, asked: Question, refusal: Refusal) -> Answer:
     """Return the fallback's slate under the same plan; what is not ranked by a model is not explored."""
     asked.plan.exploration = None
+    with service.tracing.stage("fallback"):
+        return _ranked_by_fallback(service, asked, refusal)
+
+
+def _ranked_by_fallback(service: Service, asked: Question, refusal: Refusal) -> Answer:
     ranker = fallback_ranker(asked.release.items, asked.history.items, service.last_good.of(asked.user_id))
     composed = compose(asked.plan, ranker, service.rng)
     first = np.asarray([place.row for place in composed.places[:1]], np.int64)

@@ -16,6 +16,7 @@ from serving.rules import NamedRule
 from serving.settings import ServingConfig
 from serving.shadow import Shadow
 from serving.store import Store
+from serving.tracing import Tracing
 
 
 @dataclass(kw_only=True)
@@ -32,6 +33,7 @@ class Service:
     last_good: LastGood
     shadow: Shadow
     metrics: Metrics
+    tracing: Tracing
     rules: tuple[NamedRule, ...] = ()
     draining: bool = False
     activation: threading.Lock = field(default_factory=threading.Lock)

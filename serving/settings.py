@@ -76,6 +76,8 @@ class ServingConfig(Config):
     """Version of a release that is asked beside the answers, out of band, and never shown; its overlap is a metric."""
     shadow_share: float = Field(default=1.0, ge=0, le=1)
     """Share of requests that the shadow is asked, by a hash of the request id."""
+    trace: bool = False
+    """Whether spans are sent by OTLP over HTTP to where the OTEL_* variables say; needs the extra ``otel``."""
     log_requests: bool = False
     """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
     max_replicas: PositiveInt = 1

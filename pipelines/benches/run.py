@@ -17,6 +17,7 @@ from pipelines.benches.off_policy import bench_off_policy
 from pipelines.benches.pruning import bench_pruning
 from pipelines.benches.scale import FULL, bench_scale
 from pipelines.benches.serve import bench_serve
+from pipelines.benches.soak import SECONDS, bench_soak
 from pipelines.benches.tokens import bench_tokens
 from pipelines.benches.train import bench_train
 from pipelines.benches.valid import bench_valid
@@ -26,7 +27,13 @@ from recsys.core.errors import CallError
 
 
 def run_bench(
-    name: str, run: Path | None, *, size: str | None = None, data: Path | None = None, recipe: str = "default"
+    name: str,
+    run: Path | None,
+    *,
+    size: str | None = None,
+    data: Path | None = None,
+    recipe: str = "default",
+    seconds: float | None = None,
 ) -> Bench:
     """Run one bench, on a run where it measures one.
 
@@ -36,6 +43,7 @@ def run_bench(
         size: users, events and items of the log of ``scale``.
         data: the data set that ``gpu`` and ``days`` train on.
         recipe: how ``days`` trains.
+        seconds: that ``soak`` takes.
 
     Raises:
         CallError: there is no such bench, it needs a run, or the size is none.
@@ -49,6 +57,7 @@ def run_bench(
         "codes": lambda: bench_codes(_required(run, name)),
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
+        "soak": lambda: bench_soak(_required(run, name), seconds=seconds or SECONDS),
         "off-policy": bench_off_policy,
         "train": lambda: bench_train(run),
         "ladq": lambda: bench_ladq(_required(run, name)),
