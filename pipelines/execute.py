@@ -3,9 +3,9 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,6 +38,26 @@ class Plan:
     """A run whose stages are linked where they have equal inputs and settings."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """What work took that other processes did for a stage."""
+
+    workers: int = 1
+    cpu_seconds: float = 0.0
+    peak_memory_mb: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+Spread = Callable[[Job], Apart]
+"""Does a job's work in other processes."""
+
+
+def here(job: Job) -> Apart:
+    """Do a job's work in this process."""
+    job.stage.work(job)
+    return Apart(timings=job.timings)
+
+
 def stage_key(stage: Stage, plan: Plan, parents: Sequence[StageRecord]) -> str:
     """Return the hash of all that a stage's result depends on: settings, parents' contents, and the data if read."""
     return hash_value(
@@ -62,12 +82,12 @@ def is_current(stage: Stage, run: Path, key: str) -> bool:
     return Manifest(run).is_current(stage.name, key, stage.folder(run), stage.files)
 
 
-def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord]) -> StageRecord:
+def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, spread: Spread = here) -> StageRecord:
     """Run one stage unless it is current here, or in ``reuse_from``, from where it is linked; returns its record."""
     with showing() as display:
         display.begin(stage.name)
         try:
-            record, outcome = _execute(stage, plan, records, display)
+            record, outcome = _execute(stage, plan, records, display, spread)
         except BaseException:
             display.end(stage.name, "not finished")
             raise
@@ -75,7 +95,9 @@ def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord]) -> Sta
     return record
 
 
-def _execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], display: Display) -> tuple[StageRecord, str]:
+def _execute(
+    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], display: Display, spread: Spread
+) -> tuple[StageRecord, str]:
     """Return a stage's record and, in words, where it comes from."""
     key = stage_key(stage, plan, [records[parent] for parent in stage.parents])
     if is_current(stage, plan.run, key):
@@ -84,11 +106,13 @@ def _execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], displ
         with _output(stage, plan.run) as out:
             shutil.copytree(plan.reuse_from / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
         return read_records(plan.reuse_from)[stage.name], f"as in {plan.reuse_from}, linked from there"
-    record = _run(stage, plan, records, key=key, display=display)
+    record = _run(stage, plan, records, key=key, display=display, spread=spread)
     return record, f"done in {record.seconds:.1f} s"
 
 
-def _run(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: str, display: Display) -> StageRecord:
+def _run(
+    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: str, display: Display, spread: Spread
+) -> StageRecord:
     run, recipe = plan.run, plan.recipe
     checkpoints = run / WORK / f"{stage.name}-{key[:16]}"
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -107,7 +131,7 @@ def _run(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: s
             checkpoints=checkpoints,
             records=records,
         )
-        stage.work(job)
+        apart = spread(job)
         if stage.reads_source and stage_key(stage, plan, [records[parent] for parent in stage.parents]) != key:
             raise DataError(f"{plan.source} must stay as it is while it is read, but it changed; run the command again")
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -115,13 +139,14 @@ def _run(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: s
     return StageRecord(
         key=key,
         seconds=usage.seconds,
-        cpu_seconds=usage.cpu_seconds,
-        peak_memory_mb=usage.peak_memory_mb,
+        workers=apart.workers,
+        cpu_seconds=round(usage.cpu_seconds + apart.cpu_seconds, 2),
+        peak_memory_mb=max(usage.peak_memory_mb, apart.peak_memory_mb),
         seed=recipe.seed,
         arithmetic=_arithmetic(stage, recipe),
         parents=stage.parents,
         files={name: hash_file(folder / name) for name in stage.files} if stage.files else hash_folder(folder),
-        timings={name: round(seconds, 3) for name, seconds in job.timings.items()},
+        timings={name: round(seconds, 3) for name, seconds in apart.timings.items()},
         versions={"python": platform.python_version(), "recsys": version("recsys"), "torch": version("torch")},
     )
 

@@ -52,13 +52,20 @@ STAGES = (
     # every item's codes, its category, and words for every code
     Stage(name="catalog", work=build_catalog, parents=("data", "features", "tokenizer")),
     # the ensemble member: a SASRec over ids, trained apart
-    Stage(name="member", work=train_member, parents=("data",), sections=("member", "model.max_history", "device")),
+    Stage(
+        name="member",
+        work=train_member,
+        parents=("data",),
+        sections=("member", "model.max_history", "device"),
+        by_workers=True,
+    ),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model",
         work=pretrain_model,
         parents=("data", "features", "catalog"),
         sections=("model", "fit", "device", "precision"),
+        by_workers=True,
     ),
     # both score items together, in the shares that rank best on validation
     Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "member"), sections=("device",)),
@@ -68,6 +75,7 @@ STAGES = (
         work=train_experts,
         parents=("data", "features", "catalog"),
         sections=("experts", "device", "precision"),
+        by_workers=True,
     ),
     # experts learn from the item head and are mixed; their paths propose items, all evidence ranks them
     Stage(
@@ -82,6 +90,7 @@ STAGES = (
         work=align_model,
         parents=("data", "catalog", "tokenizer", "calibrated"),
         sections=("alignment", "fit", "device", "precision"),
+        by_workers=True,
     ),
     # the rivals, from the same log (and, where one needs words, the same vectors); SASRec is the ensemble member alone
     Stage(

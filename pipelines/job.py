@@ -66,6 +66,8 @@ class Stage:
     sections: tuple[str, ...] = ()
     """Sections of the recipe, or single settings as ``section.key``."""
     reads_source: bool = False
+    by_workers: bool = False
+    """Whether it trains networks that several workers can train together (``workers`` in the recipe)."""
     files: tuple[str, ...] = ()
     """Files that go into the shared folder ``reports``; none means a folder of the stage's own."""
 

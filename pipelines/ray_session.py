@@ -3,10 +3,32 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from recsys.core.errors import RecsysError, WorkerError
+from recsys.core.errors import CallError, LostError, RecsysError, WorkerError
 from recsys.core.telemetry import LOG
+
+STARTS = 4
+"""So often workers that train together are started, the first time included, before a training gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gang:
+    """Processes that train together."""
+
+    name: str
+    """What errors call their work."""
+    least: int
+    most: int
+    """With more than ``least`` it takes as many as are free, and goes on with fewer where some are lost."""
+    threads: int
+    """Cores of each."""
+    gpu: bool
+    """Whether each gets a GPU where the cluster has one."""
+    folder: Path
+    """Where Ray Train keeps its own files."""
 
 
 class RaySession:
@@ -41,6 +63,7 @@ class RaySession:
 
         Raises:
             RecsysError: what the call raised on purpose.
+            LostError: the process died.
             WorkerError: anything else that went wrong there, in one line; the whole of it is in the debug log.
         """
         with self.errors(self._names.get(ref, "work")):
@@ -52,6 +75,7 @@ class RaySession:
 
         Raises:
             RecsysError: what was raised on purpose.
+            LostError: the process died.
             WorkerError: anything else that went wrong in another process; the whole of it is in the debug log.
         """
         try:
@@ -67,9 +91,56 @@ class RaySession:
             ) from error
         except self._ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
-            raise WorkerError(
+            raise LostError(
                 f"{name} ended with its process: {first}; run the same command again, it goes on from its checkpoints"
             ) from error
+
+    def train(self, gang: Gang, work: Callable[[Any], Any], argument: Any) -> Any:
+        """Call a function in every process of a gang, in one process group of torch; returns what the first one does.
+
+        Where processes are lost the others are stopped and all are started again: the work goes on from its checkpoint.
+
+        Raises:
+            CallError: the cluster has fewer cores than the gang needs.
+            RecsysError: what the work raised on purpose.
+            LostError: processes were lost too often.
+            WorkerError: anything else that went wrong in one of them.
+        """
+        from ray.train import TrainingFailedError
+
+        if gang.least * gang.threads > self.cores:
+            raise CallError(
+                f"workers must find a core for each of their threads, got {gang.least} workers of {gang.threads} "
+                f"threads and {self.cores} cores; lower workers in the recipe, or add machines to the cluster"
+            )
+        for start in range(1, STARTS + 1):
+            try:
+                return self._trainer(gang, work, argument).fit().return_value
+            except TrainingFailedError as error:
+                lost = _lost(gang, error)
+                if start == STARTS:
+                    raise LostError(
+                        f"{gang.name} lost workers {STARTS} times, at last: {lost}; "
+                        "run the same command again, it goes on from its checkpoints"
+                    ) from error
+                LOG.warning("%s lost a worker (%s); going on from the checkpoint", gang.name, lost)
+        raise AssertionError("every start returns or raises")
+
+    def _trainer(self, gang: Gang, work: Callable[[Any], Any], argument: Any) -> Any:
+        from ray import train
+        from ray.train.torch import TorchTrainer
+
+        gpu = gang.gpu and self._ray.cluster_resources().get("GPU", 0) >= gang.least
+        return TorchTrainer(
+            _in_gang,
+            train_loop_config={"work": work, "argument": argument},
+            scaling_config=train.ScalingConfig(
+                num_workers=gang.least if gang.least == gang.most else (gang.least, gang.most),
+                use_gpu=gpu,
+                resources_per_worker={"CPU": gang.threads} | ({"GPU": 1} if gpu else {}),
+            ),
+            run_config=train.RunConfig(storage_path=str(gang.folder)),
+        )
 
     def cancel(self, refs: Sequence[Any]) -> None:
         """Give up work that is not done."""
@@ -88,6 +159,35 @@ class RaySession:
 
         data.DataContext.get_current().enable_progress_bars = False
         return data
+
+
+def _in_gang(config: dict[str, Any]) -> Any:
+    return config["work"](config["argument"])
+
+
+def _lost(gang: Gang, error: Any) -> str:
+    """Return in a line how workers were lost; raise what was no loss but an error of the work.
+
+    When one process dies, those that wait for it fail too, each with a RuntimeError of torch's process group.
+    """
+    causes = list(getattr(error, "worker_failures", {}).values())
+    for cause in causes:
+        if isinstance(cause, RecsysError):
+            raise cause from error
+    LOG.debug("%s", error)
+    others = [cause for cause in causes if not isinstance(cause, RuntimeError) and not _is_ray(cause)]
+    if others:
+        cause = others[0]
+        raise WorkerError(
+            f"{gang.name} failed in another process: {type(cause).__name__}: {cause}; "
+            "run the command with one worker and --no-ray to see where"
+        ) from error
+    named = causes[0] if causes else error
+    return (str(named).strip().splitlines() or [type(named).__name__])[0]
+
+
+def _is_ray(cause: BaseException) -> bool:
+    return type(cause).__module__.startswith("ray.")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pipelines.update.config import UpdateConfig
 from recsys.alignment.config import AlignmentConfig
@@ -116,6 +116,11 @@ class Recipe(Config):
     """Root of all randomness."""
     threads: int = 1
     """Threads of each stage; fixed, so that a run in-process and one on Ray give equal artifacts."""
+    workers: int | tuple[int, int] = 1
+    """Processes on Ray that train each network together; ``[1, 4]`` takes as many as are free and goes on with fewer.
+
+    All take one step together on shares of the same batches, so the loss curve is that of one but for random draws.
+    """
     device: Device = "auto"
     """Where the networks train."""
     precision: Precision = "auto"
@@ -158,6 +163,18 @@ class Recipe(Config):
     """When a release may replace the current one."""
     update: UpdateConfig = UpdateConfig()
     """How a run goes on with a new day."""
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    @model_validator(mode="after")
+    def _workers_are_some(self) -> "Recipe":
+        least, most = self.worker_range
+        if not 1 <= least <= most:
+            raise ValueError("workers must be a number from 1 on, or [least, most] with 1 <= least <= most")
+        return self
 
 
 def recipe_names() -> list[str]:

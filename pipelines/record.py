@@ -20,6 +20,8 @@ class StageRecord:
     seed: int = 0
     arithmetic: str = "float32"
     """The type of the softmax's matrix products where the stage trains with it, else float32."""
+    workers: int = 1
+    """How many processes trained together; processor seconds and memory are the sums over them."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_mb: int = 0

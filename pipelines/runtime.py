@@ -1,21 +1,27 @@
 """Executes stages in the order of their parents: as Ray tasks, or in this process."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.display import showing
-from pipelines.execute import WORK, Plan, execute, is_current, stage_key
+from pipelines.execute import WORK, Plan, execute, here, is_current, stage_key
 from pipelines.job import Stage
 from pipelines.ray_session import RaySession, ray_session
 from pipelines.record import StageRecord, read_records
 from pipelines.relay import Relay, relayed
+from pipelines.spread import spread_job
 from recsys.core.artifacts import Manifest
-from recsys.core.errors import ArtifactError
+from recsys.core.errors import ArtifactError, CallError, LostError
+from recsys.core.telemetry import LOG
 
 EVENTS = "events"
 """The part of the work folder in which stages in other processes say how far they are."""
 LOOK_EVERY_SECONDS = 0.2
+STARTS = 3
+"""So often a stage whose process dies is started, the first time included."""
 
 
 def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[str, StageRecord]:
@@ -25,7 +31,13 @@ def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[st
 
     Raises:
         ArtifactError: such a parent is missing or was changed.
+        CallError: the recipe wants several workers where stages run in this process.
     """
+    if not use_ray and plan.recipe.worker_range[0] > 1 and any(stage.by_workers for stage in stages):
+        raise CallError(
+            f"workers must be 1, or [1, n], where stages run in one process (--no-ray, studies), "
+            f"got {plan.recipe.workers}; set workers=1"
+        )
     records = _finished_before(stages, plan.run)
     with showing() as display:
         display.expect(len(stages))
@@ -58,31 +70,50 @@ def _run_on_ray(
     """Hand each stage to Ray once its parents are recorded; independent ones run side by side."""
     waiting, running = list(stages), dict[Any, Stage]()
     relays: dict[str, Relay] = {}
+    starts = Counter[str]()
     try:
         with showing() as display:
             while waiting or running:
                 for stage in [one for one in waiting if all(parent in records for parent in one.parents)]:
                     waiting.remove(stage)
+                    starts[stage.name] += 1
                     events = plan.run / WORK / EVENTS / f"{stage.name}.jsonl"
                     relays[stage.name] = Relay(events, display)
-                    call = (stage, plan, dict(records), events)
-                    running[session.submit(f"stage {stage.name}", _apart, *call, cpus=plan.recipe.threads)] = stage
+                    running[_handed_out(session, stage, plan, records, events)] = stage
                 done, _ = session.wait(list(running), seconds=LOOK_EVERY_SECONDS)
                 for relay in relays.values():
                     relay.forward()
                 for ref in done:
                     stage = running.pop(ref)
-                    records[stage.name] = session.result(ref)
-                    Manifest(plan.run).record(stage.name, records[stage.name].to_json())
+                    try:
+                        records[stage.name] = session.result(ref)
+                    except LostError as error:
+                        if starts[stage.name] == STARTS:
+                            raise
+                        LOG.warning("%s; starting it again", error)
+                        waiting.append(stage)
+                    else:
+                        Manifest(plan.run).record(stage.name, records[stage.name].to_json())
     finally:
         session.cancel(list(running))
     return records
 
 
+def _handed_out(session: RaySession, stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> Any:
+    """Hand a stage to Ray; one that workers train takes no core itself, it waits for them."""
+    cpus = 0 if _spreads(stage, plan) else plan.recipe.threads
+    return session.submit(f"stage {stage.name}", _apart, stage, plan, dict(records), events, cpus=cpus)
+
+
+def _spreads(stage: Stage, plan: Plan) -> bool:
+    return stage.by_workers and plan.recipe.worker_range[1] > 1
+
+
 def _apart(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> StageRecord:
     """Execute a stage in a process of Ray, its progress and log lines relayed."""
+    spread = partial(spread_job, events=events) if _spreads(stage, plan) else here
     with relayed(events):
-        return execute(stage, plan, records)
+        return execute(stage, plan, records, spread=spread)
 
 
 def _all_current(stages: Sequence[Stage], plan: Plan, finished: Mapping[str, StageRecord]) -> bool:

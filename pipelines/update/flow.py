@@ -123,12 +123,19 @@ def update_stages(previous: Path) -> tuple[Stage, ...]:
             sections=(*before, "update.refresh_codebooks"),
         ),
         # both networks go on from their weights
-        Stage(name="member", work=after(go_on_with_member), parents=("data", "features"), sections=changed),
+        Stage(
+            name="member",
+            work=after(go_on_with_member),
+            parents=("data", "features"),
+            sections=changed,
+            by_workers=True,
+        ),
         Stage(
             name="model",
             work=after(go_on_with_model),
             parents=("data", "features", "catalog"),
             sections=(*changed, "model.cooccurrence", "fit", "precision"),
+            by_workers=True,
         ),
     )
     made = {stage.name for stage in stages}

@@ -18,7 +18,7 @@ import torch
 
 from recsys.alignment.collector import RolloutCollector
 from recsys.alignment.config import AlignmentConfig
-from recsys.alignment.harness import last_checkpoint
+from recsys.alignment.harness import as_if_alone, last_checkpoint
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.preference import build_dpo, sample_pairs
 from recsys.alignment.prompts import draw_prompts
@@ -123,7 +123,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     objective = partial(TrainingObjective, generator, log, category_N, precision=precision)
     supervised_loss = _supervised_loss(objective, generator, config, fit or FitConfig(), seed=seed)
-    with _ambient_state_kept(), _member_away(generator):
+    with _ambient_state_kept(), _member_away(generator), as_if_alone():
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
         )

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState, TrainingArguments
 
 from recsys.alignment.config import AlignmentConfig
+from recsys.core.errors import CallError
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import track
+from recsys.core.workers import Workers
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -52,13 +55,43 @@ def path_tokenizer(num_codebooks: int, codebook_size: int) -> PreTrainedTokenize
     )
 
 
-def prompt_rows(count: int) -> Dataset:
-    """Return prompts as trl reads them: each is its own number."""
-    return Dataset.from_dict({"prompt": [str(index) for index in range(count)]})
+def prompt_rows(count: int, workers: Workers) -> Dataset:
+    """Return a worker's prompts as trl reads them: each is its own number."""
+    return Dataset.from_dict({"prompt": [str(index) for index in range(workers.rank, count, workers.count)]})
 
 
-def common_settings(config: AlignmentConfig, *, seed: int, device: torch.device, folder: str) -> dict[str, Any]:
-    """Return the settings that both trainers share: fixed steps, no dropout, checkpoints, silence."""
+def own_prompts(config: AlignmentConfig, workers: Workers) -> int:
+    """Return how many prompts of each step are a worker's: those of all workers are the step's.
+
+    Raises:
+        CallError: there are fewer prompts than workers.
+    """
+    if config.prompts_per_step < workers.count:
+        raise CallError(
+            f"alignment.prompts_per_step must be at least the number of workers, got {config.prompts_per_step} "
+            f"for {workers.count}; raise it, or train with fewer workers"
+        )
+    return len(range(workers.rank, config.prompts_per_step, workers.count))
+
+
+@contextmanager
+def as_if_alone() -> Iterator[None]:
+    """Hide from accelerate in the block that there are other workers; it would wrap the model to add gradients itself.
+
+    Its wrapper (DistributedDataParallel) counts the uses of weights in one forward pass; the supervised loss uses them
+    outside of it.
+    """
+    hidden = {name: os.environ.pop(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def common_settings(
+    config: AlignmentConfig, *, seed: int, device: torch.device, folder: str, workers: Workers
+) -> dict[str, Any]:
+    """Return the settings that both trainers share: fixed steps, no dropout, checkpoints of one worker, silence."""
     return {
         "output_dir": folder,
         "seed": derive_seed(seed, "alignment", "trainer"),
@@ -72,7 +105,7 @@ def common_settings(config: AlignmentConfig, *, seed: int, device: torch.device,
         "bf16": False,
         "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": False,
-        "save_strategy": "steps",
+        "save_strategy": "steps" if workers.first else "no",
         "save_steps": config.save_every,
         "save_total_limit": 2,
         "report_to": "none",

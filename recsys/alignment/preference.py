@@ -14,10 +14,11 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from recsys.alignment.collector import RolloutCollector, Rollouts
-from recsys.alignment.harness import Progress, common_settings, path_tokenizer
+from recsys.alignment.harness import Progress, common_settings, own_prompts, path_tokenizer
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.supervised import SupervisedLoss, WithSupervisedLoss
 from recsys.core.telemetry import track
+from recsys.core.workers import Workers
 
 PAIRS = "pairs"
 
@@ -37,8 +38,8 @@ def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, li
     Returns:
         the pairs as ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, and the account of each draw.
     """
-    saved = folder / PAIRS
-    if not saved.exists():
+    saved, workers = folder / PAIRS, Workers.here()
+    if workers.first and not saved.exists():
         rows, accounts = [], []
         for rollouts in _collected(collector):
             rows += _pairs(rollouts, collector)
@@ -46,6 +47,7 @@ def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, li
         begun = folder / f"{PAIRS}.tmp"
         Dataset.from_dict({"pairs": [rows], "accounts": [accounts]}).save_to_disk(begun)
         begun.rename(saved)
+    workers.of_first(None)  # the others wait for the first one's file
     held = load_from_disk(str(saved))[0]
     return Dataset.from_list(held["pairs"]), held["accounts"]
 
@@ -83,10 +85,11 @@ def build_dpo(
     folder: str,
 ) -> DPOTrainer:
     """Return a trainer that makes the policy prefer the chosen paths, tied to the reference."""
-    policy, config = collector.policy, collector.config
+    policy, config, workers = collector.policy, collector.config, Workers.here()
+    own = own_prompts(config, workers)
     settings = DPOConfig(
-        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder),
-        per_device_train_batch_size=config.prompts_per_step,
+        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder, workers=workers),
+        per_device_train_batch_size=own,
         beta=config.preference_beta,
         max_length=None,
     )
@@ -94,10 +97,13 @@ def build_dpo(
         model=policy,
         ref_model=reference,
         args=settings,
-        train_dataset=pairs,
+        train_dataset=pairs
+        if workers.alone
+        else pairs.select(range(workers.rank % len(pairs), len(pairs), workers.count)),
         processing_class=path_tokenizer(policy.config.num_codebooks, policy.config.codebook_size),
         callbacks=[Progress(config.steps)],
     )
+    trainer.workers, trainer.share = workers, own / config.prompts_per_step
     trainer.supervised_loss = supervised_loss
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -13,9 +13,10 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
 from recsys.alignment.collector import RolloutCollector
-from recsys.alignment.harness import Progress, common_settings, path_tokenizer, prompt_rows
+from recsys.alignment.harness import Progress, common_settings, own_prompts, path_tokenizer, prompt_rows
 from recsys.alignment.policy import PathPolicy
 from recsys.alignment.supervised import SupervisedLoss, WithSupervisedLoss
+from recsys.core.workers import Workers
 from recsys.rewards.rubric import RubricScores
 
 LOSS_TYPES = {"sum": "luspo", "mean": "grpo"}
@@ -39,7 +40,8 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         So are steps without a choice, whose probability is 1 whatever the policy.
         """
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.collector.policy.device)
-        rollouts = self.collector.collect(prompt_R, trainer.state.global_step)
+        step = trainer.state.global_step
+        rollouts = self.collector.collect(prompt_R, step if self.workers.first else f"{step} of {self.workers.rank}")
         self.account, self.shown_R = rollouts.account, rollouts.shown_R
         log_prob_RO = rollouts.paths.log_prob_RO
         pairs = torch.stack([torch.zeros_like(log_prob_RO), log_prob_RO], dim=2).flatten(1)
@@ -89,11 +91,11 @@ def build_grpo(
 
     trl would load the reference by a path; made without one (beta 0) and given ours, it needs no files.
     """
-    policy, config = collector.policy, collector.config
-    weights = config.weights.model_dump()
+    policy, config, workers = collector.policy, collector.config, Workers.here()
+    weights, prompts = config.weights.model_dump(), own_prompts(config, workers)
     settings = GRPOConfig(
-        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder),
-        per_device_train_batch_size=config.prompts_per_step * config.group_size,
+        **common_settings(config, seed=collector.seed, device=policy.device, folder=folder, workers=workers),
+        per_device_train_batch_size=prompts * config.group_size,
         num_generations=config.group_size,
         steps_per_generation=1,
         max_completion_length=2,
@@ -109,7 +111,7 @@ def build_grpo(
         collector,
         args=settings,
         reward_funcs=[_reward(name) for name in weights],
-        train_dataset=prompt_rows(len(collector.prompts)),
+        train_dataset=prompt_rows(len(collector.prompts), workers),
         processing_class=path_tokenizer(policy.config.num_codebooks, policy.config.codebook_size),
         callbacks=[Progress(config.steps)],
     )
@@ -117,6 +119,7 @@ def build_grpo(
         add_fused_lm_head(reference, temperature=config.temperature)
         trainer.beta = trainer.args.beta = config.beta
         trainer.ref_model = reference
+    trainer.workers, trainer.share = workers, prompts / config.prompts_per_step
     trainer.supervised_loss = supervised_loss
     trainer.remove_callback(PrinterCallback)
     return trainer

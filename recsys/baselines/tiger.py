@@ -163,7 +163,7 @@ def _train(model: TIGER, windows: Windows, *, seed: int, validation: Questions |
         config,
         rng_for(seed, "tiger-batches"),
         lengths=windows.lengths_W,
-        loss=lambda group: _loss(network, *windows.padded(group), config.label_smoothing),
+        loss=lambda group, _: _loss(network, *windows.padded(group), config.label_smoothing),
         validate=None if validation is None else lambda: _validate(model, validation, seed=seed),
         name=model.name,
     )

@@ -10,7 +10,8 @@ The tree::
     ├── ArtifactError      a run folder is missing something or holds something unexpected
     │   └── InUseError     another process works in the folder
     ├── UndeclaredError    a stage reads what it does not declare (a defect of the stage)
-    ├── WorkerError        a process that worked for this one failed or died
+    ├── WorkerError        a process that worked for this one failed
+    │   └── LostError      it died, or its machine did
     ├── TokenizerError     a codebook is out of its bounds; says which knob to turn
     ├── TrainingError      a training went wrong; names the batch
     └── DecodingError      no valid path exists for a request
@@ -58,6 +59,10 @@ class UndeclaredError(RecsysError):
 
 class WorkerError(RecsysError):
     """A process that worked for this one failed or died."""
+
+
+class LostError(WorkerError):
+    """A process that worked for this one died; the work can be started again."""
 
 
 class TokenizerError(RecsysError):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recsys.core.artifacts import atomic_file
 from recsys.core.errors import ArtifactError
 from recsys.core.finite import clip_gradients, require_finite
+from recsys.core.workers import Workers, weighted
 
 
 class Stateful(Protocol):
@@ -31,6 +32,7 @@ class Training:
     """A network with its AdamW optimizer and learning rate, and how far it is.
 
     What it holds is what :meth:`save` writes: a training that is restored goes on as if it had not been killed.
+    Several workers that hold the same training take every step together (recsys/core/workers.py).
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Training:
         draws: np.random.Generator | None = None,
     ) -> None:
         self.network, self.clip, self.draws = network, clip, draws
+        self.workers = Workers.here()
+        self.workers.start_alike(network)
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share_of_rate)
         self.epochs_done = 0
@@ -56,19 +60,28 @@ class Training:
         """Validations since the best one."""
         self._kept: dict[str, Tensor] = {}
 
-    def step(self, loss: Tensor, parts: Mapping[str, float], where: str) -> None:
-        """Take one optimizer step on a batch's loss.
+    def step(self, loss: Tensor, parts: Mapping[str, float], where: str, *, weight: float = 1.0) -> Mapping[str, float]:
+        """Take one optimizer step on a batch's loss, and return its parts for the whole batch.
+
+        Args:
+            loss: the mean over this worker's share of the batch.
+            parts: what it is the sum of, to be checked and returned.
+            where: names the batch.
+            weight: which part of the batch's targets the share holds.
 
         Raises:
             TrainingError: a part of the loss is no finite number; ``where`` names the batch.
         """
+        parts = self.workers.added(parts, weight, loss.device)
         require_finite(parts, where)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        weighted(loss, weight).backward()
+        self.workers.add_gradients(self.network.parameters())
         if self.clip:
             clip_gradients(list(self.network.parameters()), self.clip)
         self.optimizer.step()
         self.schedule.step()
+        return parts
 
     def keep_if_best(self, score: float) -> None:
         """Keep a copy of the weights if their score is the highest so far."""
@@ -83,7 +96,12 @@ class Training:
             self.network.load_state_dict(self._kept)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, under a temporary name first, so that a kill leaves the one before."""
+        """Write the checkpoint, under a temporary name first, so that a kill leaves the one before.
+
+        Of several workers the first one writes; all hold the same.
+        """
+        if not self.workers.first:
+            return
         device = next(self.network.parameters()).device
         state = {
             "epochs_done": self.epochs_done,
@@ -108,10 +126,13 @@ class Training:
         Raises:
             ArtifactError: the file cannot be read as a checkpoint of this training.
         """
-        if path is None or not path.exists():
+        if path is None or not self.workers.of_first(path.exists()):
             return False
         try:
-            self._take(torch.load(path, weights_only=True, map_location="cpu"))
+            first = self.workers.first
+            self._take(
+                self.workers.of_first(torch.load(path, weights_only=True, map_location="cpu") if first else None)
+            )
         except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise ArtifactError(
                 f"{path} must be a checkpoint of this training, got {type(error).__name__}; "

@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.workers import ALONE, Workers
 from recsys.data.events import EventLog
 from recsys.sequence.windows import pad_rows
 
@@ -20,7 +21,7 @@ class Batch:
     """Windows of one length bucket; ``lengths_B`` counts their real items, the rest of a row is padding.
 
     ``fold`` is the fold of users that a batch comes from; ``closed_B`` (batch,) marks windows that end with their
-    user's last event.
+    user's last event; ``weight`` is the part of the whole batch's items that a worker's share of it has.
     """
 
     items_BT: IntArray
@@ -28,6 +29,7 @@ class Batch:
     lengths_B: IntArray
     closed_B: BoolArray
     fold: int = 0
+    weight: float = 1.0
 
 
 def cut_windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
@@ -61,6 +63,7 @@ class EpochBatches(Sequence[Batch]):
     shuffle_ties: float
     draws_before: IntArray
     state: Any
+    workers: Workers = ALONE
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -71,11 +74,12 @@ class EpochBatches(Sequence[Batch]):
     @overload
     def __getitem__(self, place: slice) -> Sequence[Batch]: ...
     def __getitem__(self, place: int | slice) -> Batch | Sequence[Batch]:
-        """Return a batch, the same whichever were asked for before."""
+        """Return a batch, or a worker's share of it, the same whichever were asked for before."""
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         group = self.groups[place]
-        batch = pack(self.log, self.starts_W[group], self.lengths_W[group])
+        mine = self.workers.share(group, self.lengths_W[group])
+        batch = replace(pack(self.log, self.starts_W[mine.rows], self.lengths_W[mine.rows]), weight=mine.weight)
         if not self.shuffle_ties:
             return batch
         bits = np.random.PCG64()
@@ -84,12 +88,19 @@ class EpochBatches(Sequence[Batch]):
 
 
 def epoch_batches(
-    log: EventLog, *, max_length: int, positions: int, rng: np.random.Generator, shuffle_ties: float = 0.0
+    log: EventLog,
+    *,
+    max_length: int,
+    positions: int,
+    rng: np.random.Generator,
+    shuffle_ties: float = 0.0,
+    workers: Workers = ALONE,
 ) -> EpochBatches:
     """Return an epoch's batches of about ``positions`` items, in random order, rows of similar length together.
 
     In a share ``shuffle_ties`` of the rows, events with equal timestamps are put in a random order. ``rng`` is of
-    NumPy's default kind, whose stream can be entered anywhere.
+    NumPy's default kind, whose stream can be entered anywhere. Of several workers that draw the same, each gets its
+    part of every batch.
     """
     starts_W, lengths_W = cut_windows(log, max_length, rng)
     order_W = np.lexsort((rng.random(len(starts_W)), lengths_W))
@@ -112,6 +123,7 @@ def epoch_batches(
         shuffle_ties=shuffle_ties,
         draws_before=np.cumsum(draws) - draws,
         state=rng.bit_generator.state,
+        workers=workers,
     )
 
 

@@ -1,6 +1,6 @@
 """Pre-training: any-order token loss, category loss and the item head's softmax, all positions of a history at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -68,27 +68,28 @@ class Pretrainer:
     def run_epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch and return its mean losses."""
         torch.manual_seed(derive_seed(self.seed, "dropout", "training", epoch))
-        rng = rng_for(self.seed, "draws", "training", epoch)
+        workers = self.training.workers
+        rng = workers.own_draws(rng_for(self.seed, "draws", "training", epoch))
         self.generator.train()
         sums = dict.fromkeys(self.objective.weights, 0.0)
         what = f"epoch {epoch + 1}/{self.epochs}"
         latest = None if epoch < self.config.epochs else self.config.final_events
-        batches = enumerate(track(self.objective.batches(epoch), what=what, total=self.batches), start=1)
+        batches = enumerate(track(self.objective.batches(epoch, workers), what=what, total=self.batches), start=1)
         with nullcontext() if self.controller is None else self.controller.applied():
             for place, batch in batches:
                 if self.controller is not None:
                     self.controller.before(batch)
                 losses = self.objective.losses(batch, rng, latest=latest)
-                values = self.step(losses, f"pre-training, {what}, batch {place} of {self.batches}")
+                where = f"pre-training, {what}, batch {place} of {self.batches}"
+                values = self.step(losses, where, weight=batch.weight)
                 sums = {name: sums[name] + value for name, value in values.items()}
         self.generator.eval()
         return {name: value / self.batches for name, value in sums.items()}
 
-    def step(self, losses: dict[str, Tensor], where: str) -> dict[str, float]:
-        """Train on the losses of one batch and return them as numbers."""
+    def step(self, losses: dict[str, Tensor], where: str, *, weight: float = 1.0) -> Mapping[str, float]:
+        """Train on the losses of one batch, or of a worker's share of it, and return the batch's as numbers."""
         values = {name: float(loss.detach()) for name, loss in losses.items()}
-        self.training.step(self.objective.total(losses), values, where)
-        return values
+        return self.training.step(self.objective.total(losses), values, where, weight=weight)
 
 
 def pretrain(
@@ -103,7 +104,8 @@ def pretrain(
         LOG.info("going on from epoch %d of the checkpoint", training.epochs_done + 1)
     for epoch in range(training.epochs_done, trainer.epochs):
         losses = trainer.run_epoch(epoch)
-        score = validate(trainer.generator)
+        workers = training.workers
+        score = workers.of_first(validate(trainer.generator) if workers.first else None)
         line = losses | {"validation": score}
         training.log.append(line)
         LOG.info("epoch %d %s", epoch + 1, "  ".join(f"{name} {value:.4f}" for name, value in line.items()))

@@ -17,6 +17,7 @@ from recsys.core.arrays import IntArray
 from recsys.core.device import Precision, product_dtype
 from recsys.core.errors import ConfigError
 from recsys.core.seeds import rng_for
+from recsys.core.workers import ALONE, Workers
 from recsys.data.events import EventLog
 from recsys.model.batches import Batch, EpochBatches, epoch_batches
 from recsys.model.config import FitConfig
@@ -78,9 +79,9 @@ class TrainingObjective:
             kept = fold.log.first(np.where(pruning.kept_U, fold.log.lengths_U, 0))
             self.folds[place] = replace(fold, log=kept)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, those of all folds in random order."""
-        planned = self.planned(epoch)
+    def batches(self, epoch: int, workers: Workers = ALONE) -> Iterator[Batch]:
+        """Yield the batches of an epoch, or a worker's share of each, those of all folds in random order."""
+        planned = self.planned(epoch, workers)
         found = [(fold, place) for fold, batches in enumerate(planned) for place in range(len(batches))]
         for place in rng_for(self.seed, "order", epoch).permutation(len(found)):
             fold, batch = found[place]
@@ -90,7 +91,7 @@ class TrainingObjective:
         """Return how many batches an epoch has: those of the first, which others miss by few."""
         return sum(map(len, self.planned(0)))
 
-    def planned(self, epoch: int) -> list[EpochBatches]:
+    def planned(self, epoch: int, workers: Workers = ALONE) -> list[EpochBatches]:
         """Return the batches of each fold in an epoch."""
         return [
             epoch_batches(
@@ -99,6 +100,7 @@ class TrainingObjective:
                 positions=self.config.batch_positions,
                 rng=rng_for(self.seed, "epoch", epoch, place),
                 shuffle_ties=self.config.shuffle_ties,
+                workers=workers,
             )
             for place, fold in enumerate(self.folds)
         ]

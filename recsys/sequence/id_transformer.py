@@ -247,7 +247,7 @@ def _train(  # noqa: PLR0913 (as the public functions)
         config,
         rng,
         lengths=windows.lengths_W - 1,
-        loss=lambda group: next_item_loss(network, *windows.padded(group), rng, config.negatives),
+        loss=lambda group, draws: next_item_loss(network, *windows.padded(group), draws, config.negatives),
         validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
         name=name,
         checkpoint=checkpoint,

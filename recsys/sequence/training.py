@@ -54,21 +54,25 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     rng: np.random.Generator,
     *,
     lengths: IntArray,
-    loss: Callable[[IntArray], Tensor],
+    loss: Callable[[IntArray, np.random.Generator], Tensor],
     validate: Callable[[], float] | None,
     name: str,
+    targets: IntArray | None = None,
     checkpoint: Path | None = None,
 ) -> None:
     """Train a network in place and leave the weights of the epoch that validates best in it, else the last ones.
+
+    Several workers (recsys/core/workers.py) each take a share of every batch's sequences; the first one validates.
 
     Args:
         network: what learns.
         config: how long and how fast.
         rng: draws the batches.
         lengths: positions of each sequence.
-        loss: the loss of the sequences with these numbers.
+        loss: the mean loss of the sequences with these numbers, and a stream for its draws.
         validate: the figure to maximise; none keeps the last epoch.
         name: what progress is shown for.
+        targets: how many terms the loss of each sequence has; its positions where none are given.
         checkpoint: a file; a killed training goes on from its last validation and ends as if it had not been killed.
     """
     if not len(lengths):
@@ -84,18 +88,22 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     )
     if training.restore(checkpoint):
         LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
+    workers, targets = training.workers, lengths if targets is None else targets
     over = config.patience and training.stale >= config.patience
     left = range(training.epochs_done + 1, training.epochs_done + 1 if over else config.epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
-        for place, group in enumerate(batches(lengths, config.batch_positions, rng), start=1):
-            value = loss(group)
+        groups = batches(lengths, config.batch_positions, rng)
+        draws = workers.own_draws(rng)
+        for place, group in enumerate(groups, start=1):
+            mine = workers.share(group, targets[group])
+            value = loss(mine.rows, draws)
             where = f"{name}, epoch {epoch} of {config.epochs}, batch {place}"
-            training.step(value, {"loss": float(value.detach())}, where)
+            training.step(value, {"loss": float(value.detach())}, where, weight=mine.weight)
         network.eval()
         training.epochs_done = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            score = validate()
+            score = workers.of_first(validate() if workers.first else None)
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
             training.keep_if_best(score)
             if checkpoint is not None:

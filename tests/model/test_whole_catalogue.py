@@ -54,7 +54,7 @@ def test_train_best_epoch_when_a_loss_is_no_number_then_names_epoch_and_batch(tm
             TrainingConfig(epochs=2),
             np.random.default_rng(0),
             lengths=np.array([3]),
-            loss=lambda _: network.weight.sum() * float("nan"),
+            loss=lambda *_: network.weight.sum() * float("nan"),
             validate=None,
             name="sasrec",
             checkpoint=tmp_path / "state.pt",

@@ -20,7 +20,7 @@ def _train(network: nn.Linear, config: TrainingConfig, figures: list[float], che
         asked.append(figures[len(asked)])
         return asked[-1]
 
-    def loss(_: object) -> Tensor:
+    def loss(*_: object) -> Tensor:
         return 100 * network.weight.sum()
 
     rng = np.random.default_rng(0)

@@ -45,6 +45,11 @@ class TargetWindows:
         starts_W, lengths_W = cut_from_end(log, max_history, single=True)
         return cls(log=log, starts_W=starts_W, lengths_W=lengths_W, opens_W=np.isin(starts_W, log.offsets_U1[:-1]))
 
+    @property
+    def targets_W(self) -> IntArray:
+        """How many of each window's events are targets, shape (windows,)."""
+        return self.lengths_W - ~self.opens_W
+
     def batch(self, group: IntArray, rng: np.random.Generator, shuffle_ties: float) -> tuple[Batch, BoolArray]:
         """Return some windows, and which of their events are targets (batch, time)."""
         batch = pack(self.log, self.starts_W[group], self.lengths_W[group])
@@ -139,7 +144,8 @@ def fit_token_model(  # noqa: PLR0913 (what to learn from, what it is, how, and 
             fit,
             rng,
             lengths=loss.windows.lengths_W,
-            loss=lambda group: loss(group, rng),
+            loss=loss,
+            targets=loss.windows.targets_W,
             validate=None if validate is None else lambda: validate(model),
             name="token model",
             checkpoint=checkpoint,

@@ -1,0 +1,92 @@
+"""A stage whose networks several workers train together: each runs the stage's work, one of them writes.
+
+The workers are processes of Ray Train on one machine or many; they hold the same weights and share every batch
+(recsys/core/workers.py). The first one writes into the stage's folder and reports progress, the others write into a
+folder that is thrown away.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.execute import Apart, stage_settings
+from pipelines.job import Job
+from pipelines.ray_session import Gang, ray_session
+from pipelines.relay import relayed
+from recsys.core.device import pick_device
+from recsys.core.telemetry import listening, logging_to
+from recsys.core.usage import measured
+from recsys.core.workers import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What every worker is handed."""
+
+    job: Job
+    events: Path
+    """Where the first worker's progress goes."""
+
+
+def spread_job(job: Job, events: Path) -> Apart:
+    """Run a job's work in the recipe's number of workers, on Ray; a lost worker starts all again from the checkpoint.
+
+    Raises:
+        RecsysError: what the work raised on purpose.
+        WorkerError: workers could not be had, were lost too often, or something else went wrong in one.
+    """
+    recipe = job.resolved
+    least, most = recipe.worker_range
+    gang = Gang(
+        name=f"stage {job.stage.name}",
+        least=least,
+        most=most,
+        threads=recipe.threads,
+        gpu=recipe.device != "cpu",
+        folder=job.checkpoints / "ray",
+    )
+    with ray_session() as session:
+        found: Apart = session.train(gang, take_part, Shared(job=job, events=events))
+    return found
+
+
+def take_part(shared: Shared) -> Apart:
+    """Do what one worker does; returns what all of them took."""
+    workers, job = Workers.here(), shared.job
+    with tempfile.TemporaryDirectory() as aside, _heard(shared, workers), stage_settings(job.resolved.threads):
+        if workers.first:
+            _empty(job.out)
+        else:
+            job = replace(job, out=Path(aside), timings={})
+        with measured() as usage:
+            job.stage.work(job)
+        taken = {"cpu_seconds": usage.cpu_seconds, "peak_memory_mb": float(usage.peak_memory_mb)}
+        summed: Mapping[str, float] = workers.added(taken, 1.0, pick_device(job.resolved.device))
+    return Apart(
+        workers=workers.count,
+        cpu_seconds=round(summed["cpu_seconds"], 2),
+        peak_memory_mb=round(summed["peak_memory_mb"]),
+        timings=job.timings,
+    )
+
+
+@contextmanager
+def _heard(shared: Shared, workers: Workers) -> Iterator[None]:
+    """Relay progress and log lines of the first worker; the others, who would say the same, are silent."""
+    if not workers.first:
+        with logging_to(logging.NullHandler()), listening(lambda _: None):
+            yield
+        return
+    name = shared.job.stage.name
+    with relayed(shared.events) as display, listening(lambda progress: display.progress(name, progress)):
+        yield
+
+
+def _empty(folder: Path) -> None:
+    """Remove what workers that were lost have written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)

@@ -1,0 +1,99 @@
+"""Random kills under a command that runs on a small Ray cluster: of its driver, of a worker process, of a machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from ray.cluster_utils import Cluster
+
+KINDS = ("driver", "worker", "node")
+ROOT = Path(__file__).parents[2]
+
+
+def two_machines() -> Cluster:
+    """Return a cluster of a head without cores and two machines of one core."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    return cluster
+
+
+def start(address: str, script: str, *args: Path | str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a Python script in a process group of its own, connected to the cluster."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, *map(str, args)]
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=environment, stderr=file, start_new_session=True)
+
+
+@dataclass
+class Killer:
+    """Draws what is killed and when; the same seed draws the same."""
+
+    cluster: Cluster
+    rng: np.random.Generator
+    longest_seconds: float
+    """A kill comes at a random moment within so many seconds after a start or the kill before."""
+    kills: Counter[str] = field(default_factory=Counter)
+
+    def torment(self, script: str, *args: Path | str, log: Path, kills: int, seconds: float) -> int:
+        """Run a script until it ends well, killing something so many times; returns how often it was started.
+
+        Raises:
+            AssertionError: it did not end well in time.
+        """
+        end, starts, left = time.monotonic() + seconds, 1, kills
+        process = start(self.cluster.address, script, *args, log=log)
+        due = self._due()
+        while time.monotonic() < end:
+            if process.poll() == 0:
+                return starts
+            if process.poll() is not None:
+                starts += 1
+                process = start(self.cluster.address, script, *args, log=log)
+            if left and time.monotonic() >= due and self._kill(process):
+                left, due = left - 1, self._due()
+            time.sleep(0.1)
+        process.kill()
+        raise AssertionError(f"must end within {seconds} s, see {log}")
+
+    def _due(self) -> float:
+        return time.monotonic() + float(self.rng.uniform(0.1, 1)) * self.longest_seconds
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> bool:
+        """Kill something; tells whether there was something of the kind that is next."""
+        kind = KINDS[self.kills.total() % len(KINDS)]
+        if kind == "driver":
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        elif kind == "worker":
+            found = _workers(self.cluster)
+            if not found:
+                return False
+            found[int(self.rng.integers(len(found)))].kill()
+        else:
+            nodes = sorted(self.cluster.worker_nodes, key=lambda node: str(node.node_id))
+            self.cluster.remove_node(nodes[int(self.rng.integers(len(nodes)))], allow_graceful=False)
+            self.cluster.add_node(num_cpus=1)
+        self.kills[kind] += 1
+        return True
+
+
+def _workers(cluster: Cluster) -> list[Any]:
+    """Return the processes of the cluster that do work: Ray names them after it."""
+    found = []
+    for node in cluster.worker_nodes:
+        raylet = node.all_processes["raylet"][0].process.pid
+        for child in psutil.Process(raylet).children(recursive=True):
+            words = child.cmdline()
+            if words and words[0].startswith("ray::") and not words[0].startswith("ray::IDLE"):
+                found.append(child)
+    return sorted(found, key=lambda child: child.pid)
