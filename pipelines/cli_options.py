@@ -12,7 +12,23 @@ def _checked_file(path: Path | None) -> Path | None:
     return None if path is None else require_writable_file(path)
 
 
-Run = Annotated[Path, typer.Argument(help="A run folder, made by `recsys train`.")]
+def _on_this_machine(context: typer.Context, run: Path) -> Path:
+    """Return a run's folder; one at a URL is fetched, and what the verb reports is pushed when it ends."""
+    if ":/" not in str(run):
+        return run
+    from pipelines.store import RunStore
+
+    store = RunStore.of(run)
+    if store is None:
+        return run
+    folder = store.begin()
+    context.call_on_close(store.push_reports)
+    return folder
+
+
+Run = Annotated[
+    Path, typer.Argument(help="A run folder, made by `recsys train`, or its URL.", callback=_on_this_machine)
+]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Also write the results here, machine-readable.", callback=_checked_file),

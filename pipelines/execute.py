@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.declared import settings
 from pipelines.display import Display, showing
-from pipelines.job import Job, Stage
+from pipelines.job import REPORTS, Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord, read_records
+from pipelines.store import RunStore
 from recsys.core.artifacts import Manifest, atomic_folder, hash_file, hash_folder, hash_value, place_files
 from recsys.core.device import pick_device, product_dtype
 from recsys.core.errors import DataError
@@ -36,6 +37,8 @@ class Plan:
     recipe: Recipe
     reuse_from: Path | None = None
     """A run whose stages are linked where they have equal inputs and settings."""
+    store: RunStore | None = None
+    """Where the run is kept when ``run`` is this machine's working copy of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,7 @@ def _run(
         stage_settings(recipe.threads),
         listening(lambda progress: display.progress(stage.name, progress)),
         _output(stage, run) as out,
+        nullcontext() if plan.store is None else plan.store.checkpoints(checkpoints),
     ):
         job = Job(
             stage=stage,
@@ -130,14 +134,18 @@ def _run(
             resolved=recipe,
             checkpoints=checkpoints,
             records=records,
+            store=plan.store,
         )
         apart = spread(job)
         if stage.reads_source and stage_key(stage, plan, [records[parent] for parent in stage.parents]) != key:
             raise DataError(f"{plan.source} must stay as it is while it is read, but it changed; run the command again")
     shutil.rmtree(checkpoints, ignore_errors=True)
+    if plan.store is not None:
+        plan.store.remove_folder(checkpoints)
     folder = stage.folder(run)
     return StageRecord(
         key=key,
+        folder=REPORTS if stage.files else "",
         seconds=usage.seconds,
         workers=apart.workers,
         cpu_seconds=round(usage.cpu_seconds + apart.cpu_seconds, 2),

@@ -34,6 +34,7 @@ from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.tokenize import fit_codebooks
 from pipelines.stages.tokens import rank_by_tokens
+from pipelines.store import RunStore, url_of
 from recsys.core.artifacts import Manifest, require, write_json
 from recsys.core.errors import CallError
 from recsys.core.lock import owned
@@ -143,7 +144,7 @@ def train(
 
     Args:
         source: a folder in the data contract.
-        run: the run folder.
+        run: the run folder, or its URL (pipelines/store.py).
         recipe: the settings.
         use_ray: whether stages run as Ray tasks, else in this process.
         fresh: whether checkpoints of a killed run are forgotten.
@@ -152,11 +153,16 @@ def train(
     Raises:
         InUseError: another process works in the run folder.
     """
+    store = RunStore.of(run)
+    run = run if store is None else store.begin()
     claim_run(source, run)
     with owned(run):
         if fresh:
             shutil.rmtree(run / WORK, ignore_errors=True)
-        return run_flow(Plan(source=source, run=run, recipe=recipe, reuse_from=reuse_from), use_ray=use_ray)
+            if store is not None:
+                store.remove_folder(run / WORK)
+        plan = Plan(source=source, run=run, recipe=recipe, reuse_from=reuse_from, store=store)
+        return run_flow(plan, use_ray=use_ray)
 
 
 def run_flow(plan: Plan, *, use_ray: bool) -> Evaluation:
@@ -191,9 +197,11 @@ def claim_run(source: Path, run: Path) -> None:
     """Make a folder the run of a data set, or check that it is one.
 
     Raises:
-        CallError: the run would contain its data.
+        CallError: the run would contain its data, or is a URL where only a folder will do.
         ArtifactError: the folder holds what `recsys train` did not make.
     """
+    if url_of(run) is not None:
+        raise CallError(f"studies and updates must be written to a folder, got --to {url_of(run)}; choose a folder")
     if source.resolve().is_relative_to(run.resolve()):
         raise CallError(f"a run must not contain its data, got --to {run} for {source}; choose another folder")
     Manifest(run).claim()

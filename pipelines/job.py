@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.declared import declared
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord
+from pipelines.store import RunStore
 from recsys.core.errors import UndeclaredError
 
 REPORTS = "reports"
@@ -31,6 +32,8 @@ class Job:
     """A folder that survives a kill, for the checkpoints of this very job."""
     records: Mapping[str, StageRecord] = field(default_factory=dict)
     """What finished stages took, for reports; no artifact may depend on it."""
+    store: RunStore | None = None
+    """Where the run is kept when ``run`` is a working copy of it."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds that the stage measured inside, kept in the manifest beside its own."""
 

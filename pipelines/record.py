@@ -7,6 +7,8 @@ from typing import Any
 
 from recsys.core.artifacts import Manifest
 
+_UNSAID = (("workers", 1), ("folder", ""))
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
@@ -16,6 +18,8 @@ class StageRecord:
     """The hash of all that its result depends on."""
     files: Mapping[str, str]
     """The SHA-256 of every file it left."""
+    folder: str = ""
+    """The folder of the run in which they lie; empty stands for one that is named as the stage."""
     parents: tuple[str, ...] = ()
     seed: int = 0
     arithmetic: str = "float32"
@@ -30,8 +34,8 @@ class StageRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as the manifest keeps it."""
-        return asdict(self)
+        """Return the record as the manifest keeps it: what says no more than earlier versions kept is left out."""
+        return {name: value for name, value in asdict(self).items() if (name, value) not in _UNSAID}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "StageRecord":

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,17 @@ def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[st
                 return _run_on_ray(session, stages, plan, records)
         for stage in stages:
             records[stage.name] = execute(stage, plan, records)
-            Manifest(plan.run).record(stage.name, records[stage.name].to_json())
+            if plan.store is not None:
+                plan.store.push(stage.name, records[stage.name])
+            _record(stage, plan, records[stage.name])
     return records
+
+
+def _record(stage: Stage, plan: Plan, record: StageRecord) -> None:
+    """Note a finished stage in the manifest, at the run's URL too, where its files are."""
+    Manifest(plan.run).record(stage.name, record.to_json())
+    if plan.store is not None:
+        plan.store.push_loose()
 
 
 def _finished_before(stages: Sequence[Stage], run: Path) -> dict[str, StageRecord]:
@@ -93,7 +103,9 @@ def _run_on_ray(
                         LOG.warning("%s; starting it again", error)
                         waiting.append(stage)
                     else:
-                        Manifest(plan.run).record(stage.name, records[stage.name].to_json())
+                        if plan.store is not None:
+                            plan.store.fetch(stage.name, records[stage.name])
+                        _record(stage, plan, records[stage.name])
     finally:
         session.cancel(list(running))
     return records
@@ -101,8 +113,10 @@ def _run_on_ray(
 
 def _handed_out(session: RaySession, stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> Any:
     """Hand a stage to Ray; one that workers train takes no core itself, it waits for them."""
-    cpus = 0 if _spreads(stage, plan) else plan.recipe.threads
-    return session.submit(f"stage {stage.name}", _apart, stage, plan, dict(records), events, cpus=cpus)
+    at_home = plan.store is not None and stage.reads_source  # no other machine needs to see the data set
+    cpus = 0 if at_home or _spreads(stage, plan) else plan.recipe.threads
+    call = (stage, plan, dict(records), events)
+    return session.submit(f"stage {stage.name}", _apart, *call, cpus=cpus, at_home=at_home)
 
 
 def _spreads(stage: Stage, plan: Plan) -> bool:
@@ -112,8 +126,13 @@ def _spreads(stage: Stage, plan: Plan) -> bool:
 def _apart(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> StageRecord:
     """Execute a stage in a process of Ray, its progress and log lines relayed."""
     spread = partial(spread_job, events=events) if _spreads(stage, plan) else here
+    if plan.store is not None:  # this may be another machine
+        plan = replace(plan, run=plan.store.begin({stage.name, *stage.parents}))
     with relayed(events):
-        return execute(stage, plan, records, spread=spread)
+        record = execute(stage, plan, records, spread=spread)
+    if plan.store is not None:
+        plan.store.push(stage.name, record)
+    return record
 
 
 def _all_current(stages: Sequence[Stage], plan: Plan, finished: Mapping[str, StageRecord]) -> bool:

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.execute import Apart, stage_settings
+from pipelines.execute import WORK, Apart, stage_settings
 from pipelines.job import Job
 from pipelines.ray_session import Gang, ray_session
 from pipelines.relay import relayed
+from pipelines.store import RunStore
 from recsys.core.device import pick_device
 from recsys.core.telemetry import listening, logging_to
 from recsys.core.usage import measured
@@ -51,19 +52,30 @@ def spread_job(job: Job, events: Path) -> Apart:
     )
     with ray_session() as session:
         found: Apart = session.train(gang, take_part, Shared(job=job, events=events))
+    if job.store is not None:
+        job.store.fetch_folder(_made(job, job.store))
+        shutil.copytree(_made(job, job.store), job.out, dirs_exist_ok=True)
+        job.store.remove_folder(_made(job, job.store))
     return found
 
 
 def take_part(shared: Shared) -> Apart:
     """Do what one worker does; returns what all of them took."""
     workers, job = Workers.here(), shared.job
-    with tempfile.TemporaryDirectory() as aside, _heard(shared, workers), stage_settings(job.resolved.threads):
+    with (
+        tempfile.TemporaryDirectory() as aside,
+        _heard(shared, workers),
+        stage_settings(job.resolved.threads),
+        _on_this_machine(job) as job,
+    ):
         if workers.first:
             _empty(job.out)
         else:
             job = replace(job, out=Path(aside), timings={})
         with measured() as usage:
             job.stage.work(job)
+        if workers.first and job.store is not None:
+            job.store.push_folder(job.out)
         taken = {"cpu_seconds": usage.cpu_seconds, "peak_memory_mb": float(usage.peak_memory_mb)}
         summed: Mapping[str, float] = workers.added(taken, 1.0, pick_device(job.resolved.device))
     return Apart(
@@ -72,6 +84,23 @@ def take_part(shared: Shared) -> Apart:
         peak_memory_mb=round(summed["peak_memory_mb"]),
         timings=job.timings,
     )
+
+
+@contextmanager
+def _on_this_machine(job: Job) -> Iterator[Job]:
+    """Yield the job with this machine's folders, which hold what it reads; on a common disk it is as it was."""
+    if job.store is None:
+        yield job
+        return
+    run = job.store.begin(job.stage.parents)
+    checkpoints = run / job.checkpoints.relative_to(job.run)
+    with job.store.checkpoints(checkpoints):
+        yield replace(job, run=run, out=_made(job, job.store), checkpoints=checkpoints)
+
+
+def _made(job: Job, store: RunStore) -> Path:
+    """Return where the first worker puts what the stage makes, for the stage to fetch."""
+    return store.working / WORK / f"made-{job.stage.name}"
 
 
 @contextmanager

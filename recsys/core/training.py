@@ -2,7 +2,9 @@
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,18 @@ from recsys.core.artifacts import atomic_file
 from recsys.core.errors import ArtifactError
 from recsys.core.finite import clip_gradients, require_finite
 from recsys.core.workers import Workers, weighted
+
+_SAVED: ContextVar[Callable[[Path], None] | None] = ContextVar("saved", default=None)
+
+
+@contextmanager
+def saving_to(told: Callable[[Path], None]) -> Iterator[None]:
+    """Tell somebody of every checkpoint that is written in the block, once it is whole."""
+    token = _SAVED.set(told)
+    try:
+        yield
+    finally:
+        _SAVED.reset(token)
 
 
 class Stateful(Protocol):
@@ -119,6 +133,8 @@ class Training:
         }
         with atomic_file(path) as temporary:
             torch.save(state, temporary)
+        if told := _SAVED.get():
+            told(path)
 
     def restore(self, path: Path | None) -> bool:
         """Go on from a checkpoint if there is one; tells whether there was.

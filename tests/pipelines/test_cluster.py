@@ -20,7 +20,7 @@ from tests.support.faults import two_machines
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.slow,
+    pytest.mark.long,  # Ray Train waits a minute for the machine that is gone
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray Data, which Ray Train imports
 ]
 EPOCHS = 6

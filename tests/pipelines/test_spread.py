@@ -49,8 +49,9 @@ def train_toy(folder: Path, *, dies_in: int | None = None) -> dict[str, object]:
 
     def validate() -> float:
         started.append(1)
-        (folder / f"validated-{len(list(folder.glob('validated-*')))}").touch()
-        return float(len(started))
+        done = len(list(folder.glob("validated-*")))
+        (folder / f"validated-{done}").touch()
+        return float(done)
 
     class Clock:
         """Counts the batches that this worker has drawn."""
@@ -106,7 +107,7 @@ def test_training_when_a_worker_is_killed_then_goes_on_from_the_last_checkpoint(
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_when_a_worker_refuses_or_fails_then_is_not_started_again(session: RaySession, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^rows must have a user, got none; add the column$"):
         session.train(gang(tmp_path, least=1, most=1), refuse, tmp_path)
