@@ -1,6 +1,6 @@
 """Training of a network of item sequences: windows of histories in batches of like lengths, the best epoch kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +94,7 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
         groups = batches(lengths, config.batch_positions, rng)
-        draws = workers.own_draws(rng)
-        for place, group in enumerate(groups, start=1):
-            mine = workers.share(group, targets[group])
-            value = loss(mine.rows, draws)
-            where = f"{name}, epoch {epoch} of {config.epochs}, batch {place}"
-            training.step(value, {"loss": float(value.detach())}, where, weight=mine.weight)
+        _take_steps(training, groups, loss, rng, targets, f"{name}, epoch {epoch} of {config.epochs}")
         network.eval()
         training.epochs_done = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
@@ -112,3 +107,19 @@ def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs t
                 LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, training.stale, epoch)
                 break
     training.take_best()
+
+
+def _take_steps(
+    training: Training,
+    groups: Sequence[IntArray],
+    loss: Callable[[IntArray, np.random.Generator], Tensor],
+    rng: np.random.Generator,
+    targets: IntArray,
+    where: str,
+) -> None:
+    """Take one step for each group of sequences, or for this worker's share of it."""
+    draws = training.workers.own_draws(rng)
+    for place, group in enumerate(groups, start=1):
+        mine = training.workers.share(group, targets[group])
+        value = loss(mine.rows, draws)
+        training.step(value, {"loss": float(value.detach())}, f"{where}, batch {place}", weight=mine.weight)
