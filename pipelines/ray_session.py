@@ -96,11 +96,7 @@ class RaySession:
             if isinstance(error.cause, RecsysError):
                 raise error.cause from error
             LOG.debug("%s", error)
-            cause = error.cause
-            raise WorkerError(
-                f"{name} failed in another process: {type(cause).__name__}: {cause}; "
-                "run the command with --no-ray to see where"
-            ) from error
+            raise _failed(name, error.cause) from error
         except self._ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
             raise LostError(
@@ -189,13 +185,22 @@ def _lost(gang: Gang, error: Any) -> str:
     LOG.debug("%s", error)
     others = [cause for cause in causes if not isinstance(cause, RuntimeError) and not _is_ray(cause)]
     if others:
-        cause = others[0]
-        raise WorkerError(
-            f"{gang.name} failed in another process: {type(cause).__name__}: {cause}; "
-            "run the command with one worker and --no-ray to see where"
-        ) from error
+        raise _failed(gang.name, others[0]) from error
     named = causes[0] if causes else error
     return (str(named).strip().splitlines() or [type(named).__name__])[0]
+
+
+def _failed(name: str, cause: BaseException) -> WorkerError:
+    """Return what is said of an error in another process that was not raised on purpose."""
+    if isinstance(cause, OSError):
+        return WorkerError(
+            f"{name} could not use a file, in another process: {cause}; "
+            "mend that (free space, rights) and run the same command again, it goes on from its checkpoints"
+        )
+    return WorkerError(
+        f"{name} failed in another process: {type(cause).__name__}: {cause}; "
+        "run the command with one worker and --no-ray to see where"
+    )
 
 
 def _is_ray(cause: BaseException) -> bool:

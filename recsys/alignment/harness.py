@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -17,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainerState,
 from recsys.alignment.config import AlignmentConfig
 from recsys.core.errors import CallError
 from recsys.core.seeds import derive_seed
-from recsys.core.telemetry import track
+from recsys.core.telemetry import LOG, track
 from recsys.core.workers import Workers
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -122,14 +123,16 @@ def _checkpointing_setting() -> str:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end: its state is the file written last."""
+    """Return the newest checkpoint that was written to its end and can be read: its state is the file written last."""
     numbered = {
         int(path.parent.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*/trainer_state.json")
     }
     for _, path in sorted(numbered.items(), reverse=True):
         try:
             json.loads(path.read_text())
-        except json.JSONDecodeError:
+            torch.load(path.with_name("optimizer.pt"), weights_only=True, map_location="cpu")
+        except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+            LOG.warning("%s cannot be read (%s), the checkpoint before it is used", path.parent, type(error).__name__)
             continue
         return str(path.parent)
     return None

@@ -113,6 +113,9 @@ class Training:
         """Write the checkpoint, under a temporary name first, so that a kill leaves the one before.
 
         Of several workers the first one writes; all hold the same.
+
+        Raises:
+            ArtifactError: the disk does not take it.
         """
         if not self.workers.first:
             return
@@ -131,8 +134,14 @@ class Training:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
-        with atomic_file(path) as temporary:
-            torch.save(state, temporary)
+        try:
+            with atomic_file(path) as temporary:
+                torch.save(state, temporary)
+        except (RuntimeError, OSError) as error:  # torch says neither which file nor that it was the disk
+            raise ArtifactError(
+                f"{path} must be written, but its disk does not take it ({str(error).splitlines()[0]}); "
+                "free space and run the same command again, it goes on from the checkpoint before"
+            ) from error
         if told := _SAVED.get():
             told(path)
 

@@ -1,5 +1,9 @@
 """A training that was killed and goes on from its checkpoint ends as one that was not."""
 
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +72,31 @@ def test_take_best_when_later_epochs_were_worse_then_gives_the_best_weights_back
     one.take_best()
     assert weights(one) == best
     assert one.stale == 1
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """Let files of this process grow to so many bytes and no further, as on a full disk."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_save_when_the_disk_is_full_then_says_so_and_the_checkpoint_before_stays(tmp_path: Path) -> None:
+    one = training(1)
+    run(one, until=2, checkpoint=tmp_path / "c.pt")
+    run(one, until=3)
+    with disk_of(500), pytest.raises(ArtifactError, match=r"c\.pt must be written.*free space.*checkpoint before"):
+        one.save(tmp_path / "c.pt")
+    again = training(2)
+    assert again.restore(tmp_path / "c.pt")
+    assert again.epochs_done == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
 
 
 def test_restore_when_there_is_no_checkpoint_then_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What goes wrong in a process of Ray comes out as one line of ours."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ def divide() -> float:
     return 1 / 0
 
 
+def fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -54,6 +59,11 @@ def test_error_of_a_library_when_raised_there_then_is_one_line_with_exit_code_1(
     assert said.startswith("stage model failed in another process: ZeroDivisionError: division by zero; ")
     assert "\n" not in said
     assert caught.value.exit_code == 1
+
+
+def test_disk_when_it_is_full_there_then_is_one_line_that_says_what_to_do(session: RaySession) -> None:
+    with pytest.raises(WorkerError, match=r"could not use a file.*No space left.*model\.safetensors.*free space"):
+        session.result(session.submit("stage model", fill_the_disk))
 
 
 def test_process_when_it_dies_then_is_one_line_that_says_to_run_again(session: RaySession) -> None:

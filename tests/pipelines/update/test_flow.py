@@ -17,8 +17,9 @@ from pipelines.batch.job import recommend_batch
 from pipelines.cli import app
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.record import read_records
 from pipelines.releases import ReleaseFolder
-from pipelines.update.flow import Updated, dated, update_run
+from pipelines.update.flow import Updated, dated, update_run, update_stages
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import hash_folder
 from recsys.core.errors import ArtifactError, CallError, DataError
@@ -241,3 +242,13 @@ def test_update_when_codebooks_are_refreshed_then_items_are_encoded_anew_and_mos
     # the next update goes on from it without being asked to refresh again
     following = update_run(updated.run, day_world.days[1], tmp_path / "next", use_ray=False)
     assert not load_recipe(str(following.run / "recipe.toml")).update.refresh_codebooks
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_update_when_on_ray_then_makes_what_it_makes_in_process(day_world: World, tmp_path: Path) -> None:
+    on_ray = update_run(day_world.run, day_world.days[0], tmp_path / "ray", use_ray=True)
+    made, wanted = read_records(on_ray.run), read_records(day_world.updated.run)
+    kept = {stage.name for stage in update_stages(day_world.run) if not stage.files} - {"bundle"}
+    assert {name: made[name].files for name in kept} == {name: wanted[name].files for name in kept}
+    assert on_ray.day["scores"] == day_world.updated.day["scores"]
