@@ -36,6 +36,10 @@ from recsys.evaluation.shown import rank_shown, shown_groups
 from recsys.recommender.token_ranker import PATHS_PROPOSE
 from recsys.recommender.token_recommender import TokenRecommender
 
+SEEN = (
+    "Without a global cut training may have seen what came of logged requests, which flatters off-policy estimates and "
+    "the ranking of what was shown."
+)
 NO_PROPENSITIES = (
     "The log has impressions without propensities: what another policy would have earned cannot be estimated from it."
 )
@@ -107,7 +111,8 @@ def with_off_policy(
 
     With a global cut only requests from the cut on are used: training may have seen what came of earlier ones.
     """
-    result = replace(result, ab=ab_results(impressions))
+    seen = f" {SEEN}" if prepared.log.cuts is None else ""
+    result = replace(result, ab=ab_results(impressions), note=result.note + seen)
     if not has_propensities(impressions):
         return replace(result, note=f"{result.note} {NO_PROPENSITIES}")
     items = Vocabulary(prepared.items[schema.ITEM].to_pylist())

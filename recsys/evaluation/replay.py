@@ -4,14 +4,13 @@ Axes: E event of the log, H asked event, F figure, X group of events (a slice, a
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from recsys.contracts import History, Recommender, requests_for
+from recsys.contracts import Recommender, requests_for
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.config import Config
 from recsys.core.errors import DataError
@@ -25,6 +24,7 @@ from recsys.evaluation.replay_results import PairedRow, PeriodRow, Replay, Repla
 from recsys.evaluation.resampling import Resampled, resample
 from recsys.evaluation.results import Estimate
 from recsys.evaluation.slices import Asked, slices
+from recsys.evaluation.timeline import Timeline, check_no_future, distinct_requests, histories, timeline
 
 HONEST = "Nothing was learned or chosen from events at or after the cut. "
 FLATTERING = (
@@ -54,76 +54,6 @@ class ReplayConfig(Config):
 
     batch_size: int = Field(default=256, ge=1)
     """Requests per call of a recommender."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeline:
-    """The events to ask, in time order.
-
-    Shape:
-        events_H, users_H: (asked,) place in the log and user.
-        begins_H, ends_H: (asked,) where the history begins and ends in the log: before the user's events of the batch.
-        batch_H: (asked,) batch number, never decreasing.
-        new_H: (asked,) True where the user has no event before asking began.
-    """
-
-    events_H: IntArray
-    users_H: IntArray
-    begins_H: IntArray
-    ends_H: IntArray
-    batch_H: IntArray
-    new_H: BoolArray
-
-    def __len__(self) -> int:
-        """Return the number of events to ask."""
-        return len(self.events_H)
-
-
-def timeline(replayed: ReplayLog, *, max_events: int | None, seed: int) -> Timeline:
-    """Return the asked events in time order, a seeded sample of ``max_events`` of them if there are more."""
-    log, batch_E = replayed.log, replayed.batch_E
-    users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
-    opens_E = np.ones(len(batch_E), np.bool_)
-    opens_E[1:] = (np.diff(batch_E) != 0) | (np.diff(users_E) != 0)
-    starts_E = np.maximum.accumulate(np.where(opens_E, np.arange(len(batch_E)), 0))
-    events_H = np.flatnonzero(replayed.asked_E)
-    if max_events is not None and len(events_H) > max_events:
-        events_H = np.sort(rng_for(seed, "replay-events").choice(events_H, max_events, replace=False))
-    events_H = events_H[np.argsort(log.timestamps_E[events_H], kind="stable")]
-    users_H = users_E[events_H]
-    begins_H = log.offsets_U1[users_H]
-    return Timeline(
-        events_H=events_H,
-        users_H=users_H,
-        begins_H=begins_H,
-        ends_H=starts_E[events_H],
-        batch_H=batch_E[events_H],
-        new_H=batch_E[begins_H] >= replayed.start,
-    )
-
-
-def check_no_future(line: Timeline, replayed: ReplayLog) -> None:
-    """Raise unless every history ends before its event's batch and, with a global cut, training before all of them.
-
-    Raises:
-        DataError: says how many events would be asked with knowledge of their own time or later.
-    """
-    ends_H = line.ends_H - 1
-    some_H = line.ends_H > line.begins_H
-    late_H = some_H & (replayed.batch_E[ends_H] >= line.batch_H)
-    if late_H.any():
-        raise DataError(
-            f"histories must end before what is asked, got {int(late_H.sum())} of {len(line)} that reach into it; "
-            "replay a log sorted by user and time"
-        )
-    if replayed.trained_until is None:
-        return
-    times_H = replayed.log.timestamps_E[line.events_H]
-    if (leaked := int((times_H < replayed.trained_until).sum())) > 0:
-        raise DataError(
-            f"training must end before what is asked, got training events up to {replayed.trained_until} and {leaked} "
-            "asked events before that; ask later events or train on earlier ones"
-        )
 
 
 def replay(
@@ -186,17 +116,6 @@ def replay(
     )
 
 
-def histories(log: EventLog, line: Timeline, call: slice) -> list[History]:
-    """Return the histories of a run of asked events; items that the catalogue lacks are left out."""
-    found = []
-    for begin, end in zip(line.begins_H[call].tolist(), line.ends_H[call].tolist(), strict=True):
-        items, times = log.items_E[begin:end], log.timestamps_E[begin:end]
-        if (items >= log.num_items).any():
-            items, times = items[items < log.num_items], times[items < log.num_items]
-        found.append(History(items=items, timestamps=times))
-    return found
-
-
 def _asked(line: Timeline, log: EventLog) -> Asked:
     last_H = np.where(line.ends_H > line.begins_H, log.items_E[line.ends_H - 1], -1)
     return Asked(
@@ -208,32 +127,32 @@ def _asked(line: Timeline, log: EventLog) -> Asked:
     )
 
 
-def _calls(total: int, size: int) -> Iterator[slice]:
-    for first in range(0, total, size):
-        yield slice(first, min(first + size, total))
-
-
 def _ask(recommender: Recommender, log: EventLog, line: Timeline, config: ReplayConfig) -> tuple[IntArray, ReplayCost]:
     """Return the rank of every asked event's item, and what answering took; slates are not kept."""
-    ranks: list[IntArray] = []
+    ranks_H = np.empty(len(line), np.int64)
     took: list[float] = []
-    calls = list(_calls(len(line), config.batch_size))
-    for call in track(calls, what=f"replaying {recommender.name}", total=len(calls)):
-        requests = requests_for(histories(log, line, call), n=config.n + 1)
+    first_B, request_H = distinct_requests(line)
+    by_request_H = np.argsort(request_H, kind="stable")
+    starts = range(0, len(first_B), config.batch_size)
+    edges = np.searchsorted(request_H[by_request_H], [*starts, len(first_B)])
+    for call, start in enumerate(track(starts, what=f"replaying {recommender.name}", total=len(starts))):
+        requests = requests_for(histories(log, line, first_B[start : start + config.batch_size]), n=config.n + 1)
         began = time.perf_counter()
         slates = recommender.recommend(requests)
         each = 1000 * (time.perf_counter() - began) / len(requests)
         took += [each] * len(requests)
-        ranks.append(ranks_of_targets(slates, log.items_E[line.events_H[call]]))
+        places = by_request_H[edges[call] : edges[call + 1]]
+        answers = [slates[request - start] for request in request_H[places].tolist()]
+        ranks_H[places] = ranks_of_targets(answers, log.items_E[line.events_H[places]])
     milliseconds: Any = getattr(recommender, "latencies_ms", None) or took
     cost = ReplayCost(
         recommender=recommender.name,
-        requests=len(line),
+        requests=len(first_B),
         milliseconds=round(float(np.mean(milliseconds)), 3),
         milliseconds_p50=round(float(np.percentile(milliseconds, 50)), 3),
         milliseconds_p99=round(float(np.percentile(milliseconds, 99)), 3),
     )
-    return np.concatenate(ranks), cost
+    return ranks_H, cost
 
 
 def _periods(batch_H: IntArray, most: int) -> list[BoolArray]:

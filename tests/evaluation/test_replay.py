@@ -16,9 +16,10 @@ from recsys.data.events import EventLog, TimeCuts, build_log
 from recsys.data.prepare import PrepareConfig, Prepared, prepare
 from recsys.data.splits import training_log
 from recsys.data.table import build_dataset
-from recsys.evaluation.replay import ReplayConfig, check_no_future, replay, timeline
+from recsys.evaluation.replay import ReplayConfig, replay
 from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log
 from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.timeline import check_no_future, histories, timeline
 
 DAY = 86_400
 ALL = ReplayConfig(max_events=None)
@@ -68,7 +69,7 @@ def test_replay_when_asked_then_no_history_holds_an_event_of_its_batch(step: int
     prepared = random_prepared(step=step, split=split)
     log = prepared.log
     recorder, result = run_replay(prepared, own_log(prepared))
-    expected = []  # in time order, each held-out event's history by a slow walk
+    expected = {}  # each history of a held-out event by a slow walk, once: those of a batch, and those without events
     held_out = []
     batches = log.timestamps_E // step
     begin = log.cuts.test // step if log.cuts else int(np.quantile(batches, 0.9, method="lower"))
@@ -81,8 +82,10 @@ def test_replay_when_asked_then_no_history_holds_an_event_of_its_batch(step: int
     for moment, user, _ in held_out:
         whole = log.history(user)
         before = whole.timestamps // step < moment // step
-        expected.append((whole.items[before].tolist(), whole.timestamps[before].tolist()))
-    assert sorted(recorder.asked) == sorted(expected)
+        key = (user, int(before.sum())) if before.any() else None
+        expected[key] = (whole.items[before].tolist(), whole.timestamps[before].tolist())
+    assert sorted(recorder.asked) == sorted(expected.values())
+    assert result.costs[0].requests == len(expected)
     assert result.events["all"] == result.counts["asked"] == len(held_out)
     assert ("flatters" in result.note) is (split != "time")
     assert result.split.startswith("global time cut" if split == "time" else "leave-one-out")
@@ -153,6 +156,24 @@ def test_timeline_when_there_are_too_many_events_then_samples_them_by_seed_in_ti
     assert len(first) == 10
     assert first.events_H.tolist() == again.events_H.tolist() != other.events_H.tolist()
     assert (np.diff(replayed.log.timestamps_E[first.events_H]) >= 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_replay_when_events_share_a_request_then_as_if_each_was_asked_alone(batch_size: int) -> None:
+    prepared = random_prepared(step=DAY, split="time")
+    replayed = own_log(prepared)
+    line = timeline(replayed, max_events=None, seed=0)
+    recommender, hits = Recorder(prepared.log.num_items), []
+    for place, event in enumerate(line.events_H.tolist()):
+        (history,) = histories(replayed.log, line, np.array([place]))
+        (slate,) = recommender.recommend([Request(history=history, n=11)])
+        hits.append(int(replayed.log.items_E[event] in slate.items[:10]))
+    alone = len(recommender.asked)
+    config = ReplayConfig(max_events=None, batch_size=batch_size)
+    recorder, result = run_replay(prepared, replayed, config)
+    assert 0 < len(recorder.asked) < alone
+    assert result.rows[0].figures["recall@10"].value == pytest.approx(sum(hits) / alone)
+    assert 0 < sum(hits) < alone
 
 
 def test_joined_log_when_ids_are_unknown_then_counted_asked_and_left_out_of_histories() -> None:
