@@ -80,12 +80,14 @@ def train(  # noqa: PLR0913 (its options are the call)
     from pipelines.record import read_records
     from pipelines.show import console, evaluation_table, stage_table
     from pipelines.sizing import sized_for
+    from pipelines.store import RunStore
     from pipelines.study import run_study
 
     settings = sized_for(data, load_recipe(recipe, tuple(sets or ())), quick=quick)
     work = run_study if settings.study.seeds or settings.study.ablations else run_flow
     result = work(data, to, settings, use_ray=not no_ray, fresh=not resume)
-    console().print(stage_table(read_records(to)))
+    store = RunStore.of(to)
+    console().print(stage_table(read_records(to if store is None else store.working)))
     console().print(evaluation_table(result))
 
 

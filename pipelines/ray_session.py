@@ -223,8 +223,9 @@ def ray_session() -> Iterator[RaySession]:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # how often Ray Train asks whether all is done
-    local = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False, "num_cpus": os.cpu_count()}
-    _start(ray, local)
+    # without an address Ray would look for a cluster that somebody else has started on this machine
+    local = {"address": "local", "include_dashboard": False, "num_cpus": os.cpu_count()}
+    _start(ray, {} if os.environ.get("RAY_ADDRESS") else local)
     try:
         yield RaySession(ray)
     finally:

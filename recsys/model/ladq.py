@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
+from recsys.core.workers import Workers
 from recsys.model.batches import Batch
 from recsys.model.config import LadqConfig
 from recsys.model.item_head import LogitTerms
@@ -104,7 +105,8 @@ class PrecisionController:
         """Count a step, and choose anew where it is time to."""
         since = self.step - self.config.warm_up
         if since >= 0 and since % self.config.every == 0:
-            decision = self.decide(batch)
+            workers = Workers.here()  # all do as the first one, whose times are measured
+            decision: Decision = workers.of_first(self.decide(batch) if workers.first else None)
             self.decisions.append(decision)
             self._set(decision.bf16)
             LOG.info(

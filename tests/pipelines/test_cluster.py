@@ -79,7 +79,7 @@ def train_across(folder: Path) -> dict[str, object]:
     return {"workers": here.count, "epochs here": len(scores)}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_training_across_machines_when_one_is_lost_then_goes_on_with_fewer_workers(
     cluster: Cluster, session: RaySession, tmp_path: Path
 ) -> None:

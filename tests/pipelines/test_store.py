@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from torch import nn
+from typer.testing import CliRunner
 
+from pipelines.cli_options import Run
 from pipelines.execute import Plan
 from pipelines.flow import claim_run, train
 from pipelines.job import Job, Stage
@@ -151,3 +154,24 @@ def test_train_when_a_run_is_at_a_url_then_it_is_claimed_there(tmp_path: Path, m
     with pytest.raises(DataError):
         train(tmp_path / "nothing", Path(f"file://{tmp_path}/bucket/night"), Recipe(), use_ray=False)
     assert not (tmp_path / "bucket" / "night" / "data").exists()
+
+
+def test_verbs_when_a_run_is_at_a_url_then_read_a_copy_of_it_and_push_what_they_report(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = plan_on("first", url, tmp_path, monkeypatch)
+    run_stages([DATA, COUNT], first, use_ray=False)
+    monkeypatch.setenv(WORKING, str(tmp_path / "second"))
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    def verb(run: Run) -> None:
+        seen.append((run / "data" / "copy").read_text())
+        (run / "reports" / "page.html").write_text("a page")
+
+    result = CliRunner().invoke(app, [url])
+    assert result.exit_code == 0, result.output
+    assert seen == ["one"]
+    store = RunStore(url=url)
+    store.fetch_folder(plan_on("third", url, tmp_path, monkeypatch).run / "reports")
+    assert (store.working / "reports" / "page.html").read_text() == "a page"
