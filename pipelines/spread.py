@@ -50,7 +50,7 @@ def spread_job(job: Job, events: Path) -> Apart:
         gpu=recipe.device != "cpu",
         folder=job.checkpoints / "ray",
     )
-    with ray_session() as session:
+    with ray_session() as session, session.errors(gang.name):  # what Ray Train itself may die of
         found: Apart = session.train(gang, take_part, Shared(job=job, events=events))
     if job.store is not None:
         job.store.fetch_folder(_made(job, job.store))

@@ -20,7 +20,7 @@ from tests.support.faults import two_machines
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.long,  # Ray Train waits a minute for the machine that is gone
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray Data, which Ray Train imports
 ]
 EPOCHS = 6
@@ -36,6 +36,8 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def session(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[RaySession]:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    # Ray Train goes on counting on a lost machine for some seconds, and waits so long for it
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")
     with ray_session() as opened:
         yield opened
 
