@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Scope
 
 from recsys.recommender.pointer import published_version
+from serving.direct import Direct
 from serving.documents import install_documents, responses
 from serving.edge import Edge
 from serving.exposures import ExposureWriter
@@ -73,6 +74,7 @@ def create_app(
     app.include_router(router)
     install_problems(app)
     install_documents(app)
+    app.add_middleware(Direct, service=service)
     app.add_middleware(
         Edge,
         metrics=service.metrics,
