@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.core.arrays import IntArray
@@ -17,6 +18,7 @@ from recsys.data import schema
 
 ITEMS_A_CATEGORY = 400
 CATEGORIES_A_USER = 3
+BRANCHES = 25
 STRAY = 0.2
 """Share of events on items of any category."""
 SKEW = 3.0
@@ -92,14 +94,18 @@ def _events(size: MadeUpSize, users_U: IntArray) -> pa.Table:
 
 def _items(size: MadeUpSize) -> pa.Table:
     """Return items whose titles and categories are made of a few words each."""
-    rng = rng_for(0, "large log", "items")
-    kind_N = np.arange(size.items) % _categories(size)
-    words = np.array(_WORDS)
-    left_N, right_N = (words[rng.integers(0, len(words), size.items)] for _ in range(2))
-    branch_N = np.char.add("branch ", (kind_N % 25).astype(str))
-    leaf_N = np.char.add("kind ", kind_N.astype(str))
-    title_N = np.char.add(np.char.add(np.char.add(left_N, " "), np.char.add(right_N, " thing")), kind_N.astype(str))
-    lists = pa.ListArray.from_arrays(
-        np.arange(0, 2 * size.items + 1, 2, dtype=np.int32), pa.array(np.stack([branch_N, leaf_N], axis=1).ravel())
+    rng, kinds = rng_for(0, "large log", "items"), _categories(size)
+    kind_N = np.arange(size.items) % kinds
+    words, things = pa.array(_WORDS), pa.array([f"thing{kind}" for kind in range(kinds)])
+    pair = [words.take(pa.array(rng.integers(0, len(words), size.items))) for _ in range(2)]
+    branches = [f"branch {number}" for number in range(BRANCHES)]
+    names = pa.array(branches + [f"kind {kind}" for kind in range(kinds)])
+    place_N2 = np.stack([kind_N % BRANCHES, BRANCHES + kind_N], axis=1)
+    ends_N1 = pa.array(np.arange(0, 2 * size.items + 1, 2, dtype=np.int32))
+    return pa.table(
+        {
+            schema.ITEM: np.arange(size.items),
+            schema.TITLE: pc.binary_join_element_wise(*pair, things.take(pa.array(kind_N)), " "),
+            schema.CATEGORIES: pa.ListArray.from_arrays(ends_N1, names.take(pa.array(place_N2.ravel()))),
+        }
     )
-    return pa.table({schema.ITEM: np.arange(size.items), schema.TITLE: title_N, schema.CATEGORIES: lists})
