@@ -39,7 +39,7 @@ TRAINING_STEPS = 200
 
 def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
     """Return seconds and peak memory of every step in full beside a tenth, and the growth of the sum of seconds."""
-    tenth, full = (_steps(one) for one in (size.tenth(), size))
+    tenth, full = (steps_of(one) for one in (size.tenth(), size))
     name = f"{size.tenth().users:,} users, {size.tenth().events:,} events, {size.tenth().items:,} items"
     lines = []
     for step, usage in full.items():
@@ -61,7 +61,7 @@ def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
     return [*lines, Line(what="largest peak memory", ours=largest / 1024, unit="GiB")]
 
 
-def _steps(size: MadeUpSize) -> dict[str, Usage]:
+def steps_of(size: MadeUpSize, *, training: int = TRAINING_STEPS) -> dict[str, Usage]:
     """Write a log and return what each step on it takes."""
     found: dict[str, Usage] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def _steps(size: MadeUpSize) -> dict[str, Usage]:
         found["import"] = _apart(_import, source, data)
         for stage in UNTIL_TOKENS:
             found[f"stage {stage}"] = _apart(_stage, stage, data, run)
-        found[f"{TRAINING_STEPS} training steps"] = _apart(_train, run)
+        found[f"{training} training steps"] = _apart(_train, run, training)
     for step, usage in found.items():
         LOG.info("scale, %s users: %s took %.1f s and %d MiB", size.users, step, usage.seconds, usage.peak_memory_mb)
     return found
@@ -103,13 +103,13 @@ def _stage(name: str, data: Path, run: Path) -> None:
     run_stages([stage], Plan(source=data, run=run, recipe=recipe), use_ray=False)
 
 
-def _train(run: Path) -> None:
+def _train(run: Path, steps: int = TRAINING_STEPS) -> None:
     """Take training steps as the stage ``model`` does."""
     trainer = TrainingWorld.of_run(run).trainer()
     trainer.generator.train()
     rng = rng_for(0, "bench", "scale")
-    batches = islice(trainer.objective.batches(0), TRAINING_STEPS)
-    for place, batch in enumerate(track(batches, what="training steps", total=TRAINING_STEPS)):
+    batches = islice(trainer.objective.batches(0), steps)
+    for place, batch in enumerate(track(batches, what="training steps", total=steps)):
         values = trainer.step(trainer.objective.losses(batch, rng), f"bench scale, batch {place}")
         if place % 50 == 0:
             LOG.info("step %d: %s", place, {name: round(value, 3) for name, value in values.items()})

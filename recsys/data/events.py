@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +90,18 @@ class EventLog:
     def distinct_before_E(self) -> IntArray:
         """Number of different items that the user of an event had before it, shape (events,)."""
         users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
-        _, first_X = np.unique(users_E * self.num_items + self.items_E, return_index=True)
-        new_E = np.zeros(len(self.items_E), dtype=np.int64)
-        new_E[first_X] = 1
+        new_E = self.new_E.astype(np.int64)
         before_E = np.cumsum(new_E) - new_E
         return before_E - before_E[self.offsets_U1[users_E]]
+
+    @property
+    def new_E(self) -> BoolArray:
+        """Whether an event is its user's first with its item, shape (events,)."""
+        users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
+        _, first_X = np.unique(users_E * self.num_items + self.items_E, return_index=True)
+        new_E = np.zeros(len(self.items_E), dtype=np.bool_)
+        new_E[first_X] = True
+        return new_E
 
     def history(self, user: int, *, drop_last: int = 0) -> History:
         """Return a user's events without the last ``drop_last``."""

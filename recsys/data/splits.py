@@ -128,23 +128,20 @@ def questions(log: EventLog, split: Split) -> Questions:
 
     With a global cut these are the users with events on both sides of it, asked for the first item after it.
     """
-    if log.cuts is not None:
-        return _questions_at(log, log.cuts, split)
-    hidden = HELD_OUT[split]
-    users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
-    histories = LogHistories(log=log, users_U=users_U, lengths_U=log.lengths_U[users_U] - hidden)
-    return Questions(users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U + 1] - hidden])
+    users_U, event_U = target_events(log, split)
+    histories = LogHistories(log=log, users_U=users_U, lengths_U=event_U - log.offsets_U1[users_U])
+    return Questions(users_U=users_U, histories=histories, targets_U=log.items_E[event_U])
 
 
-def _questions_at(log: EventLog, cuts: TimeCuts, split: Split) -> Questions:
-    begin = cuts.test if split == "test" else cuts.validation
-    before_U = _before(log, begin)
-    until_U = log.lengths_U if split == "test" else _before(log, cuts.test)
+def target_events(log: EventLog, split: Split) -> tuple[IntArray, IntArray]:
+    """Return the evaluated users of a split, and the place in the log of the event that each is asked for."""
+    if log.cuts is None:
+        users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
+        return users_U, log.offsets_U1[users_U + 1] - HELD_OUT[split]
+    before_U = _before(log, log.cuts.test if split == "test" else log.cuts.validation)
+    until_U = log.lengths_U if split == "test" else _before(log, log.cuts.test)
     users_U = np.flatnonzero((before_U > 0) & (until_U > before_U))
-    histories = LogHistories(log=log, users_U=users_U, lengths_U=before_U[users_U])
-    return Questions(
-        users_U=users_U, histories=histories, targets_U=log.items_E[log.offsets_U1[users_U] + before_U[users_U]]
-    )
+    return users_U, log.offsets_U1[users_U] + before_U[users_U]
 
 
 def _before(log: EventLog, moment: int) -> IntArray:

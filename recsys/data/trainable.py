@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
-from recsys.data.splits import HELD_OUT, MIN_EVENTS, protocol, questions, training_log
+from recsys.data.splits import HELD_OUT, MIN_EVENTS, protocol, target_events, training_log
 
 LONGEST_SLATE: Final = 10
 """Evaluation ranks so many items."""
@@ -32,7 +32,7 @@ def check_trainable(log: EventLog) -> tuple[str, ...]:
             f"the catalogue must hold more than {LONGEST_SLATE} items, because lists of {LONGEST_SLATE} are evaluated, "
             f"got {log.num_items} ({size}); {_REMEDY}"
         )
-    evaluated = min(len(questions(log, split).targets_U) for split in HELD_OUT)
+    evaluated = min(len(target_events(log, split)[0]) for split in HELD_OUT)
     longest = int(log.lengths_U.max(initial=0))
     if not evaluated and log.cuts is not None:
         raise DataError(
@@ -53,11 +53,11 @@ def check_trainable(log: EventLog) -> tuple[str, ...]:
     notes = []
     if evaluated < FEW_USERS:
         notes.append(f"only {evaluated} users are evaluated: figures of so few say little ({size})")
-    asked = questions(log, "test")
-    again = [target in history.items for target, history in zip(asked.targets_U, asked.histories, strict=True)]
-    if np.mean(again) > MANY_REPEATS:
+    _, event_U = target_events(log, "test")
+    again_U = ~log.new_E[event_U]
+    if np.mean(again_U) > MANY_REPEATS:
         notes.append(
-            f"{sum(again):,} of {len(again):,} evaluated users come back to an item they have: "
+            f"{again_U.sum():,} of {len(again_U):,} evaluated users come back to an item they have: "
             "where seen items are removed these count as misses"
         )
     return tuple(notes)

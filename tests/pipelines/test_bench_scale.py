@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.benches import large_log
+from pipelines.benches import large_log, scale
 from pipelines.benches.large_log import MadeUpSize, write_large_log
-from pipelines.benches.scale import bench_scale
+from pipelines.benches.scale import bench_scale, steps_of
 from recsys.core.errors import CallError
+from recsys.core.usage import Usage
 
 
 def test_write_large_log_when_written_in_pieces_then_has_the_sizes(
@@ -33,10 +34,24 @@ def test_log_size_when_it_is_none_then_is_refused(text: str) -> None:
 
 
 @pytest.mark.slow
-def test_bench_scale_when_the_log_is_small_then_every_step_has_its_time_and_memory() -> None:
-    lines = {line.what: line for line in bench_scale(MadeUpSize.parse("2000,16_000,1500"))}
-    for step in ("import", "stage data", "stage features", "stage tokenizer", "stage catalog", "200 training steps"):
-        assert lines[step].ours > 0
-        assert lines[f"{step}, peak memory"].ours > 50
-    assert lines["largest peak memory"].ours < 12
-    assert lines["growth of the time (10 is linear)"].ours > 0
+def test_steps_of_when_the_log_is_small_then_every_step_has_its_time_and_memory() -> None:
+    found = steps_of(MadeUpSize.parse("300,2_400,200"), training=2)
+    stages = ["stage data", "stage features", "stage tokenizer", "stage catalog"]
+    assert list(found) == ["import", *stages, "2 training steps"]
+    assert all(usage.seconds > 0 and usage.peak_memory_mb > 50 for usage in found.values())
+
+
+def test_bench_scale_when_steps_are_measured_then_growth_is_that_of_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(size: MadeUpSize) -> dict[str, Usage]:
+        # a step that is linear, and one that takes the same for any size: 10 + 5 seconds beside 1 + 5
+        linear, constant = (
+            Usage(seconds=size.users / 100, peak_memory_mb=size.users),
+            Usage(seconds=5, peak_memory_mb=7),
+        )
+        return {"import": linear, "stage data": constant}
+
+    monkeypatch.setattr(scale, "steps_of", measured)
+    lines = {line.what: line for line in bench_scale(MadeUpSize.parse("1000,8000,1000"))}
+    assert (lines["import"].ours, lines["import"].peer) == (10, 1)
+    assert lines["growth of the time (10 is linear)"].ours == pytest.approx(15 / 6)
+    assert lines["largest peak memory"].ours == pytest.approx(1000 / 1024)
