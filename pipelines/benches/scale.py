@@ -61,16 +61,19 @@ def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
     return [*lines, Line(what="largest peak memory", ours=largest / 1024, unit="GiB")]
 
 
-def steps_of(size: MadeUpSize, *, training: int = TRAINING_STEPS) -> dict[str, Usage]:
-    """Write a log and return what each step on it takes."""
+def steps_of(
+    size: MadeUpSize, *, training: int = TRAINING_STEPS, measure: Callable[..., Usage] | None = None
+) -> dict[str, Usage]:
+    """Write a log and return what each step on it takes; ``measure`` does a step's work, else a new process."""
+    measure = measure or _apart
     found: dict[str, Usage] = {}
     with tempfile.TemporaryDirectory() as folder:
         source, data, run = (Path(folder) / name for name in ("source", "data", "run"))
         write_large_log(size, source)
-        found["import"] = _apart(_import, source, data)
+        found["import"] = measure(_import, source, data)
         for stage in UNTIL_TOKENS:
-            found[f"stage {stage}"] = _apart(_stage, stage, data, run)
-        found[f"{training} training steps"] = _apart(_train, run, training)
+            found[f"stage {stage}"] = measure(_stage, stage, data, run)
+        found[f"{training} training steps"] = measure(_train, run, training)
     for step, usage in found.items():
         LOG.info("scale, %s users: %s took %.1f s and %d MiB", size.users, step, usage.seconds, usage.peak_memory_mb)
     return found
@@ -79,10 +82,11 @@ def steps_of(size: MadeUpSize, *, training: int = TRAINING_STEPS) -> dict[str, U
 def _apart(work: Callable[..., None], *args: object) -> Usage:
     """Return what some work takes in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measured, work, *args).result()
+        return pool.submit(measured_here, work, *args).result()
 
 
-def _measured(work: Callable[..., None], *args: object) -> Usage:
+def measured_here(work: Callable[..., None], *args: object) -> Usage:
+    """Return what some work takes in this process, on one thread."""
     torch.set_num_threads(1)
     with measured() as usage:
         work(*args)

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.benches import large_log, scale
 from pipelines.benches.large_log import MadeUpSize, write_large_log
-from pipelines.benches.scale import bench_scale, steps_of
+from pipelines.benches.scale import bench_scale, measured_here, steps_of
 from recsys.core.errors import CallError
 from recsys.core.usage import Usage
 
@@ -34,8 +34,9 @@ def test_log_size_when_it_is_none_then_is_refused(text: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_steps_of_when_the_log_is_small_then_every_step_has_its_time_and_memory() -> None:
-    found = steps_of(MadeUpSize.parse("300,2_400,200"), training=2)
+    found = steps_of(MadeUpSize.parse("300,2_400,200"), training=2, measure=measured_here)
     stages = ["stage data", "stage features", "stage tokenizer", "stage catalog"]
     assert list(found) == ["import", *stages, "2 training steps"]
     assert all(usage.seconds > 0 and usage.peak_memory_mb > 50 for usage in found.values())
