@@ -123,6 +123,10 @@ def _timed(ours: ReasoningRecommender[Any], torch_model: ReasoningRecommender[An
         lines.append(beside(median, mine_R.tolist(), theirs_R.tolist(), peer_name=PEER, unit="ms"))
         low, high = (float(np.percentile(each_R, 99)) for each_R in (mine_R, theirs_R))
         lines.append(Line(what=f"{what}, {how}, p99", ours=low, peer=high, peer_name=PEER, ratio=high / low, unit="ms"))
+    alone_R = [1000 * _timed_call(ways["no paths"][0], Request(history=history))[0] for history in asked.histories]
+    alone = f"{what}, no paths, asked over and over, "
+    lines.append(Line(what=alone + "median", ours=float(np.median(alone_R[WARM_UP:])), unit="ms"))
+    lines.append(Line(what=alone + "p99", ours=float(np.percentile(alone_R[WARM_UP:], 99)), unit="ms"))
     shared = float(np.mean([np.isin(mine.items, theirs.items).mean() for mine, theirs in slates if len(mine.items)]))
     steps = float(np.mean([len(paths[0].steps) for mine, _ in slates for paths in mine.paths if paths]))
     lines.append(Line(what=f"{what}, share of the ten items that are {PEER}'s", ours=shared, unit="share"))

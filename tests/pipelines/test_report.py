@@ -161,9 +161,10 @@ def test_curves_when_measured_then_one_point_a_beam_and_a_threshold_is_drawn(cop
 
 def test_decode_when_a_run_is_measured_then_says_median_and_percentile_over_its_validation_users(run: Path) -> None:
     lines = bench_decode(run)
-    told, told_p99, untold, untold_p99, shared, steps, ndcg = (line.ours for line in lines)
+    told, told_p99, untold, untold_p99, alone, alone_p99, shared, steps, ndcg = (line.ours for line in lines)
     assert 0 < told <= told_p99
     assert 0 < untold <= untold_p99
+    assert 0 < alone <= alone_p99
     assert shared > 0.99  # ties may fall otherwise
     assert 1 <= steps <= Catalogue.load(run / "catalog").layout.num_codebooks
     assert lines[-1].peer == pytest.approx(ndcg, rel=0.005)
