@@ -106,8 +106,9 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     at: Annotated[int | None, typer.Option(help="The unix second at which events without a time count; now.")] = None,
     explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
     by: Annotated[
-        str, typer.Option(help="head: as served; paths: token paths propose, all evidence ranks them.")
-    ] = "head",
+        str,
+        typer.Option(help="served; paths: token paths propose, all evidence ranks; catalogue: all items; head: alone."),
+    ] = "served",
     shard: Annotated[str, typer.Option(help="Batch: answer share I of N only, 0/N to N-1/N, for schedulers.")] = "0/1",
     no_ray: Annotated[bool, typer.Option("--no-ray", help="Batch: answer every part in this process.")] = False,
     json_file: JsonFile = None,

@@ -104,13 +104,13 @@ STAGES = (
     Stage(
         name="bundle",
         work=select_and_bundle,
-        parents=("data", "features", "tokenizer", "catalog", "calibrated", "aligned"),
+        parents=("data", "features", "tokenizer", "catalog", "calibrated", "tokens", "aligned"),
         sections=("decoder", "selection", "alignment.steps", "device"),
     ),
 )
 
 
-EVALUATED = ("data", "calibrated", "tokens", "baselines", "bundle")
+EVALUATED = ("data", "baselines", "bundle")
 """What evaluation and replay read."""
 EVALUATIONS: Mapping[Split, Stage] = {
     "test": Stage(

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 from pipelines.update.config import UpdateConfig
 from recsys.alignment.config import AlignmentConfig
 from recsys.baselines.cooccurrence import CooccurrenceConfig
+from recsys.baselines.ensemble import EnsembleConfig
+from recsys.baselines.rpg import RPGConfig
 from recsys.baselines.sasrec import SASRecConfig
 from recsys.baselines.tiger import TIGERConfig
 from recsys.core.artifacts import atomic_file
@@ -27,7 +29,7 @@ from recsys.sequence.id_transformer import IdTransformerConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
 
-Rival = Literal["popularity", "cooccurrence", "sasrec", "tiger"]
+Rival = Literal["popularity", "cooccurrence", "sasrec", "ensemble", "rpg", "tiger"]
 """A baseline's name, in a recipe, in a run's folder and in the report."""
 
 
@@ -61,11 +63,17 @@ class BaselinesConfig(Config):
     """The rivals trained beside our model."""
 
     fitted: tuple[Rival, ...] = ("popularity", "cooccurrence", "sasrec")
-    """Which rivals a run trains; TIGER takes the longest and is left out unless named."""
+    """Which rivals a run trains; TIGER takes the longest, the ensemble trains a second SASRec: both on demand."""
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     """Item co-occurrence."""
     sasrec: SASRecConfig | None = None
     """A SASRec with settings of its own; without them SASRec is the ensemble member, evaluated alone."""
+    ensemble: EnsembleConfig = EnsembleConfig()
+    """Two SASRecs and item co-occurrence: the run's own, and one more by another seed."""
+    rpg: RPGConfig = RPGConfig()
+    """RPG's scoring: codes by a mean of cross-entropies, on all vectors that our tokenizers read."""
+    rpg_tokenizer: TokenizerConfig = TokenizerConfig(kind="opq", num_codebooks=32)
+    """The tokenizer of RPG's codes."""
     tiger: TIGERConfig = TIGERConfig()
     """TIGER: semantic ids by residual k-means, and a Transformer that names them."""
     tiger_vectors: Literal["text", "all"] = "text"

@@ -6,18 +6,19 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.show import console, slate_json, slate_table
-from pipelines.stages.evaluate import token_recommenders
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Recommender, Request
 from recsys.core.errors import CallError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import some_ids
 from recsys.recommender.bundle import Bundle, load_bundle
-from recsys.recommender.token_ranker import PATHS_PROPOSE
+
+BY = ("served", "paths", "catalogue", "head")
+"""Who may rank."""
 
 
 def recommend_one(
-    run: Path, text: str, *, n: int, explain: bool, moment: int | None = None, by: str = "head"
+    run: Path, text: str, *, n: int, explain: bool, moment: int | None = None, by: str = "served"
 ) -> dict[str, Any]:
     """Print and return recommendations for a history like ``id,id@1700000000``.
 
@@ -27,7 +28,8 @@ def recommend_one(
         n: the wanted length of the slate.
         explain: whether the result says the paths.
         moment: the unix second at which events without a time count; None is now.
-        by: ``head`` ranks as the service does; ``paths`` ranks what token paths reach, and explains by those paths.
+        by: ``served`` ranks as the service does; in a run with token models ``paths`` ranks what their paths reach by
+            all evidence, ``catalogue`` all items by the same; ``head`` is the generator alone.
 
     Raises:
         CallError: the history names items and none of them is in the catalogue.
@@ -41,28 +43,26 @@ def recommend_one(
         )
     if given.unknown:
         LOG.warning("--history: left out, for they are not in the catalogue: %s", some_ids(given.unknown))
-    recommender, catalogue = _ranking(run, bundle, by)
-    slate = recommender.recommend([Request(history=given.history, n=n)])[0]
+    recommender, catalogue, whole = _ranking(run, bundle, by)
+    slate = recommender.recommend([Request(history=given.history, n=n, whole_catalogue=whole)])[0]
     console().print(slate_table(slate, catalogue, item_titles(run)))
     items = slate_json(slate, catalogue, explain=explain)
     return {"model_version": bundle.model_version, "items": items, "unknown_items": list(given.unknown)}
 
 
-def _ranking(run: Path, bundle: Bundle, by: str) -> tuple[Recommender, Catalogue]:
-    """Return who ranks, and the catalogue whose words say the paths.
+def _ranking(run: Path, bundle: Bundle, by: str) -> tuple[Recommender, Catalogue, bool | None]:
+    """Return who ranks, the catalogue whose words say the paths, and whether all items are ranked.
 
     Raises:
         CallError: there is no such ranking, or the run has no token models.
     """
+    if by not in BY:
+        raise CallError(f"--by must be one of {', '.join(BY)}, got {by!r}")
     if by == "head":
-        return bundle.recommender, bundle.catalogue
-    if by != "paths":
-        raise CallError(f"--by must be head or paths, got {by!r}")
-    rankings = token_recommenders(run / "tokens", run / "calibrated", trace=True)
-    found = [one for one in rankings if one.name == PATHS_PROPOSE]
-    if not found:
-        raise CallError(f"--by paths needs a run with token models, got {run} without; train it with experts.trained")
-    return found[0], Catalogue.load(run / "tokens" / "catalog")
+        return bundle.generative, bundle.generative.catalogue, None
+    if by != "served" and bundle.tokens is None:
+        raise CallError(f"--by {by} needs a run with token models, got {run} without; train it with experts.trained")
+    return bundle.recommender, bundle.catalogue, {"served": None, "paths": False, "catalogue": True}[by]
 
 
 def item_titles(run: Path) -> list[str]:

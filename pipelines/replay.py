@@ -14,7 +14,7 @@ from pipelines.job import REPORTS, Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord, read_records
 from pipelines.remote import RemoteRecommender
-from pipelines.stages.evaluate import contestants, source_name
+from pipelines.stages.evaluate import OURS, contestants, source_name
 from recsys.contracts import Recommender
 from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
@@ -33,8 +33,6 @@ from recsys.evaluation.replay import ReplayConfig, replay
 from recsys.evaluation.replay_log import ReplayLog, joined_log, own_log, unanswerable
 from recsys.evaluation.replay_results import OffPolicyRow, Replay, ShownRanking
 from recsys.evaluation.shown import rank_shown, shown_groups
-from recsys.recommender.token_ranker import PATHS_PROPOSE
-from recsys.recommender.token_recommender import TokenRecommender
 
 SEEN = (
     "Without a global cut training may have seen what came of logged requests, which flatters off-policy estimates and "
@@ -207,7 +205,7 @@ def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> l
     asked: list[Recommender] = [
         one
         for one in every
-        if (not isinstance(one, TokenRecommender) or one.name == PATHS_PROPOSE)
+        if not one.name.startswith(f"{OURS}:")  # other ways to rank with the same model
         and (not call.recommenders or one.name in call.recommenders)
     ]
     if call.url is not None:

@@ -73,7 +73,9 @@ class Request:
     """What one user asks of a recommender.
 
     ``n`` is the wanted length of the slate; it is shorter only where fewer items are eligible. ``keep_seen`` says
-    whether items of the history may be recommended again. A recommender that cannot steer refuses ``steering``.
+    whether items of the history may be recommended again. ``whole_catalogue`` asks a recommender that ranks what paths
+    reach to rank all eligible items instead, or not to; None leaves it as it is set, and others rank all in any case.
+    A recommender that cannot steer refuses ``steering``.
 
     Shape:
         eligible_N: (items,) bool, True means the item may be recommended; None allows all.
@@ -83,6 +85,7 @@ class Request:
     n: int = 10
     eligible_N: BoolArray | None = None
     keep_seen: bool = False
+    whole_catalogue: bool | None = None
     steering: Steering | None = None
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from serving.schemas.recommend import Asker, HistoryEvent
 from serving.settings import ServingConfig
 
 _SHOWN_UNKNOWN = 20
+_WHOLE = {None: None, "paths": False, "catalogue": True}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +32,8 @@ class Question:
     history: History
     plan: Plan
     unknown: Sequence[str]
+    whole_catalogue: bool | None = None
+    """Whether all items are ranked instead of what paths reach; None as the run says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ def question(
         history=history.last(config.max_history),
         plan=plan,
         unknown=unknown[:_SHOWN_UNKNOWN] if asker.history is not None else (),
+        whole_catalogue=_WHOLE[asker.ranked or config.ranked],
     )
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from recsys.contracts import Recommender
+from recsys.core.arrays import BoolArray
 from recsys.data.ids import wire_id
 from serving.answers import best_path
 from serving.asking import Question
@@ -40,7 +42,7 @@ def _explained(asked: Question, model: LoadedBundle, row: int) -> ExplainRespons
     barred_by = [reason for reason, barred_N in plan.bars or () if barred_N[row]]
     open_N = plan.eligible_N.copy()
     open_N[row] = True
-    ranker = ModelRanker(recommender=model.ranker, history=asked.history)
+    ranker = _ranker(asked, model.ranker)
     ranked = best(plan, ranker, open_N, int(np.count_nonzero(open_N)))
     found = np.flatnonzero(ranked.items == row)
     rank = int(found[0]) if len(found) else None
@@ -51,7 +53,7 @@ def _explained(asked: Question, model: LoadedBundle, row: int) -> ExplainRespons
         rank=None if rank is None else rank + 1,
         of=len(ranked.items),
         score=None if rank is None else float(ranked.scores[rank]),
-        path=_path(asked, model, row),
+        path=_path(asked, model, row) if not model.explains_search else _searched(asked, model, open_N, rank),
         barred_by=barred_by,
         outranked_by=[
             Outranking(
@@ -63,6 +65,18 @@ def _explained(asked: Question, model: LoadedBundle, row: int) -> ExplainRespons
         ],
         meets=met(plan, facets, row),
     )
+
+
+def _ranker(asked: Question, recommender: Recommender) -> ModelRanker:
+    return ModelRanker(recommender=recommender, history=asked.history, whole_catalogue=asked.whole_catalogue)
+
+
+def _searched(asked: Question, model: LoadedBundle, open_N: BoolArray, rank: int | None) -> PathOut | None:
+    """Return the likeliest of the paths that reached an item in the search that ranked it, None where none did."""
+    if rank is None:
+        return None
+    ranked = best(asked.plan, _ranker(asked, model.recommender), open_N, rank + 1)
+    return best_path(asked.release.facets, ranked.paths[rank]) if len(ranked.paths) > rank else None
 
 
 def _path(asked: Question, model: LoadedBundle, row: int) -> PathOut | None:

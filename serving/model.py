@@ -99,6 +99,8 @@ class ModelRanker:
 
     recommender: Recommender
     history: History
+    whole_catalogue: bool | None = None
+    """Whether all items are ranked instead of what paths reach; None as the run says."""
     illegal: int = 0
 
     def rank(self, masks: Sequence[BoolArray], n: int) -> list[Slate]:
@@ -107,15 +109,27 @@ class ModelRanker:
         Shape:
             masks: one (items,) mask a slate, True where an item may be shown.
         """
-        slates = ask(self.recommender, self.history, masks, n)
+        slates = ask(self.recommender, self.history, masks, n, whole_catalogue=self.whole_catalogue)
         found = [check_slate(slate, n=n, eligible_N=mask) for slate, mask in zip(slates, masks, strict=True)]
         self.illegal += sum(checked.illegal for checked in found)
         return [checked.slate for checked in found]
 
 
-def ask(recommender: Recommender, history: History, masks: Sequence[BoolArray], n: int) -> list[Slate]:
+def ask(
+    recommender: Recommender,
+    history: History,
+    masks: Sequence[BoolArray],
+    n: int,
+    *,
+    whole_catalogue: bool | None = None,
+) -> list[Slate]:
     """Ask a recommender for one history under several masks, which already bar what the user has."""
-    return recommender.recommend([Request(history=history, n=n, eligible_N=mask, keep_seen=True) for mask in masks])
+    return recommender.recommend(
+        [
+            Request(history=history, n=n, eligible_N=mask, keep_seen=True, whole_catalogue=whole_catalogue)
+            for mask in masks
+        ]
+    )
 
 
 def check_slate(slate: Slate, *, n: int, eligible_N: BoolArray) -> Checked:

@@ -92,7 +92,11 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
         return Answer(composed=Composed(places=()), strategy=NOTHING, refusal=None)
     try:
         model = model_of(release)
-        ranker = ModelRanker(recommender=model.recommender if explain else model.ranker, history=asked.history)
+        ranker = ModelRanker(
+            recommender=model.recommender if explain else model.ranker,
+            history=asked.history,
+            whole_catalogue=asked.whole_catalogue,
+        )
         seconds = None if timeout_ms is None else timeout_ms / 1000
         with service.tracing.stage("model"):
             composed = await service.model.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)

@@ -65,6 +65,11 @@ class LoadedBundle(Protocol):
         ...
 
     @property
+    def explains_search(self) -> bool:
+        """Whether only paths that the search took stand beside items, so that an item may have none."""
+        ...
+
+    @property
     def model_version(self) -> str:
         """Its version."""
         ...

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
@@ -78,6 +79,8 @@ class ServingConfig(Config):
     """Share of requests that the shadow is asked, by a hash of the request id."""
     trace: bool = False
     """Whether spans are sent by OTLP over HTTP to where the OTEL_* variables say; needs the extra ``otel``."""
+    ranked: Literal["paths", "catalogue"] | None = None
+    """Which items are ranked in a run with token experts: those that paths reach, or all; None as the run says."""
     log_requests: bool = False
     """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
     max_replicas: PositiveInt = 1

@@ -32,7 +32,7 @@ def bench_curves(run: Path) -> list[Line]:
     a quantile of the JS divergences that the best paths show; at quantile 1 nothing is pruned.
     """
     torch.set_num_threads(1)
-    ours = load_bundle(run / "bundle", trace=False).recommender
+    ours = load_bundle(run / "bundle", trace=False).generative
     log = load_prepared(run / "data").log
     asked = questions(log, "validation").sample(USERS, seed=0)
     base = ours.config.with_ranking(ranked="reached", path_weight=0.0)

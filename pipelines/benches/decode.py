@@ -55,7 +55,8 @@ def bench_decode(run: Path | None = None) -> list[Line]:
     torch.set_num_threads(1)
     use_one_thread()
     if run is not None:
-        ours, reference = load_served(run / "bundle").recommender, load_bundle(run / "bundle", device="cpu").recommender
+        served, torch_bundle = load_served(run / "bundle"), load_bundle(run / "bundle", device="cpu")
+        ours, reference = served.generative, torch_bundle.generative
         asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS_OF_A_RUN, seed=0)
         return _timed(ours, reference, _Asked(histories=asked.histories, targets_U=asked.targets_U))
     lines: list[Line] = []

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.recommend import item_titles
 from pipelines.report import parts
+from pipelines.report.belief_part import beliefs
 from pipelines.report.replay_part import replay
 from pipelines.show import share
 from pipelines.stages.evaluate import OURS
@@ -31,6 +32,7 @@ _PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
     ("training", parts.training),
     ("alignment", parts.alignment),
     ("curves", parts.curves),
+    ("beliefs", beliefs),
     ("tokenizer", parts.tokenizer),
     ("facets", parts.facet_sample),
     ("costs", parts.costs),

@@ -1,4 +1,4 @@
-"""Stage baselines: popularity, item co-occurrence, softmax SASRec and TIGER from the same log, those a recipe names."""
+"""Stage baselines: the rivals that a recipe names, from the same log."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,22 +8,28 @@ from pipelines.job import Job
 from pipelines.recipe import Rival
 from pipelines.stages.member import load_member
 from recsys.baselines.cooccurrence import Cooccurrence
+from recsys.baselines.ensemble import Ensemble
 from recsys.baselines.popularity import Popularity
+from recsys.baselines.rpg import RPG
 from recsys.baselines.sasrec import SASRec, SASRecConfig
 from recsys.baselines.tiger import TIGER
 from recsys.contracts import Recommender
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require
+from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import questions, training_log
+from recsys.data.splits import Questions, questions, training_log
 from recsys.features.item_vectors import Features
+from recsys.tokenizer.kinds import fit_tokenizer
 
 LOADERS: Mapping[Rival, Callable[[Path], Recommender]] = {
     "popularity": Popularity.load,
     "cooccurrence": Cooccurrence.load,
     "sasrec": SASRec.load,
+    "ensemble": Ensemble.load,
+    "rpg": RPG.load,
     "tiger": TIGER.load,
 }
 
@@ -37,9 +43,9 @@ def fit_baselines(job: Job) -> None:
     log = load_prepared(job.parent("data")).log
     training, validation, config = training_log(log), questions(log, "validation"), job.recipe.baselines
 
-    alone = _member_alone(job, training) if SASRec.name in config.fitted else None
+    alone = _member_alone(job, training) if {SASRec.name, Ensemble.name} & set(config.fitted) else None
 
-    def fit(name: Rival) -> Popularity | Cooccurrence | SASRec | TIGER:
+    def fit(name: Rival) -> Popularity | Cooccurrence | SASRec | Ensemble | RPG | TIGER:
         seed = derive_seed(job.recipe.seed, name)
         if name == "popularity":
             return Popularity.fit(training)
@@ -47,6 +53,10 @@ def fit_baselines(job: Job) -> None:
             return Cooccurrence.fit(training, config.cooccurrence)
         if name == "sasrec":
             return alone or SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
+        if name == "ensemble":
+            return _ensemble(job, training, alone, validation=validation, seed=seed)
+        if name == "rpg":
+            return _rpg(job, training, validation=validation, seed=seed)
         return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
 
     for name in config.fitted:
@@ -54,6 +64,25 @@ def fit_baselines(job: Job) -> None:
         fit(name).save(job.out / name)
         if not (name == SASRec.name and alone):
             job.timings[name] = time.perf_counter() - began
+
+
+def _ensemble(job: Job, training: EventLog, alone: SASRec | None, *, validation: Questions, seed: int) -> Ensemble:
+    """Return the run's SASRec, one more of its settings by another seed, and co-occurrence, mixed on validation."""
+    config = job.recipe.baselines
+    own_seed = derive_seed(job.recipe.seed, SASRec.name)
+    first = alone or SASRec.fit(training, config.sasrec, seed=own_seed, validation=validation)
+    second = SASRec.fit(training, first.config, seed=seed, validation=validation)
+    near = Cooccurrence.fit(training, config.cooccurrence)
+    return Ensemble.of((first, second, near), config.ensemble, validation=validation, seed=seed)
+
+
+def _rpg(job: Job, training: EventLog, *, validation: Questions, seed: int) -> RPG:
+    """Return RPG on codes of its own tokenizer over the vectors that ours read."""
+    config, vectors_NF = job.recipe.baselines, Features.load(job.parent("features")).vectors_NF
+    device = str(pick_device(job.recipe.device))
+    tokenizer = fit_tokenizer(vectors_NF, config.rpg_tokenizer, seed=derive_seed(seed, "tokenizer"), device=device)
+    settings = config.rpg.model_copy(update={"codebook_size": config.rpg_tokenizer.codebook_size})
+    return RPG.fit(training, tokenizer.encode(vectors_NF), settings, seed=seed, validation=validation)
 
 
 def load_baselines(folder: Path) -> list[Recommender]:

@@ -1,13 +1,14 @@
 """Stage bundle: choose on validation between the models and how evidence is weighed, then pack for serving."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from pipelines.job import Job
 from recsys.codes.catalogue import Catalogue
-from recsys.core.device import pick_device
+from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
@@ -18,8 +19,12 @@ from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import BundleParts, save_bundle
 from recsys.recommender.consistency import observed_divergences
+from recsys.recommender.evidence import head_of
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_config import HEAD
+from recsys.recommender.token_ranker import TokenRanker
+from recsys.recommender.weights import Contest, choose_weights
 from recsys.tokenizer.kinds import load_tokenizer
 
 
@@ -66,6 +71,9 @@ def select_and_bundle(job: Job) -> None:
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
         _say_what_alignment_did(tried, best)
+    tokens = _tokens(job.parent("tokens"), job.recipe.device)
+    if tokens is not None and best.model == "aligned":
+        tokens = reweighed(tokens, models[best.model], asked)
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
@@ -75,8 +83,21 @@ def select_and_bundle(job: Job) -> None:
         tokenizer=load_tokenizer(job.parent("tokenizer")),
         features=FeatureBuilder.load(job.parent("features")),
         probed=asked.histories,
+        tokens=tokens,
     )
     save_bundle(job.out, parts, kept=best.to_json(), validation=[candidate.to_json() for candidate in tried])
+
+
+def _tokens(folder: Path, device: Device) -> TokenRanker | None:
+    """Return the run's token experts, None where it has none."""
+    return TokenRanker.load(folder, device=device) if (folder / "choices.json").exists() else None
+
+
+def reweighed(tokens: TokenRanker, generator: Generator, asked: Questions) -> TokenRanker:
+    """Return token experts whose evidence is weighed anew beside another item head than they were trained with."""
+    contest = Contest.of(tokens.sources() | {HEAD: head_of(GeneratorScorer(generator))}, asked)
+    best = choose_weights(contest)
+    return replace(tokens, choices=tokens.choices.model_copy(update={"rank": best.weights}))
 
 
 def choose(tried: Sequence[Candidate], *, keep: str, margin: float) -> Candidate:

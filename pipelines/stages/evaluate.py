@@ -12,49 +12,59 @@ import numpy as np
 from pipelines.job import Job
 from pipelines.record import StageRecord
 from pipelines.stages.baselines import TRAINED_BY, load_baselines
-from pipelines.stages.tokens import head_log_probs
 from recsys.contracts import Recommender
 from recsys.core.artifacts import write_json
-from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Split, protocol, questions, training_log
 from recsys.evaluation.beyond import TrainingPart
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.results import Cost, Evaluation, EvaluationRow
-from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
+from recsys.recommender.evidence import head_of
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
-from recsys.recommender.token_ranker import TokenRanker
+from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_ranker import EVIDENCE_EXACT, PATHS_PROPOSE, TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender
 
 OURS = ReasoningRecommender.name
-OUR_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrated", "aligned", "bundle")
-TOKEN_STAGES = ("features", "tokenizer", "catalog", "model", "member", "calibrated", "experts", "tokens")
-"""What the rows of token models need: their experts, and the item head that teaches them and ranks beside them."""
+OUR_STAGES = (
+    "features",
+    "tokenizer",
+    "catalog",
+    "model",
+    "member",
+    "calibrated",
+    "experts",
+    "tokens",
+    "aligned",
+    "bundle",
+)
+HEAD_RANKS = "recsys: item head ranks the catalogue"
 
 
 def contestants(job: Job, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
-    """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts."""
-    device = job.recipe.device
-    ours = load_bundle(job.parent("bundle"), trace=False, device=device).recommender
-    wanted = PARTS if dissect is True else dissect or ()
-    tokens = token_recommenders(job.parent("tokens"), job.parent("calibrated"), device=device)
-    return [*load_baselines(job.parent("baselines")), *dissected(ours, wanted), *tokens, ours]
+    """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts.
 
-
-def token_recommenders(
-    tokens: Path, calibrated: Path, *, trace: bool = False, device: Device = "auto"
-) -> list[TokenRecommender]:
-    """Load the ways to rank by token paths that a run with experts has, none in a run without.
-
-    With ``trace`` items come with the paths that reached them.
+    Ours is what the bundle serves; where that has token experts, the other ways to rank with them stand beside it.
     """
-    if not (tokens / "choices.json").exists():
-        return []
-    head = head_log_probs(Generator.load(calibrated, pick_device(device)))
-    return TokenRanker.load(tokens, device=device).recommenders(head, trace=trace)
+    bundle = load_bundle(job.parent("bundle"), trace=False, device=job.recipe.device)
+    wanted = PARTS if dissect is True else dissect or ()
+    others: list[Recommender] = [*load_baselines(job.parent("baselines")), *dissected(bundle.generative, wanted)]
+    if bundle.tokens is not None:
+        others += beside_served(bundle.generative, bundle.tokens)
+    return [*others, bundle.recommender]
+
+
+def beside_served(generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker) -> list[Recommender]:
+    """Return the ways to rank that a run with experts has beside the one that is served."""
+    served_whole = tokens.choices.search.ranked == "catalogue"
+    ways = tokens.recommenders(head_of(generative.scorer))
+    left_out = EVIDENCE_EXACT if served_whole else PATHS_PROPOSE
+    experts = tokens.alone() if len(tokens.mixture.codebooks) > 1 else []
+    head = generative.variant(HEAD_RANKS, generative.config)
+    return [*experts, *(way for way in ways if way.name != left_out), head]
 
 
 def evaluate_models(job: Job, split: Split) -> None:
@@ -103,13 +113,20 @@ def _cost(recommender: Recommender, records: Mapping[str, StageRecord], seconds:
         own = records["baselines"].timings.get(name)
         trained = records[TRAINED_BY[name]].seconds if own is None else own
         return Cost(train_seconds=trained, milliseconds_a_user=each)
-    stages = [records[one] for one in (TOKEN_STAGES if isinstance(recommender, TokenRecommender) else OUR_STAGES)]
+    stages = [records[one] for one in OUR_STAGES if one not in _not_used(recommender)]
     return Cost(
         train_seconds=round(sum(stage.seconds for stage in stages), 2),
         milliseconds_a_user=each,
         peak_memory_mb=float(max(stage.peak_memory_mb for stage in stages)),
         peak_cpu_threads=round(max(stage.cpu_seconds / max(stage.seconds, 1e-9) for stage in stages), 2),
     )
+
+
+def _not_used(recommender: Recommender) -> tuple[str, ...]:
+    """Return which of our stages one of our ways to rank does not need."""
+    if recommender.name == OURS:
+        return ()
+    return ("aligned", "bundle") if isinstance(recommender, TokenRecommender) else ("experts", "tokens")
 
 
 def source_name(run: Path) -> str:

@@ -1,12 +1,18 @@
-"""What validation says of the search of token paths: whether pruning pays, and whether paths name what counts."""
+"""What validation says of the search of token paths: whether pruning pays, and whether paths can be believed.
 
-from dataclasses import replace
+Axes: B row, N item, P path, C item of a path, U user.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from recsys.contracts import ItemScores, requests_for
+from recsys.contracts import ItemScores, eligible_items, requests_for
+from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
 from recsys.data.splits import Questions
+from recsys.decoding.belief_search import BeliefSearch, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.recommender.faithfulness import facet_ablation
@@ -14,26 +20,36 @@ from recsys.recommender.token_config import TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender, observed_jumps
 
+RELIABILITY = "reliability.json"
+BINS = 12
+_BATCH = 32
+
 
 def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
-    """Return the ranker with CORP where it ranks better on validation by the margin, else without.
+    """Return the ranker with the pruning that ranks best on validation, if it beats none by the margin.
 
-    Both are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
+    All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
     """
-    off = config.search.model_copy(update={"corp": False, "theta": None})
-    pure = _with_search(ranker, off).recommenders(head)[1]
-    jumps = observed_jumps(pure, asked.histories)
+    off = config.search.model_copy(update={"corp": False, "theta": None, "pruning": "none"})
+    jumps = observed_jumps(_with_search(ranker, off).recommenders(head)[1], asked.histories)
     theta = float(np.quantile(jumps, config.theta_quantile)) if len(jumps) else None
-    on = config.search.model_copy(update={"corp": True, "theta": theta})
+    tried = {
+        "no pruning": off,
+        "CORP": off.model_copy(update={"corp": True, "theta": theta}),
+        "Reasoning Pruning by the mean": off.model_copy(update={"pruning": "mean"}),
+        "Reasoning Pruning by two Weibull distributions": off.model_copy(update={"pruning": "weibull"}),
+    }
     figures: dict[str, float] = {}
-    for label, search in (("CORP off", off), ("CORP on", on)):
+    for label, search in tried.items():
         _, paths, served, _ = _with_search(ranker, search).recommenders(head)
         figures[f"{label}: tokens by paths"] = _ndcg(paths, asked)
         figures[f"{label}: all evidence on paths"] = _ndcg(served, asked)
-    pays = figures["CORP on: all evidence on paths"] > figures["CORP off: all evidence on paths"] + config.corp_margin
-    chosen = _with_search(ranker, on if pays else off)
-    validation = ranker.choices.validation | figures
-    choices = chosen.choices.model_copy(update={"validation": validation})
+    served_by = {label: figures[f"{label}: all evidence on paths"] for label in tried}
+    best = max(served_by, key=lambda label: served_by[label])
+    if served_by[best] <= served_by["no pruning"] + config.pruning_margin:
+        best = "no pruning"
+    chosen = _with_search(ranker, tried[best])
+    choices = chosen.choices.model_copy(update={"validation": ranker.choices.validation | figures})
     return replace(ranker, choices=choices)
 
 
@@ -45,6 +61,57 @@ def with_faithfulness(ranker: TokenRanker, asked: Questions, seed: int) -> Token
     notes = {"fall without the path's facets": found.path, "fall without random facets": found.random}
     validation = ranker.choices.validation | notes
     return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Paths of like probability: the mean of their probabilities, and how often the next item was among theirs."""
+
+    predicted: float
+    observed: float
+    paths: int
+
+
+def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
+    """Return bins of equal numbers of searched paths, the least probable first.
+
+    A path says with which probability the next item is one of those that it leads to; seen items are left out on both
+    sides, and so are users whose next item is one that they have.
+    """
+    asked = asked.take(
+        np.array(
+            [
+                row
+                for row, (history, target) in enumerate(zip(asked.histories, asked.targets_U, strict=True))
+                if target not in history.items
+            ],
+            np.int64,
+        )
+    )
+    recommender = ranker.recommenders()[1]
+    said, came = [np.empty(0)], [np.empty(0, np.bool_)]
+    for start in range(0, len(asked.targets_U), _BATCH):
+        batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
+        eligible_BN = eligible_items(requests_for(batch.histories, n=1), recommender.index.num_items)
+        prob_BN = item_probabilities(recommender.evidence.of(batch.histories)[0], eligible_BN)
+        search = BeliefSearch(recommender.index, prob_BN, ranker.choices.search)
+        beam = search.run(np.arange(len(batch.histories)), eligible_BN)
+        path_C = np.repeat(np.arange(len(beam)), beam.candidates.sizes_P)
+        hit_C = beam.candidates.items_C == batch.targets_U[beam.row_P[path_C]]
+        said.append(np.exp(beam.log_prob_P))
+        came.append(np.bincount(path_C, weights=hit_C, minlength=len(beam)) > 0)
+    said_P, came_P = np.concatenate(said), np.concatenate(came)
+    parts = np.array_split(np.argsort(said_P, kind="stable"), BINS)
+    return [
+        Bin(predicted=float(said_P[part].mean()), observed=float(came_P[part].mean()), paths=len(part))
+        for part in parts
+        if len(part)
+    ]
+
+
+def save_reliability(bins: list[Bin], folder: Path, *, users: int) -> None:
+    """Write ``reliability.json`` into a folder."""
+    write_json(folder / RELIABILITY, {"users": users, "bins": [asdict(one) for one in bins]})
 
 
 def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker:

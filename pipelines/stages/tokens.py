@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.job import Job
 from pipelines.stages.experts import expert_ndcg, load_expert
 from pipelines.stages.pretrain import validation_sample
-from pipelines.stages.token_search import choose_pruning, with_faithfulness
+from pipelines.stages.token_search import choose_pruning, reliability, save_reliability, with_faithfulness
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import ItemScores
 from recsys.core.device import pick_device
@@ -20,16 +20,19 @@ from recsys.model.generator import Generator
 from recsys.model.tokens.distil import ask_teacher, distil
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel
-from recsys.recommender.evidence import mixed_scores
+from recsys.recommender.evidence import head_of, mixed_scores
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import HEAD, ExpertConfig, TokenChoices, TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import Contest, choose_weights
+from recsys.recommender.weights import Contest, choose_weights, sharpen
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
 
 FAITHFULNESS_USERS = 200
 """On how many validation users it is measured whether paths name the facets that count."""
+
+RELIABILITY_USERS = 2000
+"""On how many validation users the mixture is sharpened, and its paths' probabilities are compared with what came."""
 
 
 def rank_by_tokens(job: Job) -> None:
@@ -43,7 +46,7 @@ def rank_by_tokens(job: Job) -> None:
     prepared = load_prepared(job.parent("data"))
     seed = derive_seed(job.recipe.seed, "tokens")
     asked = questions(prepared.log, "validation").sample(config.max_users, seed=seed)
-    head = head_log_probs(Generator.load(job.parent("calibrated"), pick_device(job.recipe.device)))
+    head = head_of(GeneratorScorer(Generator.load(job.parent("calibrated"), pick_device(job.recipe.device))))
     models = {expert.name: load_expert(job.parent("experts"), expert.name, job) for expert in experts}
     models |= _students(job, models, head, asked)
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
@@ -51,8 +54,9 @@ def rank_by_tokens(job: Job) -> None:
     mixed, ranked = (choose_weights(contest, names, steps=config.weight_steps) for names in (list(sources), None))
     figures = {f"{name} alone": contest.ndcg({name: 1.0}) for name in contest.names}
     figures |= {"tokens mixed": mixed.ndcg, "all evidence": ranked.ndcg}
+    sharpened = sharpen(sources, mixed.weights, asked.sample(RELIABILITY_USERS, seed=seed))
     codebooks = {expert.student: expert.name for expert in experts}
-    mixture = TokenMixture(models, [mixed.weights[name] for name in models], codebooks)
+    mixture = TokenMixture(models, [sharpened[name] for name in models], codebooks)
     own = Catalogue.load(job.parent("catalog"))
     catalogue = Catalogue(
         item_ids=own.item_ids,
@@ -63,27 +67,23 @@ def rank_by_tokens(job: Job) -> None:
         facets=facets(mixture.codes_NM(), prepared.items, mixture.layout.codebook_size),
         category_names=own.category_names,
     )
-    choices = TokenChoices(belief=mixed.weights, rank=ranked.weights, search=config.search, validation=figures)
+    choices = TokenChoices(belief=sharpened, rank=ranked.weights, search=config.search, validation=figures)
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices, tokenizers=tokenizers)
-    if config.corp_users:
-        ranker = choose_pruning(ranker, head, asked.sample(config.corp_users, seed=seed), config)
+    if config.pruning_users:
+        ranker = choose_pruning(ranker, head, asked.sample(config.pruning_users, seed=seed), config)
     ranker = with_faithfulness(ranker, asked.sample(FAITHFULNESS_USERS, seed=seed), seed)
     for name, value in ranker.choices.validation.items():
         LOG.info("tokens: validation: %s %.4f", name, value)
     LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
     ranker.save(job.out)
+    believed = asked.sample(RELIABILITY_USERS, seed=seed)
+    save_reliability(reliability(ranker, believed), job.out, users=len(believed.targets_U))
 
 
 def _tokenizer_folder(job: Job, expert: ExpertConfig) -> Path:
     """Return where the tokenizer lies that made an expert's codes."""
     return job.parent("tokenizer") if expert.tokenizer is None else job.parent("experts") / expert.name / "tokenizer"
-
-
-def head_log_probs(generator: Generator) -> ItemScores:
-    """Return the item head's log-probabilities, its members and prior included, as a function of histories."""
-    scorer = GeneratorScorer(generator)
-    return lambda histories: scorer.score_items(scorer.encode(histories))
 
 
 def _students(job: Job, models: dict[str, TokenModel], head: ItemScores, asked: Questions) -> dict[str, TokenModel]:

@@ -1,7 +1,7 @@
 """The update: a new run that goes on from another, stage by stage. Read first.
 
 The tokenizer and the feature transform stay; the log, the catalogue and the models go on. What follows is as in a full
-training, but for what takes long and can wait for one: alignment, token models, TIGER.
+training, but for what takes long and can wait for one: alignment, the training of token models, TIGER.
 """
 
 import json
@@ -23,6 +23,7 @@ from pipelines.update.stages import (
     append_day,
     extend_catalogue,
     extend_features,
+    extend_tokens,
     go_on_with_member,
     go_on_with_model,
     keep_tokenizer,
@@ -35,7 +36,7 @@ from recsys.data.table import read_parquet
 from recsys.evaluation.results import Evaluation
 from recsys.recommender.manifest import verify_bundle
 
-READ = ("data", "features", "tokenizer", "catalog", "member", "model")
+READ = ("data", "features", "tokenizer", "catalog", "member", "model", "tokens")
 """The stages of the run before that an update reads."""
 _DATED = re.compile(r"-\d{8}$")
 
@@ -122,6 +123,8 @@ def update_stages(previous: Path) -> tuple[Stage, ...]:
             parents=("data", "features", "tokenizer"),
             sections=(*before, "update.refresh_codebooks"),
         ),
+        # token experts know the new items by their codes
+        Stage(name="tokens", work=after(extend_tokens), parents=("features", "catalog"), sections=before),
         # both networks go on from their weights
         Stage(
             name="member",
@@ -177,7 +180,7 @@ def _recipe(previous: Path, version: str, *, refresh_codebooks: bool) -> Recipe:
         "updates": recipe.update.updates + 1,
         "refresh_codebooks": refresh_codebooks,
     }
-    fitted = tuple(name for name in recipe.baselines.fitted if name != "tiger")
+    fitted = tuple(name for name in recipe.baselines.fitted if name not in ("ensemble", "rpg", "tiger"))
     return recipe.model_copy(
         update={
             "alignment": recipe.alignment.model_copy(update={"steps": 0}),

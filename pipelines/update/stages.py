@@ -35,6 +35,7 @@ from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
 from recsys.recommender.growth import likeness, mean_weights, widened
 from recsys.recommender.new_items import add_items
+from recsys.recommender.token_ranker import TokenRanker
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, go_on_training
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
@@ -97,6 +98,15 @@ def _encoded_anew(job: Job, catalogue: Catalogue) -> Catalogue:
     codes_NM = tokenizer.encode(Features.load_vectors(job.parent("features")))
     words = facets(codes_NM, load_prepared(job.parent("data")).items, catalogue.layout.codebook_size)
     return replace(catalogue, codes_NM=codes_NM, facets=words)
+
+
+def extend_tokens(job: Job, previous: Path) -> None:
+    """Give the token experts the new items' codes; they rank these at once, and learn nothing."""
+    if not (previous / "tokens" / "choices.json").exists():
+        return
+    ranker, catalogue = TokenRanker.load(previous / "tokens"), Catalogue.load(job.parent("catalog"))
+    vectors_NF = FeatureBuilder.load(job.parent("features")).features.vectors_NF
+    ranker.with_catalogue(vectors_NF[len(ranker.catalogue.item_ids) :], catalogue).save(job.out)
 
 
 def go_on_with_member(job: Job, previous: Path) -> None:

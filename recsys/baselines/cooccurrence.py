@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys.baselines.slates import slates_from_scores
-from recsys.contracts import Request, Slate
+from recsys.contracts import History, Request, Slate
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import Config, read_config
@@ -56,14 +56,18 @@ class Cooccurrence:
         """Return the items that co-occur most with the end of each history."""
         if not requests:
             return []
+        scores_BN = self.scores([request.history for request in requests])
+        return slates_from_scores(scores_BN, requests, name=self.name)
+
+    def scores(self, histories: Sequence[History]) -> FloatArray:
+        """Return every item's score after each history, (histories, items)."""
         votes_BN = recent_votes(
-            [request.history.items for request in requests],
+            [history.items for history in histories],
             last=self.config.last,
             decay=self.config.decay,
             num_items=len(self.counts_N),
         )
-        scores_BN = (votes_BN @ self.similarity_NN).toarray() + self.prior_N
-        return slates_from_scores(scores_BN, requests, name=self.name)
+        return np.asarray((votes_BN @ self.similarity_NN).toarray() + self.prior_N)
 
     def save(self, folder: Path) -> None:
         """Write the similarities, the counts and the settings into a folder."""

@@ -17,7 +17,7 @@ from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DecodingError
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.corp import js_divergence, prune
-from recsys.decoding.evidence import Cut
+from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import (
     Beam,
     Expansions,
@@ -28,6 +28,7 @@ from recsys.decoding.paths import (
     root_beam,
     top_per_row,
 )
+from recsys.decoding.reasoning_pruning import likely_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,20 @@ def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -
     return np.asarray(prob_BN / np.maximum(prob_BN.sum(axis=1, keepdims=True), 1e-300))
 
 
+def paths_of(prob_BN: Float64Array, config: BeliefSearchConfig) -> IntArray:
+    """Return how many paths each row gets: all the same, or by the perplexity of its distribution.
+
+    Shape:
+        prob_BN: (rows, items), rows sum to one; result: (rows,).
+    """
+    if config.fewest_paths is None:
+        return np.full(len(prob_BN), config.num_paths)
+    log_BN = np.log(prob_BN, out=np.zeros_like(prob_BN), where=prob_BN > 0)
+    perplexity_B = np.exp(-(prob_BN * log_BN).sum(axis=1))
+    wanted_B = np.ceil(perplexity_B / config.perplexity_per_path).astype(np.int64)
+    return np.clip(wanted_B, min(config.fewest_paths, config.num_paths), config.num_paths)
+
+
 class BeliefSearch:
     """One batch's search for the most probable paths.
 
@@ -85,7 +100,7 @@ class BeliefSearch:
         self.categories = categories
         self.theta = config.theta if config.corp and categories is not None else None
         self.codes_NM = np.ascontiguousarray(index.codes_MN.T)
-        self.cuts: list[Cut] = []
+        self.cuts: list[Cut | UnlikelyPaths] = []
         self.jumps: list[FloatArray] = []
         """The jumps of all transitions that were compared with theta, or that would be."""
 
@@ -99,7 +114,7 @@ class BeliefSearch:
         live = root_beam(row_P, self.index.start(len(row_P), eligible_PN), num_codebooks=self.index.num_codebooks)
         if self.categories is not None:
             live = live.with_category(self._category_at_root(row_P))
-        slots_B, held_B = np.full(rows, self.config.num_paths), np.zeros(rows)
+        slots_B, held_B = paths_of(self.prob_BN, self.config), np.zeros(rows)
         finished: list[Beam] = []
         for step in range(self.index.num_codebooks):
             pool = self._at_root(live) if step == 0 else self._expand(live)
@@ -115,7 +130,15 @@ class BeliefSearch:
             live = grown.take(np.flatnonzero(~done_P))
             if not len(live):
                 break
-        return join_beams(finished)
+        return self._likely(join_beams(finished))
+
+    def _likely(self, beam: Beam) -> Beam:
+        """Return the finished paths without those that Reasoning Pruning takes out."""
+        if self.config.pruning == "none":
+            return beam
+        keep_P = likely_paths(beam.row_P, beam.log_prob_P, self.config.pruning)
+        self.cuts.append(UnlikelyPaths(beam=beam.take(np.flatnonzero(~keep_P)), rule=self.config.pruning))
+        return beam.take(np.flatnonzero(keep_P))
 
     def _enough(self, live: Beam, pool: Expansions, held_B: Float64Array) -> IntArray:
         """Return how many expansions of each row, best first, hold enough probability beside its finished paths."""
@@ -142,7 +165,7 @@ class BeliefSearch:
         mass_PMK = self._token_mass(live.row_P).reshape(len(live), *shape)
         width = min(self.config.num_paths, shape[1])
         best_PMW = -np.partition(-mass_PMK, width - 1, axis=2)[:, :, :width]
-        book_P = best_PMW.sum(axis=2).argmax(axis=1)
+        book_P = first_least(-best_PMW.sum(axis=2))
         mass_PK = mass_PMK[np.arange(len(live)), book_P]
         parent_X, code_X = np.nonzero(mass_PK > 0)
         return _expansions(live, parent_X, book_P[parent_X], code_X, mass_PK[parent_X, code_X])
@@ -167,7 +190,7 @@ class BeliefSearch:
         same_CM = self.codes_NM[items_C] == self.codes_NM[best_P[path_C]]
         shared_PM = np.add.reduceat(np.where(same_CM, prob_C[:, None], 0.0), starts_P, axis=0)
         shared_PM[live.codes_PM >= 0] = np.inf
-        book_P = shared_PM.argmin(axis=1)
+        book_P = first_least(shared_PM)
         code_C = self.codes_NM[items_C, book_P[path_C]]
         order_C = np.lexsort((code_C, path_C))
         path_C, code_C, prob_C = path_C[order_C], code_C[order_C], prob_C[order_C]
@@ -237,6 +260,16 @@ class BeliefSearch:
         if self.categories is None:
             raise DecodingError("jumps between categories need the items' categories, got none; pass categories")
         return self.categories
+
+
+def first_least(value_PM: Float64Array) -> IntArray:
+    """Return each row's first codebook within a millionth of the least value, so that rounding never decides.
+
+    Shape:
+        value_PM: (paths, codebooks); infinite where a codebook is taken. result: (paths,).
+    """
+    least_P1 = value_PM.min(axis=1, keepdims=True)
+    return np.asarray((value_PM <= least_P1 + 1e-6 * np.abs(least_P1)).argmax(axis=1))
 
 
 def _expansions(

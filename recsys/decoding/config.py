@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from recsys.core.config import Config
 from recsys.decoding.crss import Order
+from recsys.decoding.reasoning_pruning import PruningRule
 
 
 class SearchConfig(Config):
@@ -81,9 +82,17 @@ class BeliefSearchConfig(Config):
     enough: float = Field(default=1.0, gt=0, le=1)
     """At each step no further path of a history is followed once the more probable ones hold this much probability, so
     that clear answers take few paths and open ones up to ``num_paths``; 1 always follows as many as there are."""
+    fewest_paths: PositiveInt | None = None
+    """With it the number of paths is a history's own, from so many to ``num_paths``: the more open the answer, the more
+    (see ``perplexity_per_path``); None searches ``num_paths`` for every history."""
+    perplexity_per_path: float = Field(default=16.0, gt=0)
+    """The number of paths of a history is the perplexity of its distribution over items, over this."""
     corp: bool = False
     """Whether paths whose category distribution jumps are taken back one step."""
     theta: NonNegativeFloat | None = None
     """Largest JS divergence (base 2) between neighbouring steps of a consistent path; None prunes nothing."""
+    pruning: PruningRule = "none"
+    """Which finished paths of low probability are taken out (RPC's Reasoning Pruning): none, those below the mean, or
+    those of the lower part of a mixture of two Weibull distributions."""
     ranked: Literal["reached", "catalogue"] = "reached"
     """Which items are ranked: those that paths reach, or all."""

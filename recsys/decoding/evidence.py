@@ -221,15 +221,29 @@ class Cut:
     step: int
     theta: float
 
+    def reason(self, at: int) -> str:
+        """Return in words why a path was cut."""
+        jump = f"step {self.step + 1} moved the category by JS {self.jump_P[at]:.3f}"
+        return f"{jump}, more than theta {self.theta:.3f}"
 
-def cut_paths(cuts: Sequence[Cut], *, rows: int) -> list[tuple[Path, ...]]:
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UnlikelyPaths:
+    """Finished paths that were taken out because they are improbable beside the other paths of their row."""
+
+    beam: Beam
+    rule: str
+
+    def reason(self, at: int) -> str:
+        """Return in words why a path was taken out."""
+        return f"its probability {np.exp(self.beam.log_prob_P[at]):.3g} is low among its history's paths ({self.rule})"
+
+
+def cut_paths(cuts: Sequence[Cut | UnlikelyPaths], *, rows: int) -> list[tuple[Path, ...]]:
     """Return the most probable cut paths of each row, at most :data:`MAX_PRUNED`."""
     found: list[list[Path]] = [[] for _ in range(rows)]
     limit_B = np.full(rows, MAX_PRUNED)
     for cut in cuts:
         for at in top_per_row(cut.beam.row_P, cut.beam.log_prob_P, limit_B).tolist():
-            reason = (
-                f"step {cut.step + 1} moved the category by JS {cut.jump_P[at]:.3f}, more than theta {cut.theta:.3f}"
-            )
-            found[int(cut.beam.row_P[at])].append(cut.beam.path(at, reason=reason))
+            found[int(cut.beam.row_P[at])].append(cut.beam.path(at, reason=cut.reason(at)))
     return [tuple(sorted(paths, key=lambda path: -path.log_prob)[:MAX_PRUNED]) for paths in found]

@@ -7,6 +7,7 @@ bundle/runtime/           its weights as the CPU runtime reads them, which serve
 bundle/catalog/           codes, facets and category names
 bundle/tokenizer/         from item vectors to codes
 bundle/features/          from items to vectors, and the training items' vectors
+bundle/tokens/            token experts, their catalogue and weights, where the run has experts: they are served
 bundle/items.parquet      items in the data contract, in the order of the catalogue
 bundle/popularity.json    counts for the fallback
 bundle/probes.json        some histories and the slates expected for them
@@ -30,11 +31,14 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
+from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import RUNTIME, BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
 from recsys.recommender.new_items import NewItems, NewItemsConfig, add_items
 from recsys.recommender.probes import agreement, load_probes, make_probes, save_probes
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_ranker import TokenRanker
+from recsys.recommender.token_recommender import TokenRecommender
 from recsys.runtime.export import export_generator
 from recsys.runtime.weights import save_weights
 from recsys.tokenizer.base import ItemTokenizer
@@ -58,16 +62,37 @@ class BundleParts:
     features: FeatureBuilder
     probed: Sequence[History]
     """Histories to take the probe set from."""
+    tokens: TokenRanker | None = None
+    """The run's token experts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A loaded bundle; what only new items need is read from its folder on first use."""
+    """A loaded bundle; what only new items need is read from its folder on first use.
+
+    Where it has token experts, their paths propose and all evidence ranks; else the generator does both.
+    """
 
     folder: Path
-    recommender: ReasoningRecommender[GeneratorScorer]
-    catalogue: Catalogue
+    generative: ReasoningRecommender[GeneratorScorer]
+    """The generator: its item head ranks, by itself or as one source of evidence beside the experts."""
+    tokens: TokenRanker | None
     manifest: BundleManifest
+
+    @cached_property
+    def recommender(self) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
+        """Whoever is served."""
+        return served(self.generative, self.tokens)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in the codes that the served recommender's paths name."""
+        return self.generative.catalogue if self.tokens is None else self.tokens.catalogue
+
+    @property
+    def explains_search(self) -> bool:
+        """Whether only paths that the search took stand beside items, so that an item may have none."""
+        return self.tokens is not None
 
     @property
     def model_version(self) -> str:
@@ -80,7 +105,7 @@ class Bundle:
         return Vocabulary(self.catalogue.item_ids)
 
     @cached_property
-    def ranker(self) -> ReasoningRecommender[GeneratorScorer]:
+    def ranker(self) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
         """The same model and the same slates without paths, for those who do not ask why."""
         return self.recommender.untraced()
 
@@ -95,13 +120,13 @@ class Bundle:
         return load_tokenizer(self.folder / "tokenizer")
 
     def add_items(self, items: pa.Table, config: NewItemsConfig | None = None) -> NewItems:
-        """Return the catalogue with new items behind its own, encoded by the bundle's features and tokenizer.
+        """Return the generator's catalogue with new items behind its own, encoded by the features and tokenizer.
 
         Raises:
             DataError: an id is missing, twice there or in the catalogue already, or a column cannot be used.
         """
         return add_items(
-            items, builder=self.features, tokenizer=self.tokenizer, catalogue=self.catalogue, config=config
+            items, builder=self.features, tokenizer=self.tokenizer, catalogue=self.generative.catalogue, config=config
         )
 
     def with_items(self, items: pa.Table) -> "Bundle":
@@ -131,8 +156,12 @@ def save_bundle(folder: Path, parts: BundleParts, *, kept: Choice, validation: S
     write_json(folder / "decoder.json", parts.decoder.model_dump())
     pq.write_table(parts.items, folder / "items.parquet")
     write_json(folder / "popularity.json", {"counts": [int(count) for count in parts.counts_N]})
-    recommender = ReasoningRecommender(GeneratorScorer(parts.generator), parts.catalogue, parts.decoder, trace=False)
-    save_probes(make_probes(recommender, Vocabulary(parts.catalogue.item_ids), parts.probed), folder)
+    if parts.tokens is not None:
+        parts.tokens.save(folder / "tokens")
+    generative = ReasoningRecommender(GeneratorScorer(parts.generator), parts.catalogue, parts.decoder, trace=False)
+    save_probes(
+        make_probes(served(generative, parts.tokens), Vocabulary(parts.catalogue.item_ids), parts.probed), folder
+    )
     return write_manifest(folder, kept=kept, validation=validation)
 
 
@@ -154,5 +183,15 @@ def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True, ve
     generator = Generator.load(folder / "model", pick_device(device))
     catalogue = Catalogue.load(folder / "catalog")
     decoder = read_config(DecoderConfig, folder / "decoder.json")
-    recommender = ReasoningRecommender(GeneratorScorer(generator), catalogue, decoder, trace=trace)
-    return Bundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)
+    generative = ReasoningRecommender(GeneratorScorer(generator), catalogue, decoder, trace=trace)
+    tokens = TokenRanker.load(folder / "tokens", device=device) if (folder / "tokens").exists() else None
+    return Bundle(folder=folder, generative=generative, tokens=tokens, manifest=manifest)
+
+
+def served(
+    generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker | None
+) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
+    """Return whoever is served: the generator, or the token experts with its item head beside them."""
+    if tokens is None:
+        return generative
+    return tokens.served(generative.name, head_of(generative.scorer), trace=generative.trace)

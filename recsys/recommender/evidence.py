@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recsys.contracts import History, ItemScores
+from recsys.contracts import History, ItemScores, Scorer
 from recsys.core.arrays import FloatArray
 
 
@@ -47,3 +47,8 @@ def mixed_scores(sources: Mapping[str, ItemScores], weights: Mapping[str, float]
     """Return the weighted sum of sources as a function of histories."""
     evidence = Evidence(sources, belief=weights, rank=weights)
     return lambda histories: evidence.of(histories)[1]
+
+
+def head_of(scorer: Scorer) -> ItemScores:
+    """Return the item head's log-probabilities, its members and prior included, as a function of histories."""
+    return lambda histories: scorer.score_items(scorer.encode(histories))

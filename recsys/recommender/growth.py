@@ -2,9 +2,10 @@
 
 Axes: N item of the bundle, I new item, D width, F feature.
 
-Nothing that was learned changes. A new item's codes come from the frozen tokenizer, so token heads and code embeddings
-know it. What a generator holds per item is taken from the training items most alike: the mean of their id vectors and
-biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item that nobody used.
+Nothing that was learned changes. A new item's codes come from the frozen tokenizers, so token experts, token heads and
+code embeddings know it. What a generator holds per item is taken from the training items most alike: the mean of their
+id vectors and biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item that
+nobody used.
 """
 
 from dataclasses import replace
@@ -39,10 +40,12 @@ def grow(bundle: Bundle, items: pa.Table) -> Bundle:
     new = bundle.add_items(items)
     trained_NF = bundle.features.features.vectors_NF
     likeness_IN = likeness(new.vectors_IF, trained_NF)
-    old = bundle.recommender
+    old, tokens = bundle.generative, bundle.tokens
     generator = widened(old.scorer.generator, new.catalogue.codes_NM, likeness_IN)
-    recommender = ReasoningRecommender(GeneratorScorer(generator), new.catalogue, old.config, trace=old.trace)
-    return replace(bundle, recommender=recommender, catalogue=new.catalogue)
+    generative = ReasoningRecommender(GeneratorScorer(generator), new.catalogue, old.config, trace=old.trace)
+    if tokens is not None:
+        tokens = tokens.with_catalogue(new.vectors_IF, new.catalogue)
+    return replace(bundle, generative=generative, tokens=tokens)
 
 
 def widened(

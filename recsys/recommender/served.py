@@ -1,6 +1,7 @@
 """A bundle as a server loads it: the runtime's weights in the place of torch's model, with the same slates.
 
-Free of torch, until an item comes that the bundle does not know: what encodes it is torch's.
+Free of torch, until an item comes that the bundle does not know: what encodes it is torch's. So are token experts: a
+bundle that has some serves them by torch, beside the runtime's item head.
 """
 
 from collections.abc import Sequence
@@ -19,15 +20,18 @@ from recsys.core.errors import ArtifactError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
+from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import RUNTIME, BundleManifest, read_manifest, verify_bundle
 from recsys.recommender.probes import SLATE, Probe, agreement, load_probes
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.token_recommender import TokenRecommender
 from recsys.runtime.compiled import use_one_thread
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
 
 if TYPE_CHECKING:
     from recsys.recommender.bundle import Bundle
+    from recsys.recommender.token_ranker import TokenRanker
 
 TOLERANCE: Final = 1e-3
 """Largest difference from a score of torch's that the runtime may have; probes hold scores to four decimals."""
@@ -40,9 +44,25 @@ class ServedBundle:
     """A bundle that ranks by the runtime."""
 
     folder: Path
-    recommender: ReasoningRecommender[RuntimeScorer]
-    catalogue: Catalogue
+    generative: ReasoningRecommender[RuntimeScorer]
+    tokens: "TokenRanker | None"
     manifest: BundleManifest
+
+    @cached_property
+    def recommender(self) -> ReasoningRecommender[RuntimeScorer] | TokenRecommender:
+        """Whoever is served: the generator, or the token experts with its item head beside them."""
+        own = self.generative
+        return own if self.tokens is None else self.tokens.served(own.name, head_of(own.scorer), trace=own.trace)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue in the codes that the served recommender's paths name."""
+        return self.generative.catalogue if self.tokens is None else self.tokens.catalogue
+
+    @property
+    def explains_search(self) -> bool:
+        """Whether only paths that the search took stand beside items, so that an item may have none."""
+        return self.tokens is not None
 
     @property
     def model_version(self) -> str:
@@ -55,7 +75,7 @@ class ServedBundle:
         return Vocabulary(self.catalogue.item_ids)
 
     @cached_property
-    def ranker(self) -> ReasoningRecommender[RuntimeScorer]:
+    def ranker(self) -> ReasoningRecommender[RuntimeScorer] | TokenRecommender:
         """The same model and the same slates without paths."""
         return self.recommender.untraced()
 
@@ -78,10 +98,10 @@ class ServedBundle:
         from recsys.runtime.export import export_generator
 
         grown = self.source.with_items(items)
-        scorer = RuntimeScorer(export_generator(grown.recommender.scorer.generator), kept_states=KEPT_STATES)
-        old = self.recommender
-        recommender = ReasoningRecommender(scorer, grown.catalogue, old.config, trace=old.trace)
-        return replace(self, recommender=recommender, catalogue=grown.catalogue)
+        scorer = RuntimeScorer(export_generator(grown.generative.scorer.generator), kept_states=KEPT_STATES)
+        old = self.generative
+        generative = ReasoningRecommender(scorer, grown.generative.catalogue, old.config, trace=old.trace)
+        return replace(self, generative=generative, tokens=grown.tokens)
 
     def prepare_for_items(self) -> None:
         """Load what encodes new items, so that the first one does not wait for it."""
@@ -93,7 +113,7 @@ class ServedBundle:
 
     def forget(self) -> None:
         """Drop all kept states of users."""
-        self.recommender.scorer.forget()
+        self.generative.scorer.forget()
 
 
 def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle":
@@ -119,14 +139,26 @@ def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle"
             f"{scorer.num_items}; make the bundle again"
         )
     config = read_config(DecoderConfig, folder / "decoder.json")
-    recommender = ReasoningRecommender(scorer, catalogue, config)
-    bundle = ServedBundle(folder=folder, recommender=recommender, catalogue=catalogue, manifest=manifest)
+    generative = ReasoningRecommender(scorer, catalogue, config)
+    bundle = ServedBundle(folder=folder, generative=generative, tokens=_tokens(folder), manifest=manifest)
     if (differing := differing_probes(bundle.ranker, bundle.vocabulary, load_probes(folder))) > 0:
         LOG.error(
             "the runtime answers %d probes of %s unlike torch's model; torch ranks, which is slower", differing, folder
         )
         return _by_torch(folder)
     return bundle
+
+
+def _tokens(folder: Path) -> "TokenRanker | None":
+    """Return the bundle's token experts on one thread, None where it has none."""
+    if not (folder / "tokens").is_dir():
+        return None
+    import torch
+
+    from recsys.recommender.token_ranker import TokenRanker
+
+    torch.set_num_threads(1)
+    return TokenRanker.load(folder / "tokens", device="cpu")
 
 
 def _by_torch(folder: Path) -> "Bundle":

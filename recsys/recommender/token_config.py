@@ -63,11 +63,11 @@ class TokensConfig(Config):
     """Weights of experts and of the item head are multiples of one over this number."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer has all of them asked."""
-    corp_users: int = Field(default=500, ge=0)
-    """On how many validation users pruning by category jumps is tried; 0 leaves it as ``search`` says."""
+    pruning_users: int = Field(default=1000, ge=0)
+    """On how many validation users CORP and RPC's Reasoning Pruning are tried; 0 leaves it as ``search`` says."""
     theta_quantile: float = Field(default=0.95, gt=0, le=1)
-    """The pruning threshold is this quantile of the jumps between categories on validation paths."""
-    corp_margin: float = Field(default=0.001, ge=0)
+    """CORP's threshold is this quantile of the jumps between categories on validation paths."""
+    pruning_margin: float = Field(default=0.001, ge=0)
     """By how much NDCG@10 pruning must be better to be kept."""
 
 
@@ -75,7 +75,8 @@ class TokenChoices(Config):
     """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
 
     belief: dict[str, float]
-    """Weights of the experts' log-probabilities in the mixture that paths are searched by."""
+    """Weights of the experts' log-probabilities in the mixture that paths are searched by; their sum is the factor by
+    which the mixture is sharpened so that its probabilities are likeliest on validation."""
     rank: dict[str, float]
     """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
     search: BeliefSearchConfig

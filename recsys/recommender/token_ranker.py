@@ -22,7 +22,6 @@ from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require
 from recsys.core.device import Device, pick_device
 from recsys.decoding.belief_search import Categories
-from recsys.decoding.config import BeliefSearchConfig
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.evidence import Evidence
 from recsys.recommender.token_config import HEAD, TokenChoices
@@ -30,6 +29,7 @@ from recsys.recommender.token_recommender import TokenRecommender
 from recsys.tokenizer.base import ItemTokenizer
 from recsys.tokenizer.kinds import load_tokenizer
 
+EXPERT_ALONE = "recsys: expert {name} alone"
 TOKENS_EXACT = "recsys: tokens alone (exact)"
 TOKENS_PATHS = "recsys: tokens alone ({paths} paths)"
 PATHS_PROPOSE = "recsys: paths propose, all evidence ranks"
@@ -95,10 +95,44 @@ class TokenRanker:
         )
         return replace(self, mixture=mixture, catalogue=catalogue)
 
+    def with_catalogue(self, new_IF: FloatArray, longer: Catalogue) -> "TokenRanker":
+        """Return the ranker with the items that a longer catalogue has behind its own.
+
+        Shape:
+            new_IF: (new items, features) what the tokenizers read.
+        """
+        old = len(self.catalogue.item_ids)
+        return self.add_items(new_IF, item_ids=longer.item_ids[old:], category_N=longer.category_N[old:])
+
     def sources(self) -> dict[str, ItemScores]:
         """Return each expert's log-probabilities by its name."""
         pairs = zip(self.mixture.codebooks, self.mixture.models(), strict=True)
         return {name: token_log_probs(model) for name, model in pairs}
+
+    def recommender(
+        self, name: str, rank: dict[str, float], *, head: ItemScores | None = None, trace: bool = False
+    ) -> TokenRecommender:
+        """Return a recommender that searches as validation chose, and ranks by weights of its own.
+
+        Args:
+            name: what it is called in tables.
+            rank: weights of the experts, and of the item head where it is given.
+            head: the item head's log-probabilities.
+            trace: whether items come with their paths.
+        """
+        sources = self.sources() if head is None else self.sources() | {HEAD: head}
+        return TokenRecommender(
+            name,
+            Evidence(sources, belief=self.choices.belief, rank=rank),
+            ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size),
+            Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
+            self.choices.search,
+            trace=trace,
+        )
+
+    def served(self, name: str, head: ItemScores, *, trace: bool = False) -> TokenRecommender:
+        """Return what is served: paths propose and all evidence ranks, the whole catalogue where the search says so."""
+        return self.recommender(name, self.choices.rank, head=head, trace=trace)
 
     def recommenders(self, head: ItemScores | None = None, *, trace: bool = False) -> list[TokenRecommender]:
         """Return the ways to rank: tokens alone, exactly and by paths, and with the item head all evidence.
@@ -107,25 +141,21 @@ class TokenRanker:
             head: the item head's log-probabilities; without it there are the tokens alone.
             trace: whether items come with their paths.
         """
-        search, belief = self.choices.search, self.choices.belief
-        index = ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size)
-        categories = Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories)
-        sources = self.sources()
-
-        def made(name: str, rank: dict[str, float], config: BeliefSearchConfig) -> TokenRecommender:
-            evidence = Evidence(sources if head is None else sources | {HEAD: head}, belief=belief, rank=rank)
-            return TokenRecommender(name, evidence, index, categories, config, trace=trace)
-
-        reached = search.model_copy(update={"ranked": "reached"})
-        catalogue = search.model_copy(update={"ranked": "catalogue"})
+        alone = self.recommender("", self.choices.belief, trace=trace)
         found = [
-            made(TOKENS_EXACT, belief, catalogue),
-            made(TOKENS_PATHS.format(paths=search.num_paths), belief, reached),
+            alone.variant(TOKENS_EXACT, ranked="catalogue"),
+            alone.variant(TOKENS_PATHS.format(paths=self.choices.search.num_paths), ranked="reached"),
         ]
         if head is None:
             return found
+        both = self.served("", head, trace=trace)
         return [
             *found,
-            made(PATHS_PROPOSE, self.choices.rank, reached),
-            made(EVIDENCE_EXACT, self.choices.rank, catalogue),
+            both.variant(PATHS_PROPOSE, ranked="reached"),
+            both.variant(EVIDENCE_EXACT, ranked="catalogue"),
         ]
+
+    def alone(self) -> list[TokenRecommender]:
+        """Return each expert by itself over the whole catalogue."""
+        made = [self.recommender(EXPERT_ALONE.format(name=name), {name: 1.0}) for name in self.mixture.codebooks]
+        return [one.variant(one.name, ranked="catalogue") for one in made]

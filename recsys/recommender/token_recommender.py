@@ -5,6 +5,7 @@ Axes: B request, N item.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from recsys.recommender.evidence import Evidence
 
 class TokenRecommender:
     """Ranks what the paths of a token mixture reach, or the whole catalogue, by weighted evidence.
+
+    The config says which of the two, unless a request does.
 
     The paths beside an item are those that the search took, by the model that ranked or that proposed it; an item that
     no path reached has none.
@@ -43,23 +46,55 @@ class TokenRecommender:
         other.trace = False
         return other
 
+    def variant(self, name: str, **search: Any) -> "TokenRecommender":
+        """Return the same evidence searched and ranked with other settings, under another name."""
+        other = copy.copy(self)
+        other.name, other.config = name, self.config.model_copy(update=search)
+        return other
+
     def recommend(self, requests: Sequence[Request]) -> list[Slate]:
         """Return one slate per request (see :class:`recsys.contracts.Recommender`)."""
         if not requests:
             return []
         require_unsteered(requests, self.name)
-        belief_BN, rank_BN = self.evidence.of([request.history for request in requests])
-        slates = decode_beliefs(
-            belief_BN,
-            rank_BN,
-            self.index,
-            n=max(request.n for request in requests),
-            config=self.config,
-            eligible_BN=eligible_or_all(requests, self.index.num_items),
-            categories=self.categories if self.config.corp else None,
-            trace=self.trace,
-        )
-        return [slate.first(request.n) for slate, request in zip(slates, requests, strict=True)]
+        belief_BN, rank_BN = self._evidence([request.history for request in requests])
+        eligible_BN = eligible_or_all(requests, self.index.num_items)
+        slates: dict[int, Slate] = {}
+        for config, rows_B in self._by_config(requests):
+            found = decode_beliefs(
+                belief_BN[rows_B],
+                rank_BN[rows_B],
+                self.index,
+                n=max(requests[row].n for row in rows_B),
+                config=config,
+                eligible_BN=None if eligible_BN is None else eligible_BN[rows_B],
+                categories=self.categories if config.corp else None,
+                trace=self.trace,
+            )
+            slates |= zip(rows_B, found, strict=True)
+        return [slates[row].first(request.n) for row, request in enumerate(requests)]
+
+    def _evidence(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
+        """Return what searches and what ranks, (requests, items); one history of several requests is encoded once."""
+        distinct = list({id(history): history for history in histories}.values())
+        belief_BN, rank_BN = self.evidence.of(distinct)
+        if len(distinct) == len(histories):
+            return belief_BN, rank_BN
+        place = {id(history): row for row, history in enumerate(distinct)}
+        row_B = [place[id(history)] for history in histories]
+        return belief_BN[row_B], rank_BN[row_B]
+
+    def _by_config(self, requests: Sequence[Request]) -> list[tuple[BeliefSearchConfig, list[int]]]:
+        """Return how requests are answered, each with the rows of those that are."""
+        whole = [
+            self.config.ranked == "catalogue" if one.whole_catalogue is None else one.whole_catalogue
+            for one in requests
+        ]
+        found = []
+        for wanted, ranked in ((False, "reached"), (True, "catalogue")):
+            if rows := [row for row, value in enumerate(whole) if value is wanted]:
+                found.append((self.config.model_copy(update={"ranked": ranked}), rows))
+        return found
 
 
 def observed_jumps(recommender: TokenRecommender, histories: Sequence[History], *, batch_size: int = 32) -> FloatArray:

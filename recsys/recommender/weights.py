@@ -4,7 +4,7 @@ Every source is asked once. Of its scores the best items of each user are kept, 
 no source is taken to be below the target; so a mixture is weighed in milliseconds, and as many users as there are can
 have a say.
 
-Axes: U user, B batch of users, Z candidate item of a user, X source, N item.
+Axes: U user, B batch of users, Z candidate item of a user, X source, N item. Local: V factor.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from recsys.contracts import ItemScores
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.telemetry import track
 from recsys.data.splits import Questions
-from recsys.recommender.evidence import weighted_sum
+from recsys.recommender.evidence import mixed_scores, weighted_sum
 from recsys.sequence.validation import seen_items
 
 BATCH_SIZE = 256
@@ -154,3 +155,26 @@ def _transfers(share_X: NDArray[np.int64], amount: int) -> list[NDArray[np.int64
             share_new_X[taker] += moved
             found.append(share_new_X)
     return found
+
+
+FACTORS = tuple(round(0.5 + 0.05 * step, 2) for step in range(31))
+"""By how much a mixture may be sharpened: from half to double its log-probabilities."""
+
+
+def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], asked: Questions) -> dict[str, float]:
+    """Return weights times the factor under which what came next is likeliest among the items that a user lacks.
+
+    A weighted mean of log-probabilities is flatter than its parts; ranking does not notice, probabilities of paths do.
+    """
+    asked, scores = asked.by_length(), mixed_scores(sources, weights)
+    total_V = np.zeros(len(FACTORS))
+    for start in range(0, len(asked.targets_U), BATCH_SIZE):
+        batch = asked.take(np.arange(start, min(start + BATCH_SIZE, len(asked.targets_U))))
+        scores_BN = scores(batch.histories).astype(np.float64)
+        scores_BN[seen_items(batch.histories)] = -np.inf
+        own_B = scores_BN[np.arange(len(batch.targets_U)), batch.targets_U]
+        open_B = np.isfinite(own_B)
+        for place, factor in enumerate(FACTORS):
+            total_V[place] += (factor * own_B[open_B] - logsumexp(factor * scores_BN[open_B], axis=1)).sum()
+    factor = FACTORS[int(total_V.argmax())]
+    return {name: factor * weight for name, weight in weights.items()}

@@ -118,4 +118,5 @@ class Steer(Strict):
     avoid: _Facets = Field(default_factory=list)
 
 
+Ranked = Literal["paths", "catalogue"]
 JsonObject = dict[str, Any]

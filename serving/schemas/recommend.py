@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
-from serving.schemas.common import Filter, Id, Steer, Strict, Text256, Timestamp
+from serving.schemas.common import Filter, Id, Ranked, Steer, Strict, Text256, Timestamp
 
 MAX_N = 200
 
@@ -31,6 +31,11 @@ class Asker(Strict):
     )
     surface: Text256 | None = Field(default=None, description="where the slate is shown; rules may be for some only")
     timeout_ms: Annotated[StrictInt, Field(ge=1, le=60_000)] | None = None
+    ranked: Ranked | None = Field(
+        default=None,
+        description="which items are ranked: those that token paths reach, or all that may be shown; a run without "
+        "token experts ranks all; as the server is set where left out",
+    )
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -145,7 +150,7 @@ class ExplainResponse(BaseModel):
     rank: int | None = Field(description="1 is best; among the items that may be shown, and this one")
     of: int
     score: float | None
-    path: PathOut | None
+    path: PathOut | None = Field(description="null where a run with token experts searched and no path reached it")
     barred_by: list[str]
     outranked_by: list[Outranking]
     meets: list[str]

@@ -11,7 +11,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DecodingError
 from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch, Categories, first_least, item_probabilities, paths_of
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.corp import js_divergence
 
@@ -226,3 +226,53 @@ def nothing_eligible() -> BoolArray:
 
 def test_item_probabilities_when_nothing_is_eligible_then_they_are_zero(nothing_eligible: BoolArray) -> None:
     assert item_probabilities(np.zeros((1, 3), np.float32), nothing_eligible).sum() == 0
+
+
+def test_paths_of_when_distributions_differ_then_the_number_is_the_perplexity_over_the_setting() -> None:
+    # perplexities 8, 1 and 4; two items a path make 4, 1 and 2 paths, of which at least 2 and at most 3 are wanted
+    prob_BN = np.zeros((3, 8))
+    prob_BN[0], prob_BN[1, 0], prob_BN[2, :4] = 1 / 8, 1, 1 / 4
+    config = BeliefSearchConfig(num_paths=3, fewest_paths=2, perplexity_per_path=2)
+    assert paths_of(prob_BN, config).tolist() == [3, 2, 2]
+    assert paths_of(prob_BN, BeliefSearchConfig(num_paths=5)).tolist() == [5, 5, 5]
+
+
+def test_search_when_paths_follow_perplexity_then_no_row_has_more_than_its_own_number() -> None:
+    codes_NM, log_prob_BN = _world(4, items=60, rows=6)
+    prob_BN = item_probabilities(log_prob_BN * np.linspace(0.2, 3, 6)[:, None].astype(np.float32), None)
+    config = BeliefSearchConfig(num_paths=12, fewest_paths=2, perplexity_per_path=3.0, finish_below=1)
+    beam = BeliefSearch(ValidityIndex(codes_NM, 4), prob_BN, config).run(np.arange(6), None)
+    counts_B, wanted_B = np.bincount(beam.row_P, minlength=6), paths_of(prob_BN, config)
+    assert (counts_B <= wanted_B).all()
+    assert len(set(wanted_B.tolist())) > 1
+
+
+@pytest.mark.parametrize("rule", ["mean", "weibull"])
+def test_search_when_unlikely_paths_are_taken_out_then_they_are_told_with_the_reason(rule: str) -> None:
+    codes_NM, log_prob_BN = _world(5, items=60, rows=4)
+    config = BeliefSearchConfig.model_validate({"num_paths": 12, "finish_below": 1, "pruning": rule})
+    index = ValidityIndex(codes_NM, 4)
+    slates = decode_beliefs(log_prob_BN, log_prob_BN, index, n=3, config=config)
+    free = BeliefSearch(index, item_probabilities(log_prob_BN, None), config.model_copy(update={"pruning": "none"}))
+    cut = BeliefSearch(index, item_probabilities(log_prob_BN, None), config)
+    every, kept = (search.run(np.arange(4), None) for search in (free, cut))
+    assert len(kept) < len(every)
+    assert sum(len(slate.pruned) for slate in slates) > 0
+    assert all(path.pruned and rule in path.reason for slate in slates for path in slate.pruned)
+
+
+def test_first_least_when_codebooks_differ_by_rounding_then_the_first_of_them_is_taken() -> None:
+    value_PM = np.array([[0.5, 0.3 + 1e-9, 0.3], [np.inf, 0.2, 0.1], [-1.0, -1.0 - 1e-9, -0.5]])
+    assert first_least(value_PM).tolist() == [1, 2, 0]
+
+
+def test_search_when_probabilities_change_by_rounding_then_paths_take_the_same_codebooks() -> None:
+    # as many paths as codes: every first codebook holds all probability
+    codes_NM, log_prob_BN = _world(7, items=60, books=4, rows=8)
+    index, config = ValidityIndex(codes_NM, 4), BeliefSearchConfig(num_paths=6, finish_below=1)
+    noise_BN = np.random.default_rng(0).normal(0, 1e-7, log_prob_BN.shape)
+    steps = []
+    for values_BN in (log_prob_BN, (log_prob_BN + noise_BN).astype(np.float32)):
+        beam = BeliefSearch(index, item_probabilities(values_BN, None), config).run(np.arange(8), None)
+        steps.append([[step.codebook for step in beam.path(at).steps] for at in range(len(beam))])
+    assert steps[0] == steps[1]

@@ -48,14 +48,14 @@ def test_cold_questions_when_an_answer_was_never_seen_then_it_is_named() -> None
 
 
 def test_dissected_when_some_parts_are_named_then_has_those_and_no_other_name(run) -> None:  # type: ignore[no-untyped-def]
-    ours = load_bundle(run / "bundle", trace=False).recommender
+    ours = load_bundle(run / "bundle", trace=False).generative
     assert [part.name for part in dissected(ours, [HEAD_ALONE])] == [HEAD_ALONE]
     with pytest.raises(ConfigError, match="paths alone"):
         dissected(ours, ["paths"])
 
 
 def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # type: ignore[no-untyped-def]
-    ours = load_bundle(run / "bundle", trace=False).recommender
+    ours = load_bundle(run / "bundle", trace=False).generative
     parts = {part.name: part for part in dissected(ours)}
     assert set(parts) == set(PARTS)
     asked = questions(load_prepared(run / "data").log, "test")

@@ -22,7 +22,7 @@ from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
 from recsys.recommender.manifest import read_manifest, write_manifest
 
-PARTS = ("evaluation", "replay", "training", "alignment", "curves", "tokenizer", "facets", "users", "costs")
+PARTS = ("evaluation", "replay", "training", "alignment", "curves", "beliefs", "tokenizer", "facets", "users", "costs")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SVG_EMPTY = {"path", "use", "rect"}
 

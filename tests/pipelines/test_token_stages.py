@@ -5,24 +5,28 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
-from pipelines.stages.evaluate import token_recommenders
-from pipelines.stages.token_search import choose_pruning
-from pipelines.stages.tokens import head_log_probs
+from pipelines.stages.token_search import RELIABILITY, choose_pruning, reliability
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import History, requests_for
+from recsys.contracts import History, ItemScores, Request, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import questions
+from recsys.data.splits import Questions, questions
 from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
 from recsys.model.tokens.mixture import TokenMixture
-from recsys.recommender.token_ranker import TokenRanker
+from recsys.recommender.bundle import load_bundle
+from recsys.recommender.evidence import head_of
+from recsys.recommender.manifest import FILE, read_manifest, write_manifest
+from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_ranker import EVIDENCE_EXACT, PATHS_PROPOSE, TokenRanker
 from recsys.tokenizer.kinds import load_tokenizer
 
 RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
@@ -36,9 +40,13 @@ def _histories(run: Path) -> list[History]:
     return list(questions(load_prepared(run / "data").log, "test").histories[:20])
 
 
+def _head(run: Path) -> ItemScores:
+    return head_of(GeneratorScorer(Generator.load(run / "calibrated")))
+
+
 def test_tokens_when_trained_then_every_slate_of_paths_comes_with_the_paths_that_reached_it(run: Path) -> None:
     ranker = TokenRanker.load(run / "tokens")
-    head = head_log_probs(Generator.load(run / "calibrated"))
+    head = _head(run)
     codes_NM = ranker.catalogue.codes_NM
     _, paths, served, _ = ranker.recommenders(head, trace=True)
     for recommender in (paths, served):
@@ -91,7 +99,8 @@ def test_tokens_when_the_recipe_has_no_experts_then_there_are_no_token_models(
 ) -> None:
     result = train(world, tmp_path, load_recipe("smoke", ("experts.trained=[]",)), use_ray=False, reuse_from=run)
     assert not any("tokens" in row.recommender for row in result.rows)
-    assert token_recommenders(tmp_path, tmp_path) == []
+    bundle = load_bundle(tmp_path / "bundle")
+    assert (bundle.tokens, bundle.recommender) == (None, bundle.generative)
     with pytest.raises(ArtifactError, match=r"choices\.json must exist"):
         TokenRanker.load(tmp_path / "tokens")
 
@@ -122,26 +131,96 @@ def test_recommend_when_paths_rank_then_the_explanation_is_the_searched_paths_in
             assert step["facet"] == catalogue.facets[step["codebook"], step["code"]]
 
 
-@pytest.mark.parametrize(("by", "reason"), [("chance", "--by must be head or paths"), ("paths", "needs a run with")])
+@pytest.mark.parametrize(("by", "reason"), [("chance", "--by must be one of"), ("paths", "needs a run with")])
 def test_recommend_when_the_ranking_is_not_there_then_the_error_says_so(
     run: Path, tmp_path: Path, by: str, reason: str
 ) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("tokens"))
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "bundle" / "tokens")
+    kept = read_manifest(copy / "bundle")
+    (copy / "bundle" / FILE).unlink()
+    write_manifest(copy / "bundle", kept=kept.kept, validation=kept.validation)
     history = str(Catalogue.load(run / "catalog").item_ids[0])
     with pytest.raises(CallError, match=reason):
         recommend_one(copy, history, n=5, explain=False, moment=0, by=by)
 
 
+def test_bundle_when_the_run_has_experts_then_paths_propose_and_all_evidence_ranks(run: Path) -> None:
+    bundle, asked = load_bundle(run / "bundle"), _histories(run)
+    ranker = TokenRanker.load(run / "bundle" / "tokens")
+    proposed, whole = (bundle.recommender.recommend(_requests(asked, whole)) for whole in (None, True))
+    ways = {way.name: way for way in ranker.recommenders(head_of(bundle.generative.scorer), trace=True)}
+    for slates, name in ((proposed, PATHS_PROPOSE), (whole, EVIDENCE_EXACT)):
+        for got, wanted in zip(slates, ways[name].recommend(requests_for(asked, n=5)), strict=True):
+            np.testing.assert_array_equal(got.items, wanted.items)
+    assert bundle.recommender.name == "recsys"
+    assert bundle.catalogue.layout.num_codebooks == ranker.catalogue.layout.num_codebooks
+
+
+def _requests(histories: list[History], whole: bool | None) -> list[Request]:
+    return [Request(history=history, n=5, whole_catalogue=whole) for history in histories]
+
+
+def test_bundle_when_items_are_added_then_every_expert_knows_them_and_paths_reach_them(run: Path) -> None:
+    bundle = load_bundle(run / "bundle")
+    items = pq.read_table(run / "bundle" / "items.parquet").slice(3, 2)
+    place = items.column_names.index("item_id")
+    grown = bundle.with_items(items.set_column(place, "item_id", pa.array([90_003, 90_004])))
+    size = len(bundle.catalogue.item_ids)
+    np.testing.assert_array_equal(grown.catalogue.item_ids[size:], [90_003, 90_004])
+    only = np.zeros(size + 2, np.bool_)
+    only[[3, size]] = True
+    (slate,) = grown.recommender.recommend([Request(history=_histories(run)[0], eligible_N=only, keep_seen=True)])
+    assert set(slate.items.tolist()) == {3, size}
+    codes_NM = grown.catalogue.codes_NM
+    for item, paths in zip(slate.items.tolist(), slate.paths, strict=True):
+        assert paths
+        assert all(codes_NM[item, step.codebook] == step.code for step in paths[0].steps)
+
+
 def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, recipe: Recipe) -> None:
-    ranker, head = TokenRanker.load(run / "tokens"), head_log_probs(Generator.load(run / "calibrated"))
+    ranker, head = TokenRanker.load(run / "tokens"), _head(run)
     asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
-    off = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"corp_margin": 1.0}))
-    assert (off.choices.search.corp, off.choices.search.theta) == (False, None)
-    assert {"CORP on: tokens by paths", "CORP off: tokens by paths"} <= set(off.choices.validation)
-    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"corp_margin": -1.0}))
-    assert kept.choices.search.corp
-    assert kept.choices.search.theta is not None
+    off = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": 1.0}))
+    found = off.choices.search
+    assert (found.corp, found.theta, found.pruning) == (False, None, "none")
+    kinds = ("no pruning", "CORP", "Reasoning Pruning by the mean", "Reasoning Pruning by two Weibull distributions")
+    assert {f"{kind}: tokens by paths" for kind in kinds} <= set(off.choices.validation)
+    figures = {kind: off.choices.validation[f"{kind}: all evidence on paths"] for kind in kinds}
+    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": 0.0}))
+    best = max(figures, key=lambda kind: figures[kind])
+    assert kept.choices.search.corp == (best == "CORP")
+    assert (kept.choices.search.pruning == "none") == (best in ("no pruning", "CORP"))
+
+
+def test_reliability_when_tokens_are_trained_then_bins_hold_all_paths_and_probabilities_rise(run: Path) -> None:
+    saved = json.loads((run / "tokens" / RELIABILITY).read_text())
+    predicted = [one["predicted"] for one in saved["bins"]]
+    assert predicted == sorted(predicted)
+    assert all(0 <= one["observed"] <= 1 for one in saved["bins"])
+    # sixteen paths a user at most, in twelve bins
+    assert saved["users"] <= sum(one["paths"] for one in saved["bins"]) <= 16 * saved["users"]
+
+
+def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(run: Path) -> None:
+    ranker, asked = TokenRanker.load(run / "tokens"), questions(load_prepared(run / "data").log, "validation")
+    rng = np.random.default_rng(0)
+    exact = ranker.recommenders()[0].variant("", num_paths=1)
+    histories, targets = [], []
+    for _ in range(10):  # the next item is drawn from what the paths are searched by
+        for history, log_prob_N in zip(asked.histories, exact.evidence.of(asked.histories)[0], strict=True):
+            prob_N = np.exp(log_prob_N.astype(np.float64))
+            prob_N[history.items] = 0
+            histories.append(history)
+            targets.append(int(rng.choice(len(prob_N), p=prob_N / prob_N.sum())))
+    drawn = Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
+    bins = reliability(ranker, drawn)
+    said, came = (sum(one.paths * getattr(one, name) for one in bins) for name in ("predicted", "observed"))
+    assert came == pytest.approx(said, rel=0.1)
+    for one in bins:
+        # four standard errors of a share among so many paths
+        assert abs(one.observed - one.predicted) <= 4 * (one.predicted / one.paths) ** 0.5 + 1e-3
 
 
 @pytest.mark.parametrize(

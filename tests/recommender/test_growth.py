@@ -32,7 +32,9 @@ def ranked(bundle: Bundle, history: list[int]) -> tuple[list[int], list[float]]:
     size = len(bundle.catalogue.item_ids)
     asked = History(items=np.array(history, np.int64), timestamps=np.arange(len(history)) + 1)
     everything = np.ones(size, np.bool_)
-    (slate,) = bundle.ranker.recommend([Request(history=asked, n=size, eligible_N=everything, keep_seen=True)])
+    # what paths reach may change with the catalogue; how evidence ranks items may not
+    request = Request(history=asked, n=size, eligible_N=everything, keep_seen=True, whole_catalogue=True)
+    (slate,) = bundle.ranker.recommend([request])
     return slate.items.tolist(), slate.scores.tolist()
 
 
@@ -55,7 +57,7 @@ def test_with_items_when_twins_are_added_then_stand_nearer_to_their_sources_than
 ) -> None:
     old = len(bundle.catalogue.item_ids)
     grown = bundle.with_items(twins)
-    vectors_ND = torch.nn.functional.normalize(grown.recommender.scorer.vectors_ND, dim=-1).numpy()
+    vectors_ND = torch.nn.functional.normalize(grown.generative.scorer.vectors_ND, dim=-1).numpy()
     likeness_IN = vectors_ND[old:] @ vectors_ND[:old].T
     own_I = likeness_IN[np.arange(5), np.arange(5)]
     # By chance a source would stand in the middle of 120 items; four of five are among the first 12.
@@ -69,8 +71,8 @@ def test_with_items_when_an_item_is_there_already_then_refuses(bundle: Bundle, t
 
 
 def test_widened_when_likeness_is_known_then_weighs_id_vectors_by_it(bundle: Bundle) -> None:
-    generator = bundle.recommender.scorer.generator
-    codes_NM = np.concatenate([bundle.catalogue.codes_NM, bundle.catalogue.codes_NM[:1]])
+    generator = bundle.generative.scorer.generator
+    codes_NM = np.concatenate([generator.codes_NM, generator.codes_NM[:1]])
     likeness_IN = np.zeros((1, len(bundle.catalogue.item_ids)), np.float32)
     likeness_IN[0, [3, 8]] = [0.9, 0.3]
     wider = widened(generator, codes_NM, likeness_IN)

@@ -44,8 +44,11 @@ def test_load_served_when_asked_for_paths_then_nearly_all_are_those_of_torch(run
     mine, theirs = served.recommender.recommend(requests), load_bundle(run / "bundle").recommender.recommend(requests)
     pairs = [pair for one, two in zip(mine, theirs, strict=True) for pair in zip(one.paths, two.paths, strict=True)]
     # two codes of nearly equal probability may change places, and then the path of an item is another one
-    same = [[step.code for step in own[0].steps] == [step.code for step in other[0].steps] for own, other in pairs]
-    assert len(same) == 400
+    assert len(pairs) == 400
+    # what fills a slate up was reached by no path
+    both = [(own[0], other[0]) for own, other in pairs if own and other]
+    assert len(both) > 200
+    same = [[step.code for step in own.steps] == [step.code for step in other.steps] for own, other in both]
     assert np.mean(same) > 0.95
 
 
@@ -62,9 +65,9 @@ def test_with_items_when_an_item_is_new_then_ranks_it_where_torch_does(run: Path
 
 def test_forget_when_states_are_kept_then_none_is_left(served: ServedBundle) -> None:
     served.probe()
-    assert len(served.recommender.scorer._kept) >= 16
+    assert len(served.generative.scorer._kept) >= 16
     served.forget()
-    assert len(served.recommender.scorer._kept) == 0
+    assert len(served.generative.scorer._kept) == 0
 
 
 def test_load_served_when_probes_expect_another_model_then_torch_ranks_and_the_log_says_so(

@@ -97,3 +97,28 @@ def test_recommendations_when_other_evidence_weighs_more_then_it_decides_the_ord
     turned = _recommender(config, other_weight=2.0).untraced().recommend(requests)
     for one, other in zip(plain, turned, strict=True):
         np.testing.assert_array_equal(one.items, other.items[::-1])
+
+
+def test_recommendations_when_requests_want_different_rankings_then_each_gets_its_own() -> None:
+    recommender = _recommender(BeliefSearchConfig(num_paths=1, finish_below=1, ranked="reached"), other_weight=2.0)
+    reached, whole = (Request(history=histories()[1], n=3, whole_catalogue=value) for value in (False, True))
+    both = recommender.recommend([whole, reached, whole])
+    np.testing.assert_array_equal(both[1].items, recommender.recommend([reached])[0].items)
+    every = recommender.variant("", ranked="catalogue").recommend([Request(history=histories()[1], n=3)])[0]
+    np.testing.assert_array_equal(both[0].items, every.items)
+    np.testing.assert_array_equal(both[0].items, both[2].items)
+    # the one path leads to the tokens' first item, which all evidence (their opposite) ranks last of all
+    assert both[1].items[0] != both[0].items[0]
+
+
+def test_recommendations_when_one_history_comes_with_many_masks_then_it_is_encoded_once() -> None:
+    calls: list[int] = []
+    recommender = _recommender(BeliefSearchConfig())
+    source = recommender.evidence.sources["tokens"]
+    recommender.evidence.sources["tokens"] = lambda asked: (calls.append(len(asked)), source(asked))[1]  # type: ignore[func-returns-value]
+    masks = [np.arange(20) % 3 == rest for rest in range(3)]
+    history = histories()[1]
+    asked = [Request(history=history, n=3, eligible_N=mask, keep_seen=True) for mask in masks]
+    for slate, mask in zip(recommender.recommend(asked), masks, strict=True):
+        assert mask[slate.items].all()
+    assert calls == [1]

@@ -62,7 +62,14 @@ def test_put_when_an_item_is_new_then_the_real_model_ranks_and_explains_it(train
     told = trained.post("/v1/explain", json=body).json()
     assert told["barred_by"] == []
     assert 1 <= told["rank"] <= told["of"]
-    assert told["path"]["steps"]
+    # an item that no searched path reached has no path: none is made up
+    assert told["path"] is None or {step["facet"] for step in told["path"]["steps"]} <= set(found["facets"])
+    best = trained.post("/v1/recommend", json={"history": [{"item_id": known["item_id"]}], "n": 1, "explain": True})
+    first = best.json()["items"][0]
+    body["item_id"] = first["item_id"]
+    again = trained.post("/v1/explain", json=body).json()
+    assert again["rank"] == 1
+    assert again["path"]["steps"] == first["path"]["steps"]
     everything = trained.post("/v1/recommend", json={"history": [], "n": 200})
     assert 777777 in ids(everything)
     assert everything.json()["degraded"] is None

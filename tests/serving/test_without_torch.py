@@ -1,8 +1,11 @@
-"""A server that gets no new items answers, with and without reasons, in a process that never imports torch."""
+"""A server without new items and token experts answers, with reasons too, in a process that never imports torch."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+from pipelines.flow import train
+from pipelines.recipe import load_recipe
 
 SCRIPT = """
 import sys
@@ -27,10 +30,12 @@ print(f"imported: {sorted(heavy)}")
 """
 
 
-def test_server_when_no_item_is_new_then_answers_without_torch_and_other_training_libraries(
-    run: Path, tmp_path: Path
+def test_server_when_no_item_is_new_and_no_expert_there_then_answers_without_torch_and_other_training_libraries(
+    world: Path, run: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(run), str(tmp_path / "store.db")]
+    bare = load_recipe("smoke", ("experts.trained=[]", "evaluation.max_users=5"))
+    train(world, tmp_path / "bare", bare, use_ray=False, reuse_from=run)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "bare"), str(tmp_path / "store.db")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "imported: []"

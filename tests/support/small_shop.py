@@ -84,6 +84,7 @@ def bundle_of(fake: Fake, folder: FilePath, **changes: Any) -> Any:
     catalogue = SimpleNamespace(facets=FACETS, item_ids=ids, codes_NM=CODES_NM[: len(ids)])
     version = json.loads((folder / "manifest.json").read_text())["model_version"]
     parts = {"recommender": fake, "ranker": fake, "catalogue": catalogue, "model_version": version}
+    parts["explains_search"] = False
     return SimpleNamespace(**parts | changes)
 
 

@@ -21,7 +21,8 @@ def worse_copy(run: Path, to: Path) -> Path:
     shutil.copytree(run, to)
     bundle = to / "bundle"
     before = read_manifest(bundle)
-    for path in (bundle / "items.parquet", bundle / "catalog" / "codes.parquet"):
+    catalogues = [bundle / "catalog" / "codes.parquet", bundle / "tokens" / "catalog" / "codes.parquet"]
+    for path in (bundle / "items.parquet", *(path for path in catalogues if path.exists())):
         table = pq.read_table(path)
         order = pa.array(np.random.default_rng(0).permutation(table.num_rows))
         place = table.column_names.index("item_id")

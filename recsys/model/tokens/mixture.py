@@ -4,7 +4,8 @@ The sum is again a log-linear model, over the codebooks of all experts side by s
 codes' logits, and a softmax over the catalogue normalises it. Experts that read the same codebooks share them, and the
 logits of a shared code add up.
 
-Axes: B batch, M codebook (of all experts), K code, N item, D width (of all experts), X expert, U user.
+Axes: B batch, M codebook (of all experts), K code, N item, D width (of all experts), X expert (or item that
+differs from all others), U user.
 """
 
 import json
@@ -189,14 +190,22 @@ class TokenMixture(nn.Module):
 
 
 def token_log_probs(model: TokenModel | TokenMixture) -> ItemScores:
-    """Return a token model's log-probabilities as a function of histories; item vectors are summed once."""
+    """Return a token model's log-probabilities as a function of histories; item vectors are summed once.
+
+    Items that have all codes in common are scored once, so that they are equal to the bit in every batch.
+    """
+    codes_NM = model.codes_NM() if isinstance(model, TokenMixture) else model.token_NM.cpu().numpy()
+    _, first_X, place_N = np.unique(codes_NM, axis=0, return_index=True, return_inverse=True)
     with torch.inference_mode():
         key_ND = model.eval().item_keys()
+        device = key_ND.device
+        key_XD = key_ND[torch.from_numpy(first_X).to(device)]
+        place = torch.from_numpy(place_N.reshape(-1)).to(device)
 
     def log_probs(histories: Sequence[History]) -> FloatArray:
         with torch.inference_mode():
-            log_prob_BN = functional.log_softmax(model.queries(histories) @ key_ND.T, dim=-1)
-            scores_BN: FloatArray = log_prob_BN.cpu().numpy()
+            logits_BN = (model.queries(histories) @ key_XD.T)[:, place]
+            scores_BN: FloatArray = functional.log_softmax(logits_BN, dim=-1).cpu().numpy()
         return scores_BN
 
     return log_probs

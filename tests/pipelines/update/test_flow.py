@@ -123,7 +123,7 @@ def test_update_when_done_then_the_new_run_recommends_new_items_and_serves_batch
     new = day_world.updated.run
     bundle = load_bundle(new / "bundle", trace=False)
     assert bundle.probe() == 1.0
-    assert bundle.recommender.scorer.generator.config.num_items == len(bundle.catalogue.item_ids)
+    assert bundle.generative.scorer.generator.config.num_items == len(bundle.catalogue.item_ids)
     report = recommend_batch(BatchCall(run=new, users=None, to=tmp_path / "out", n=5), use_ray=False)
     assert report.asked == report.answered == load_prepared(new / "data").log.num_users
     # an updated bundle grows like any other
