@@ -132,7 +132,7 @@ class RPG:
                 config,
                 rng,
                 lengths=windows.lengths_W - 1,
-                loss=lambda group: made.network.loss(*windows.padded(group)),
+                loss=lambda group, _: made.network.loss(*windows.padded(group)),
                 validate=None if asked is None else lambda: mean_ndcg(made.scores, asked.histories, asked.targets_U),
                 name=cls.name,
             )
