@@ -29,7 +29,8 @@ def bench(  # noqa: PLR0913 (its options are the call)
 
     Encode tokenizes a million items, decode asks for one user, train counts positions a second, tokens sums logits of
     codes, batch counts users a second, scale takes a made-up log from its files to training steps; valid checks the
-    validity index against a slow way.
+    validity index against a slow way, and a hundred thousand of the service's slates under random rules, filters and
+    steering.
     codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
     curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.

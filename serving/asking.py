@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
+from recsys.data.vocabulary import time_order
 from serving.histories import Known
 from serving.items import ItemTable
 from serving.plan import Plan, add_filter, add_rules, add_steering, start_plan
@@ -100,12 +101,10 @@ def history_of(items: ItemTable, pairs: Sequence[tuple[str, int]]) -> tuple[Hist
 
 
 def given_events(events: Sequence[HistoryEvent], now: int) -> list[tuple[str, int]]:
-    """Return a given history by time, events of equal times as given; one without a time counts as of now.
-
-    This is the rule of :meth:`recsys.data.vocabulary.Vocabulary.history`, for ids that were read already.
-    """
-    pairs = [(event.item_id, now if event.timestamp is None else event.timestamp) for event in events]
-    return sorted(pairs, key=lambda pair: pair[1])
+    """Return a given history as (item id, time), in the order in which every door reads events."""
+    times_T, order_T = time_order([event.timestamp for event in events], now)
+    times = times_T.tolist()
+    return [(events[place].item_id, times[place]) for place in order_T.tolist()]
 
 
 def this_moment() -> int:

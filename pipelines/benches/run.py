@@ -17,6 +17,7 @@ from pipelines.benches.off_policy import bench_off_policy
 from pipelines.benches.pruning import bench_pruning
 from pipelines.benches.scale import FULL, bench_scale
 from pipelines.benches.serve import bench_serve
+from pipelines.benches.slates import bench_slates
 from pipelines.benches.soak import SECONDS, bench_soak
 from pipelines.benches.tokens import bench_tokens
 from pipelines.benches.train import bench_train
@@ -51,7 +52,7 @@ def run_bench(
     benches: dict[str, Callable[[], list[Line]]] = {
         "encode": bench_encode,
         "decode": lambda: bench_decode(run),
-        "valid": bench_valid,
+        "valid": lambda: [*bench_valid(), *bench_slates()],
         "tokens": bench_tokens,
         "batch": bench_batch,
         "codes": lambda: bench_codes(_required(run, name)),

@@ -138,9 +138,10 @@ class Vocabulary:
             CallError: a time is no unix second.
         """
         moment = int(time.time()) if moment is None else moment
-        times_T = np.array([_seconds(event, moment) for event in events], np.int64)
+        for event in events:
+            _require_seconds(event)
+        times_T, order_T = time_order([event.timestamp for event in events], moment)
         found = self.find(event.item_id for event in events)
-        order_T = np.argsort(times_T, kind="stable")
         order_T = order_T[found.rows_V[order_T] != UNKNOWN]
         history = History(items=found.rows_V[order_T], timestamps=times_T[order_T])
         return GivenHistory(history=history, unknown=found.unknown)
@@ -196,11 +197,23 @@ def some_ids(ids: Sequence[object]) -> str:
     return ", ".join(repr(value) for value in ids[:_SHOWN]) + more
 
 
-def _seconds(event: GivenEvent, moment: int) -> int:
-    seconds = moment if event.timestamp is None else event.timestamp
-    if not 0 <= seconds <= LATEST:
+def time_order(given: Sequence[int | None], moment: int) -> tuple[IntArray, IntArray]:
+    """Return the times of events and the order they are read in: by time, those of equal times as given.
+
+    Args:
+        given: unix seconds; None where an event came without a time, which counts as of the moment.
+        moment: the serving moment in unix seconds.
+
+    Shape:
+        return: (events,) times as given, and (events,) places in their order.
+    """
+    times_T = np.array([moment if seconds is None else seconds for seconds in given], np.int64)
+    return times_T, np.argsort(times_T, kind="stable")
+
+
+def _require_seconds(event: GivenEvent) -> None:
+    if event.timestamp is not None and not 0 <= event.timestamp <= LATEST:
         raise CallError(
-            f"the time of an event must be unix seconds, got {seconds} for item {event.item_id!r}; "
+            f"the time of an event must be unix seconds, got {event.timestamp} for item {event.item_id!r}; "
             f"divide milliseconds by 1000"
         )
-    return seconds
