@@ -58,7 +58,7 @@ def train_across(folder: Path) -> dict[str, object]:
         drawn += 1
         if here.count == 2 and drawn == 4:
             (folder / f"reached-{here.rank}").touch()
-            while not (folder / "gone").exists():
+            while not here.first or not (folder / "gone").exists():  # the other one ends with its machine
                 time.sleep(0.05)
         return (network(points[group]) - 2 * points[group]).square().mean()
 
