@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from recsys.core.errors import DataError
 from recsys.data import schema
-from recsys.data.clean import check_columns
+from recsys.data.clean import check_columns, codes_of
 from recsys.data.importers.text_source import read_text
 from recsys.data.impressions import clean_impressions
 from recsys.data.options import ImportOptions
@@ -24,9 +24,10 @@ _FILES = {"train.ascii": _SELF, "test.ascii": _RANDOM}
 def import_coat(source: Path, options: ImportOptions) -> Dataset:
     """Import Coat: ``train.ascii`` and ``test.ascii`` as published (users in rows, 0 unrated), or a table in Parquet.
 
-    Self-selected ratings become interactions. Both parts become impressions, rewarded by the rating; the propensity of
-    a rating is that of the source for chosen coats, and 16 of all coats for those that were given. There are no times:
-    all are 0, and the order of rows is no order in time.
+    Self-selected ratings become interactions. Both parts become impressions, rewarded by the rating, each a request
+    that shows one coat. Its propensity is one over the number of coats where they were given at random; for a chosen
+    coat, the source's chance that the user rates it at all, over the number of ratings of that user. There are no
+    times: all are 0, and the order of rows is no order in time.
     """
     rows, items = _tables(source)
     where = str(source)
@@ -87,11 +88,8 @@ def _with_categories(items: pa.Table) -> pa.Table:
 
 
 def _impressions(rows: pa.Table, chosen: pa.ChunkedArray, where: str) -> pa.Table:
-    num_items = len(rows[schema.ITEM].unique())
-    given = rows.filter(pc.invert(chosen))
-    users = len(given[schema.USER].unique())
-    at_random = given.num_rows / users / num_items if users else None
     own = rows[schema.PROPENSITY] if schema.PROPENSITY in rows.column_names else pa.nulls(rows.num_rows, pa.float64())
+    at_random = pa.scalar(1 / len(rows[schema.ITEM].unique()), pa.float64())
     columns = {
         schema.REQUEST: pa.array(np.arange(rows.num_rows)),
         schema.USER: rows[schema.USER],
@@ -99,7 +97,13 @@ def _impressions(rows: pa.Table, chosen: pa.ChunkedArray, where: str) -> pa.Tabl
         schema.POSITION: pa.array(np.ones(rows.num_rows, np.int64)),
         schema.TIMESTAMP: rows[schema.TIMESTAMP],
         schema.REWARD: rows[schema.RATING],
-        schema.PROPENSITY: pc.if_else(chosen, own, pa.scalar(at_random, pa.float64())),
+        schema.PROPENSITY: pc.if_else(chosen, pc.divide(own, _ratings_of_users(rows)), at_random),
         schema.POLICY: rows[_SOURCE],
     }
     return clean_impressions(pa.table(columns), where)
+
+
+def _ratings_of_users(rows: pa.Table) -> pa.Array:
+    """Return for each row how many ratings its user has in its part."""
+    part_E = codes_of(rows[schema.USER]) * 2 + codes_of(rows[_SOURCE].cast(pa.string()))
+    return pa.array(np.bincount(part_E)[part_E].astype(np.float64))
