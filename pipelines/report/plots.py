@@ -105,6 +105,7 @@ def reliability(points: Sequence[tuple[float, float]], title: str) -> Markup:
             markersize=3,
         )
         axes.set(xscale="log", yscale="log", xlabel="said", ylabel="came true")
+        axes.minorticks_off()
         axes.set_title(title)
         return _svg(figure, f"{title}: said beside how often it came true, dashes mark equal")
 

@@ -28,7 +28,8 @@ _BATCH = 32
 def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
     """Return the ranker with the pruning that ranks best on validation, if it beats none by the margin.
 
-    All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
+    All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them. Where
+    even the best falls short of ranking the whole catalogue by more than ``paths_margin``, the catalogue is ranked.
     """
     off = config.search.model_copy(update={"corp": False, "theta": None, "pruning": "none"})
     jumps = observed_jumps(_with_search(ranker, off).recommenders(head)[1], asked.histories)
@@ -48,6 +49,10 @@ def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, conf
     best = max(served_by, key=lambda label: served_by[label])
     if served_by[best] <= served_by["no pruning"] + config.pruning_margin:
         best = "no pruning"
+    exact = _ndcg(ranker.recommenders(head)[3], asked)
+    figures["all evidence on the catalogue"] = exact
+    if served_by[best] < (1 - config.paths_margin) * exact:
+        tried[best] = tried[best].model_copy(update={"ranked": "catalogue"})
     chosen = _with_search(ranker, tried[best])
     choices = chosen.choices.model_copy(update={"validation": ranker.choices.validation | figures})
     return replace(ranker, choices=choices)

@@ -69,6 +69,8 @@ class TokensConfig(Config):
     """CORP's threshold is this quantile of the jumps between categories on validation paths."""
     pruning_margin: float = Field(default=0.001, ge=0)
     """By how much NDCG@10 pruning must be better to be kept."""
+    paths_margin: float = Field(default=0.1, ge=0, le=1)
+    """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""
 
 
 class TokenChoices(Config):
