@@ -72,20 +72,17 @@ class TrainingWorld:
         walked_E = np.cumsum(rng.integers(1, STRIDE + 1, len(user_E)))
         item_E = (rng.integers(items, size=users)[user_E] + walked_E) % items
         time_E = START + place_E * DAY
-        return cls(
-            log=build_log(user_E, item_E, time_E, place_E, num_users=users, num_items=items),
-            codes_NM=rng.integers(0, CODES, (items, CODEBOOKS)),
-            category_N=np.arange(items) * CATEGORIES // items,
-            codebook_size=CODES,
-            num_categories=CATEGORIES,
-            shape=ModelConfig(),
-            fit=FitConfig(),
-        )
+        log = build_log(user_E, item_E, time_E, place_E, num_users=users, num_items=items)
+        return cls._with_drawn_codes(log, rng)
 
     @classmethod
     def with_random_codes(cls, log: EventLog) -> "TrainingWorld":
         """Return a log whose items have random codes, for what is measured does not depend on them."""
-        rng, items = rng_for(0, "bench", "codes"), log.num_items
+        return cls._with_drawn_codes(log, rng_for(0, "bench", "codes"))
+
+    @classmethod
+    def _with_drawn_codes(cls, log: EventLog, rng: np.random.Generator) -> "TrainingWorld":
+        items = log.num_items
         return cls(
             log=log,
             codes_NM=rng.integers(0, CODES, (items, CODEBOOKS)),

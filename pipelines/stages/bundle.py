@@ -24,7 +24,7 @@ from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import HEAD
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import Contest, choose_weights
+from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.tokenizer.kinds import load_tokenizer
 
 
@@ -95,8 +95,8 @@ def _tokens(folder: Path, device: Device) -> TokenRanker | None:
 
 def reweighed(tokens: TokenRanker, generator: Generator, asked: Questions) -> TokenRanker:
     """Return token experts whose evidence is weighed anew beside another item head than they were trained with."""
-    contest = Contest.of(tokens.sources() | {HEAD: head_of(GeneratorScorer(generator))}, asked)
-    best = choose_weights(contest)
+    scored = ValidationScores.of(tokens.sources() | {HEAD: head_of(GeneratorScorer(generator))}, asked)
+    best = choose_weights(scored)
     return replace(tokens, choices=tokens.choices.model_copy(update={"rank": best.weights}))
 
 

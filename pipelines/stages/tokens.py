@@ -24,7 +24,7 @@ from recsys.recommender.evidence import head_of, mixed_scores
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import HEAD, ExpertConfig, TokenChoices, TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import Contest, choose_weights, sharpen
+from recsys.recommender.weights import ValidationScores, choose_weights, sharpen
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -50,9 +50,9 @@ def rank_by_tokens(job: Job) -> None:
     models = {expert.name: load_expert(job.parent("experts"), expert.name, job) for expert in experts}
     models |= _students(job, models, head, asked)
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
-    contest = Contest.of(sources | {HEAD: head}, asked)
-    mixed, ranked = (choose_weights(contest, names, steps=config.weight_steps) for names in (list(sources), None))
-    figures = {f"{name} alone": contest.ndcg({name: 1.0}) for name in contest.names}
+    scored = ValidationScores.of(sources | {HEAD: head}, asked)
+    mixed, ranked = (choose_weights(scored, names, steps=config.weight_steps) for names in (list(sources), None))
+    figures = {f"{name} alone": scored.ndcg({name: 1.0}) for name in scored.names}
     figures |= {"tokens mixed": mixed.ndcg, "all evidence": ranked.ndcg}
     sharpened = sharpen(sources, mixed.weights, asked.sample(RELIABILITY_USERS, seed=seed))
     codebooks = {expert.student: expert.name for expert in experts}
@@ -120,6 +120,6 @@ def _teacher(sources: dict[str, ItemScores], head: ItemScores, asked: Questions,
     """Return the log-probabilities that students learn: the head's, or those of the mixture with all experts."""
     if config.teacher == "head":
         return head
-    best = choose_weights(Contest.of(sources | {HEAD: head}, asked), steps=config.weight_steps)
+    best = choose_weights(ValidationScores.of(sources | {HEAD: head}, asked), steps=config.weight_steps)
     LOG.info("tokens: the teacher is %s: validation ndcg@10 %.4f", best.weights, best.ndcg)
     return mixed_scores(sources | {HEAD: head}, best.weights)

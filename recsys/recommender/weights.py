@@ -31,7 +31,7 @@ _NONE = np.float32(-1e30)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weighed:
+class ChosenWeights:
     """Weights of sources, and the NDCG@10 that they reach, seen items removed."""
 
     weights: dict[str, float]
@@ -39,8 +39,8 @@ class Weighed:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Contest:
-    """What sources say of each validation user's target and of the items that can outrank it.
+class ValidationScores:
+    """The sources' scores of each validation user's target and of the items that can outrank it.
 
     Shape:
         score_XUZ: (sources, users, candidates), a user's target first.
@@ -52,7 +52,7 @@ class Contest:
     found_U: BoolArray
 
     @classmethod
-    def of(cls, sources: Mapping[str, ItemScores], asked: Questions, *, kept: int = KEPT) -> "Contest":
+    def of(cls, sources: Mapping[str, ItemScores], asked: Questions, *, kept: int = KEPT) -> "ValidationScores":
         """Ask every source about all users, and keep its best items of each, seen ones removed."""
         asked = asked.by_length()
         parts: list[tuple[FloatArray, BoolArray]] = []
@@ -80,21 +80,21 @@ class Contest:
         return total / max(1, len(self.found_U))
 
 
-def _candidates(said: Sequence[FloatArray], asked: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
+def _candidates(scores: Sequence[FloatArray], asked: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
     """Return a batch's scores of each target and of the union of the sources' best other items, each once."""
     rows_B, targets_B = np.arange(len(asked.targets_U)), asked.targets_U
     seen = seen_items(asked.histories)
-    barred_BN = np.zeros(said[0].shape, np.bool_)
+    barred_BN = np.zeros(scores[0].shape, np.bool_)
     barred_BN[seen] = True
     found_B = ~barred_BN[rows_B, targets_B]
     barred_BN[rows_B, targets_B] = True
-    best_BZ = np.concatenate([_best(scores_BN, barred_BN, kept) for scores_BN in said], axis=1)
+    best_BZ = np.concatenate([_best(scores_BN, barred_BN, kept) for scores_BN in scores], axis=1)
     best_BZ.sort(axis=1)
     barred_BZ = np.take_along_axis(barred_BN, best_BZ, axis=1)
     barred_BZ[:, 1:] |= best_BZ[:, 1:] == best_BZ[:, :-1]
     item_BZ = np.concatenate([targets_B[:, None], best_BZ], axis=1)
     barred_BZ = np.concatenate([np.zeros((len(rows_B), 1), np.bool_), barred_BZ], axis=1)
-    parts = [np.where(barred_BZ, _NONE, np.take_along_axis(scores_BN, item_BZ, axis=1)) for scores_BN in said]
+    parts = [np.where(barred_BZ, _NONE, np.take_along_axis(scores_BN, item_BZ, axis=1)) for scores_BN in scores]
     return np.stack(parts).astype(np.float32), found_B
 
 
@@ -105,24 +105,24 @@ def _best(scores_BN: FloatArray, barred_BN: BoolArray, kept: int) -> IntArray:
     return np.argpartition(open_BN, -kept, axis=1)[:, -kept:]
 
 
-def choose_weights(contest: Contest, names: Sequence[str] | None = None, *, steps: int = 20) -> Weighed:
+def choose_weights(scored: ValidationScores, names: Sequence[str] | None = None, *, steps: int = 20) -> ChosenWeights:
     """Return the weights with the best NDCG@10 that coordinate ascent finds; they sum to one in multiples of 1/steps.
 
     It begins at the best of all single sources and of equal shares, and moves weight from one source to another as long
     as that gains: first a quarter at a time, then half as much, down to ``1 / steps``.
 
     Args:
-        contest: what the sources say.
+        scored: the sources' scores.
         names: the sources that may have weight; by default all.
         steps: how fine weights are.
     """
-    names = list(contest.names if names is None else names)
+    names = list(scored.names if names is None else names)
     known: dict[tuple[int, ...], float] = {}
 
     def figure(share_X: NDArray[np.int64]) -> float:
         key = tuple(share_X.tolist())
         if key not in known:
-            known[key] = contest.ndcg({name: share / steps for name, share in zip(names, key, strict=True)})
+            known[key] = scored.ndcg({name: share / steps for name, share in zip(names, key, strict=True)})
         return known[key]
 
     share_X = max(_starts(len(names), steps), key=figure)
@@ -134,7 +134,7 @@ def choose_weights(contest: Contest, names: Sequence[str] | None = None, *, step
         else:
             amount //= 2
     weights = {name: share / steps for name, share in zip(names, share_X.tolist(), strict=True)}
-    return Weighed(weights=weights, ndcg=figure(share_X))
+    return ChosenWeights(weights=weights, ndcg=figure(share_X))
 
 
 def _starts(sources: int, steps: int) -> list[NDArray[np.int64]]:

@@ -10,7 +10,7 @@ from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray
 from recsys.data.splits import Questions
 from recsys.recommender.evidence import mixed_scores
-from recsys.recommender.weights import Contest, choose_weights, sharpen
+from recsys.recommender.weights import ValidationScores, choose_weights, sharpen
 from recsys.sequence.validation import mean_ndcg
 
 ITEMS = 60
@@ -45,15 +45,15 @@ def _by_full_ranking(sources: dict[str, ItemScores], weights: dict[str, float], 
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"b": 1.0}, {"a": 0.5, "c": 0.5}, {"a": 0.2, "b": 0.3, "c": 0.5}])
 def test_contest_when_all_items_are_kept_then_its_figure_is_that_of_full_ranking(weights: dict[str, float]) -> None:
     sources = {"a": _source(1), "b": _source(2), "c": _source(3)}
-    contest = Contest.of(sources, _asked(), kept=ITEMS)
-    assert contest.ndcg(weights) == pytest.approx(_by_full_ranking(sources, weights, _asked()), abs=1e-12)
+    scored = ValidationScores.of(sources, _asked(), kept=ITEMS)
+    assert scored.ndcg(weights) == pytest.approx(_by_full_ranking(sources, weights, _asked()), abs=1e-12)
 
 
 def test_contest_when_few_items_are_kept_then_single_sources_are_still_exact() -> None:
     sources = {"a": _source(1), "b": _source(2)}
-    contest = Contest.of(sources, _asked(), kept=15)
+    scored = ValidationScores.of(sources, _asked(), kept=15)
     for name in sources:
-        assert contest.ndcg({name: 1.0}) == pytest.approx(_by_full_ranking(sources, {name: 1.0}, _asked()), abs=1e-12)
+        assert scored.ndcg({name: 1.0}) == pytest.approx(_by_full_ranking(sources, {name: 1.0}, _asked()), abs=1e-12)
 
 
 def test_contest_when_the_history_holds_the_target_then_it_is_never_found() -> None:
@@ -64,30 +64,30 @@ def test_contest_when_the_history_holds_the_target_then_it_is_never_found() -> N
     )
     best = np.zeros((1, ITEMS), np.float32)
     best[0, [4, 5]] = 1
-    contest = Contest.of({"sure": lambda histories: np.repeat(best, len(histories), axis=0)}, asked)
-    assert contest.ndcg({"sure": 1.0}) == 0.5  # the first of two users has item 4 already, the second's is first
+    scored = ValidationScores.of({"sure": lambda histories: np.repeat(best, len(histories), axis=0)}, asked)
+    assert scored.ndcg({"sure": 1.0}) == 0.5  # the first of two users has item 4 already, the second's is first
 
 
 def test_weights_when_chosen_then_no_move_of_a_twentieth_is_better_and_they_sum_to_one() -> None:
     sources = {"a": _source(1), "b": _source(2), "c": _source(3)}
-    contest = Contest.of(sources, _asked())
-    found = choose_weights(contest)
+    scored = ValidationScores.of(sources, _asked())
+    found = choose_weights(scored)
     assert sum(found.weights.values()) == pytest.approx(1.0)
-    assert found.ndcg == contest.ndcg(found.weights)
+    assert found.ndcg == scored.ndcg(found.weights)
     for giver, taker in itertools.permutations(sources, 2):
         if found.weights[giver]:
             moved = found.weights | {
                 giver: found.weights[giver] - 0.05,
                 taker: found.weights[taker] + 0.05,
             }
-            assert contest.ndcg(moved) <= found.ndcg
+            assert scored.ndcg(moved) <= found.ndcg
 
 
 def test_weights_when_there_are_two_sources_in_quarters_then_the_best_of_all_five_is_found() -> None:
     # two sources have one line of weights; from its best end or middle a quarter's moves reach a local best
-    contest = Contest.of({"a": _source(1), "b": _source(2)}, _asked())
-    found = choose_weights(contest, steps=4)
-    local = [contest.ndcg({"a": share / 4, "b": 1 - share / 4}) for share in range(5)]
+    scored = ValidationScores.of({"a": _source(1), "b": _source(2)}, _asked())
+    found = choose_weights(scored, steps=4)
+    local = [scored.ndcg({"a": share / 4, "b": 1 - share / 4}) for share in range(5)]
     assert found.ndcg >= max(local[0], local[2], local[4])
     assert found.ndcg in local
 
@@ -103,7 +103,7 @@ def _oracle(asked: Questions) -> Callable[[Sequence[History]], FloatArray]:
 
 def test_weights_when_one_source_knows_the_answer_then_every_unseen_target_is_first() -> None:
     asked = _asked()
-    best = choose_weights(Contest.of({"noise": _source(1), "oracle": _oracle(asked)}, asked), steps=2)
+    best = choose_weights(ValidationScores.of({"noise": _source(1), "oracle": _oracle(asked)}, asked), steps=2)
     unseen = [target not in history.items for history, target in zip(asked.histories, asked.targets_U, strict=True)]
     assert best.weights["oracle"] > 0
     assert best.ndcg == pytest.approx(np.mean(unseen))
@@ -111,8 +111,8 @@ def test_weights_when_one_source_knows_the_answer_then_every_unseen_target_is_fi
 
 def test_weights_when_sources_are_named_then_the_others_have_no_say() -> None:
     asked = _asked()
-    contest = Contest.of({"noise": _source(1), "other": _source(2), "oracle": _oracle(asked)}, asked)
-    assert set(choose_weights(contest, ["noise", "other"]).weights) == {"noise", "other"}
+    scored = ValidationScores.of({"noise": _source(1), "other": _source(2), "oracle": _oracle(asked)}, asked)
+    assert set(choose_weights(scored, ["noise", "other"]).weights) == {"noise", "other"}
 
 
 def test_sharpen_when_targets_are_drawn_from_a_sharper_distribution_then_its_factor_is_found() -> None:
