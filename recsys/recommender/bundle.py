@@ -31,14 +31,13 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
-from recsys.recommender.evidence import head_of
+from recsys.recommender.loaded import LoadedBundle, served
 from recsys.recommender.manifest import RUNTIME, BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
 from recsys.recommender.new_items import NewItems, NewItemsConfig, add_items
 from recsys.recommender.probes import agreement, load_probes, make_probes, save_probes
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.token_recommender import TokenRecommender
 from recsys.runtime.export import export_generator
 from recsys.runtime.weights import save_weights
 from recsys.tokenizer.base import ItemTokenizer
@@ -67,47 +66,11 @@ class BundleParts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bundle:
+class Bundle(LoadedBundle[GeneratorScorer]):
     """A loaded bundle; what only new items need is read from its folder on first use.
 
     Where it has token experts, their paths propose and all evidence ranks; else the generator does both.
     """
-
-    folder: Path
-    generative: ReasoningRecommender[GeneratorScorer]
-    """The generator: its item head ranks, by itself or as one source of evidence beside the experts."""
-    tokens: TokenRanker | None
-    manifest: BundleManifest
-
-    @cached_property
-    def recommender(self) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
-        """Whoever is served."""
-        return served(self.generative, self.tokens)
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The catalogue in the codes that the served recommender's paths name."""
-        return self.generative.catalogue if self.tokens is None else self.tokens.catalogue
-
-    @property
-    def explains_search(self) -> bool:
-        """Whether only paths that the search took stand beside items, so that an item may have none."""
-        return self.tokens is not None
-
-    @property
-    def model_version(self) -> str:
-        """The version that the manifest names."""
-        return self.manifest.model_version
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The ids of the catalogue's items."""
-        return Vocabulary(self.catalogue.item_ids)
-
-    @cached_property
-    def ranker(self) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
-        """The same model and the same slates without paths, for those who do not ask why."""
-        return self.recommender.untraced()
 
     @cached_property
     def features(self) -> FeatureBuilder:
@@ -186,12 +149,3 @@ def load_bundle(folder: Path, *, device: Device = "auto", trace: bool = True, ve
     generative = ReasoningRecommender(GeneratorScorer(generator), catalogue, decoder, trace=trace)
     tokens = TokenRanker.load(folder / "tokens", device=device) if (folder / "tokens").exists() else None
     return Bundle(folder=folder, generative=generative, tokens=tokens, manifest=manifest)
-
-
-def served(
-    generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker | None
-) -> ReasoningRecommender[GeneratorScorer] | TokenRecommender:
-    """Return whoever is served: the generator, or the token experts with its item head beside them."""
-    if tokens is None:
-        return generative
-    return tokens.served(generative.name, head_of(generative.scorer), trace=generative.trace)

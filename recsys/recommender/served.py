@@ -20,11 +20,10 @@ from recsys.core.errors import ArtifactError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import Vocabulary
 from recsys.decoding.config import DecoderConfig
-from recsys.recommender.evidence import head_of
-from recsys.recommender.manifest import RUNTIME, BundleManifest, read_manifest, verify_bundle
+from recsys.recommender.loaded import LoadedBundle
+from recsys.recommender.manifest import RUNTIME, read_manifest, verify_bundle
 from recsys.recommender.probes import SLATE, Probe, agreement, load_probes
 from recsys.recommender.reasoning import ReasoningRecommender
-from recsys.recommender.token_recommender import TokenRecommender
 from recsys.runtime.compiled import use_one_thread
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
@@ -40,44 +39,8 @@ KEPT_STATES: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServedBundle:
+class ServedBundle(LoadedBundle[RuntimeScorer]):
     """A bundle that ranks by the runtime."""
-
-    folder: Path
-    generative: ReasoningRecommender[RuntimeScorer]
-    tokens: "TokenRanker | None"
-    manifest: BundleManifest
-
-    @cached_property
-    def recommender(self) -> ReasoningRecommender[RuntimeScorer] | TokenRecommender:
-        """Whoever is served: the generator, or the token experts with its item head beside them."""
-        own = self.generative
-        return own if self.tokens is None else self.tokens.served(own.name, head_of(own.scorer), trace=own.trace)
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The catalogue in the codes that the served recommender's paths name."""
-        return self.generative.catalogue if self.tokens is None else self.tokens.catalogue
-
-    @property
-    def explains_search(self) -> bool:
-        """Whether only paths that the search took stand beside items, so that an item may have none."""
-        return self.tokens is not None
-
-    @property
-    def model_version(self) -> str:
-        """The version that the manifest names."""
-        return self.manifest.model_version
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The ids of the catalogue's items."""
-        return Vocabulary(self.catalogue.item_ids)
-
-    @cached_property
-    def ranker(self) -> ReasoningRecommender[RuntimeScorer] | TokenRecommender:
-        """The same model and the same slates without paths."""
-        return self.recommender.untraced()
 
     @cached_property
     def source(self) -> "Bundle":
