@@ -47,7 +47,7 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
         "recsys: tokens alone (16 paths)",
         "recsys: expert facets alone",
         "recsys: expert facets_student alone",
-        "recsys: all evidence ranks the catalogue",
+        "recsys: paths propose, all evidence ranks",
         "recsys: item head ranks the catalogue",
         "popularity",
         "cooccurrence",
@@ -164,7 +164,7 @@ def test_recommend_when_asked_for_all_users_then_items_exist_are_unseen_and_dist
 def test_recommend_one_when_explained_then_paths_lead_to_the_item(run: Path) -> None:
     bundle = load_bundle(run / "bundle")
     ids = [str(item) for item in bundle.catalogue.item_ids[:3]]
-    answer = recommend_one(run, ",".join(ids), n=5, explain=True)
+    answer = recommend_one(run, ",".join(ids), n=5, explain=True, by="paths")
     rows = {item: row for row, item in enumerate(bundle.catalogue.item_ids)}
     assert any(item["paths"] for item in answer["items"])
     for item in answer["items"]:
