@@ -37,7 +37,7 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
         assert first.status_code == 202
         assert (first.json()["accepted"], first.json()["rejected"]) == (3, [])
         assert client.post("/v1/events", json=events).json()["duplicates"] == 3
-        answer = answer_of_the_model(client, {"user_id": "new", "n": 10, "explain": True})
+        answer = answer_of_the_model(client, {"user_id": "new", "n": 10, "explain": True, "ranked": "paths"})
         assert answer["degraded"] is None
         found = [item["item_id"] for item in answer["items"]]
         assert len(set(found)) == 10
@@ -45,7 +45,7 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
         assert set(found) <= set(ids)
         assert {item["title"] for item in answer["items"]} <= titles
         assert any(item.get("path") and item["path"]["steps"] for item in answer["items"])
-        plain = answer_of_the_model(client, {"user_id": "new", "n": 10})
+        plain = answer_of_the_model(client, {"user_id": "new", "n": 10, "ranked": "paths"})
         assert [item["item_id"] for item in plain["items"]] == found
         assert not any(item.get("path") for item in plain["items"])
         for body in (b"{", b"[]", b'{"n": "many"}', b'{"history": 5}', b"\x00", json.dumps({"n": 10**9}).encode()):
