@@ -5,7 +5,7 @@ from pathlib import Path
 from pipelines.report import plots
 from pipelines.report.parts import Part, read
 from pipelines.stages.token_search import RELIABILITY
-from recsys.recommender.token_config import TokenChoices
+from recsys.recommender.token_experts import TokenChoices
 
 
 def beliefs(run: Path) -> Part:

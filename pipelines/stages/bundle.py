@@ -22,7 +22,7 @@ from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.evidence import head_of
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
-from recsys.recommender.token_config import HEAD
+from recsys.recommender.token_experts import HEAD
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.tokenizer.kinds import load_tokenizer

@@ -22,7 +22,8 @@ from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel
 from recsys.recommender.evidence import head_of, mixed_scores
 from recsys.recommender.scorer import GeneratorScorer
-from recsys.recommender.token_config import HEAD, ExpertConfig, TokenChoices, TokensConfig
+from recsys.recommender.token_config import ExpertConfig, TokensConfig
+from recsys.recommender.token_experts import HEAD, TokenChoices
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.weights import ValidationScores, choose_weights, sharpen
 from recsys.tokenizer.facets import facets

@@ -8,7 +8,7 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch, Categories, PathSearch, Searcher, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import RankedItems, ReachedItems, best_slates, cut_paths, fill_up, item_paths, rank, reach
 from recsys.decoding.paths import Beam
@@ -27,6 +27,7 @@ def decode_beliefs(  # noqa: PLR0913 (what is believed, what ranks, and how to s
     eligible_BN: BoolArray | None = None,
     categories: Categories | None = None,
     trace: bool = True,
+    searcher: Searcher = BeliefSearch,
 ) -> list[Slate]:
     """Return one slate per row with ``min(n, eligible items)`` distinct eligible items, best first.
 
@@ -37,6 +38,7 @@ def decode_beliefs(  # noqa: PLR0913 (what is believed, what ranks, and how to s
         belief_BN: (rows, items) log-probabilities that decide the steps of paths.
         rank_BN: (rows, items) scores that order the slate.
         eligible_BN: (rows, items), True means the item may be recommended; None allows all.
+    ``searcher`` makes the search of a chunk of rows; all find the same paths.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")
@@ -47,13 +49,13 @@ def decode_beliefs(  # noqa: PLR0913 (what is believed, what ranks, and how to s
         if config.ranked == "catalogue" and not trace:
             slates += best_slates(rank_BN[rows], eligible, n=n)
             continue
-        search = BeliefSearch(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
+        search = searcher(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
         slates += _searched(search, rank_BN[rows], eligible, n=n, trace=trace)
     return slates
 
 
 def _searched(
-    search: BeliefSearch, rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int, trace: bool
+    search: PathSearch, rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int, trace: bool
 ) -> list[Slate]:
     """Return the slates of one chunk of rows."""
     row_P = np.flatnonzero(search.index.start(len(rank_BN), eligible_BN).sizes_P)

@@ -7,6 +7,7 @@ Axes: B request, P path, M codebook, K code, N item, Q category, C candidate ite
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,34 @@ class Categories:
 
     category_N: IntArray
     count: int
+
+
+class PathSearch(Protocol):
+    """One batch's search for the most probable paths."""
+
+    index: ValidityIndex
+    config: BeliefSearchConfig
+    cuts: list[Cut | UnlikelyPaths]
+    """The paths that were pruned, once it has run."""
+
+    def run(self, row_P: IntArray, eligible_PN: BoolArray | None) -> Beam:
+        """Return the finished paths of the rows, at most ``num_paths`` each."""
+        ...
+
+
+class Searcher(Protocol):
+    """Makes the search of a batch from the probabilities of its items, as :class:`BeliefSearch` does."""
+
+    def __call__(
+        self,
+        index: ValidityIndex,
+        prob_BN: Float64Array,
+        config: BeliefSearchConfig,
+        *,
+        categories: Categories | None = None,
+    ) -> PathSearch:
+        """Return a search that has not run."""
+        ...
 
 
 def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -> Float64Array:
@@ -130,15 +159,9 @@ class BeliefSearch:
             live = grown.take(np.flatnonzero(~done_P))
             if not len(live):
                 break
-        return self._likely(join_beams(finished))
-
-    def _likely(self, beam: Beam) -> Beam:
-        """Return the finished paths without those that Reasoning Pruning takes out."""
-        if self.config.pruning == "none":
-            return beam
-        keep_P = likely_paths(beam.row_P, beam.log_prob_P, self.config.pruning)
-        self.cuts.append(UnlikelyPaths(beam=beam.take(np.flatnonzero(~keep_P)), rule=self.config.pruning))
-        return beam.take(np.flatnonzero(keep_P))
+        beam, cuts = likely_beam(join_beams(finished), self.config)
+        self.cuts += cuts
+        return beam
 
     def _enough(self, live: Beam, pool: Expansions, held_B: Float64Array) -> IntArray:
         """Return how many expansions of each row, best first, hold enough probability beside its finished paths."""
@@ -260,6 +283,15 @@ class BeliefSearch:
         if self.categories is None:
             raise DecodingError("jumps between categories need the items' categories, got none; pass categories")
         return self.categories
+
+
+def likely_beam(beam: Beam, config: BeliefSearchConfig) -> tuple[Beam, list[UnlikelyPaths]]:
+    """Return finished paths without those that Reasoning Pruning takes out, and those."""
+    if config.pruning == "none":
+        return beam, []
+    keep_P = likely_paths(beam.row_P, beam.log_prob_P, config.pruning)
+    cut = UnlikelyPaths(beam=beam.take(np.flatnonzero(~keep_P)), rule=config.pruning)
+    return beam.take(np.flatnonzero(keep_P)), [cut]
 
 
 def first_least(value_PM: Float64Array) -> IntArray:

@@ -3,7 +3,7 @@
 bundle/manifest.json      version, which model was kept, its validation figures, the hash of every other file
 bundle/decoder.json       how paths are decoded and weighed, as chosen on validation
 bundle/model/             the generator (Hugging Face layout)
-bundle/runtime/           its weights as the CPU runtime reads them, which serves without torch
+bundle/runtime/           its weights and those of token experts as the CPU runtime reads them, without torch
 bundle/catalog/           codes, facets and category names
 bundle/tokenizer/         from item vectors to codes
 bundle/features/          from items to vectors, and the training items' vectors
@@ -32,13 +32,22 @@ from recsys.decoding.config import DecoderConfig
 from recsys.features.assemble import FeatureBuilder
 from recsys.model.generator import Generator
 from recsys.recommender.loaded import LoadedBundle, served
-from recsys.recommender.manifest import RUNTIME, BundleManifest, Choice, read_manifest, verify_bundle, write_manifest
+from recsys.recommender.manifest import (
+    EXPERTS,
+    RUNTIME,
+    BundleManifest,
+    Choice,
+    read_manifest,
+    verify_bundle,
+    write_manifest,
+)
 from recsys.recommender.new_items import NewItems, NewItemsConfig, add_items
 from recsys.recommender.probes import agreement, load_probes, make_probes, save_probes
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.runtime.export import export_generator
+from recsys.runtime.experts import save_experts
+from recsys.runtime.export import export_experts, export_generator
 from recsys.runtime.weights import save_weights
 from recsys.tokenizer.base import ItemTokenizer
 from recsys.tokenizer.kinds import load_tokenizer
@@ -71,6 +80,8 @@ class Bundle(LoadedBundle[GeneratorScorer]):
 
     Where it has token experts, their paths propose and all evidence ranks; else the generator does both.
     """
+
+    tokens: TokenRanker | None
 
     @cached_property
     def features(self) -> FeatureBuilder:
@@ -121,6 +132,7 @@ def save_bundle(folder: Path, parts: BundleParts, *, kept: Choice, validation: S
     write_json(folder / "popularity.json", {"counts": [int(count) for count in parts.counts_N]})
     if parts.tokens is not None:
         parts.tokens.save(folder / "tokens")
+        save_experts(export_experts(parts.tokens.mixture), folder / RUNTIME / EXPERTS)
     generative = ReasoningRecommender(GeneratorScorer(parts.generator), parts.catalogue, parts.decoder, trace=False)
     save_probes(
         make_probes(served(generative, parts.tokens), Vocabulary(parts.catalogue.item_ids), parts.probed), folder

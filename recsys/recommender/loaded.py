@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import Scorer
@@ -11,16 +11,14 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import BundleManifest
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.token_experts import TokenExperts
 from recsys.recommender.token_recommender import TokenRecommender
-
-if TYPE_CHECKING:  # token experts are torch's, and a bundle without them is served without torch
-    from recsys.recommender.token_ranker import TokenRanker
 
 _Scorer = TypeVar("_Scorer", bound=Scorer)
 
 
 def served(
-    generative: ReasoningRecommender[_Scorer], tokens: "TokenRanker | None"
+    generative: ReasoningRecommender[_Scorer], tokens: TokenExperts | None
 ) -> ReasoningRecommender[_Scorer] | TokenRecommender:
     """Return whoever is served: the generator, or the token experts with its item head beside them."""
     if tokens is None:
@@ -35,7 +33,7 @@ class LoadedBundle(Generic[_Scorer]):
     folder: Path
     generative: ReasoningRecommender[_Scorer]
     """The generator: its item head ranks, by itself or as one source of evidence beside the experts."""
-    tokens: "TokenRanker | None"
+    tokens: TokenExperts | None
     manifest: BundleManifest
 
     @cached_property

@@ -15,6 +15,8 @@ from recsys.core.errors import ArtifactError
 FILE: Final = "manifest.json"
 RUNTIME: Final = "runtime"
 """The folder in a bundle that holds what the runtime reads."""
+EXPERTS: Final = "experts"
+"""The folder in that one that holds token experts."""
 FORMAT: Final = 2
 """Raised when a bundle's files change their meaning; 1 had neither file hashes nor what encodes a new item."""
 

@@ -1,12 +1,11 @@
 """A bundle as a server loads it: the runtime's weights in the place of torch's model, with the same slates.
 
-Free of torch, until an item comes that the bundle does not know: what encodes it is torch's. So are token experts: a
-bundle that has some serves them by torch, beside the runtime's item head.
+Free of torch, until an item comes that the bundle does not know: what encodes it is torch's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,23 +13,28 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import Recommender, Slate, requests_for
+from recsys.codes.validity import ValidityIndex
+from recsys.contracts import ItemScores, Recommender, Slate, requests_for
 from recsys.core.config import read_config
 from recsys.core.errors import ArtifactError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import Vocabulary
+from recsys.decoding.belief_search import Searcher
 from recsys.decoding.config import DecoderConfig
 from recsys.recommender.loaded import LoadedBundle
-from recsys.recommender.manifest import RUNTIME, read_manifest, verify_bundle
+from recsys.recommender.manifest import EXPERTS, RUNTIME, read_manifest, verify_bundle
 from recsys.recommender.probes import SLATE, Probe, agreement, load_probes
 from recsys.recommender.reasoning import ReasoningRecommender
+from recsys.recommender.token_experts import TokenChoices, TokenExperts
 from recsys.runtime.compiled import use_one_thread
+from recsys.runtime.expert_scorer import ExpertScorer
+from recsys.runtime.experts import Expert, load_experts
+from recsys.runtime.path_search import CodeTable, CompiledSearch
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
 
 if TYPE_CHECKING:
     from recsys.recommender.bundle import Bundle
-    from recsys.recommender.token_ranker import TokenRanker
 
 TOLERANCE: Final = 1e-3
 """Largest difference from a score of torch's that the runtime may have; probes hold scores to four decimals."""
@@ -38,9 +42,36 @@ KEPT_STATES: Final = 4096
 """Histories whose encoded states are kept in memory, some 2 kB each."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ServedExperts(TokenExperts):
+    """Token experts by the runtime."""
+
+    scorer: ExpertScorer
+
+    @classmethod
+    def of(cls, experts: Sequence[Expert], catalogue: Catalogue, choices: TokenChoices) -> "ServedExperts":
+        """Return experts that score a catalogue.
+
+        Raises:
+            ArtifactError: the catalogue has other codebooks than the experts.
+        """
+        scorer = ExpertScorer(experts, catalogue.codes_NM, catalogue.layout.codebook_size, kept_states=KEPT_STATES)
+        return cls(scorer=scorer, catalogue=catalogue, choices=choices)
+
+    def sources(self) -> Mapping[str, ItemScores]:
+        """Return each expert's log-probabilities by its name."""
+        return self.scorer.sources()
+
+    def searcher(self, index: ValidityIndex) -> Searcher:
+        """Return the compiled search of paths."""
+        return partial(CompiledSearch, CodeTable.of(index))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServedBundle(LoadedBundle[RuntimeScorer]):
     """A bundle that ranks by the runtime."""
+
+    tokens: ServedExperts | None
 
     @cached_property
     def source(self) -> "Bundle":
@@ -64,7 +95,11 @@ class ServedBundle(LoadedBundle[RuntimeScorer]):
         scorer = RuntimeScorer(export_generator(grown.generative.scorer.generator), kept_states=KEPT_STATES)
         old = self.generative
         generative = ReasoningRecommender(scorer, grown.generative.catalogue, old.config, trace=old.trace)
-        return replace(self, generative=generative, tokens=grown.tokens)
+        tokens = self.tokens
+        if tokens is not None and grown.tokens is not None:
+            # what the experts learned stays: new items have codes of theirs, and nothing else
+            tokens = ServedExperts.of(list(tokens.scorer.experts.values()), grown.tokens.catalogue, tokens.choices)
+        return replace(self, generative=generative, tokens=tokens)
 
     def prepare_for_items(self) -> None:
         """Load what encodes new items, so that the first one does not wait for it."""
@@ -77,6 +112,8 @@ class ServedBundle(LoadedBundle[RuntimeScorer]):
     def forget(self) -> None:
         """Drop all kept states of users."""
         self.generative.scorer.forget()
+        if self.tokens is not None:
+            self.tokens.scorer.forget()
 
 
 def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle":
@@ -91,8 +128,10 @@ def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle"
     """
     manifest = verify_bundle(folder) if verify else read_manifest(folder)
     use_one_thread()
-    if not (folder / RUNTIME).is_dir():
-        LOG.warning("%s holds no weights of the runtime; torch ranks, which is slower; make the bundle again", folder)
+    if missing := _missing(folder):
+        LOG.warning(
+            "%s holds no %s of the runtime; torch ranks, which is slower; make the bundle again", folder, missing
+        )
         return _by_torch(folder)
     catalogue = Catalogue.load(folder / "catalog")
     scorer = RuntimeScorer(load_weights(folder / RUNTIME), kept_states=KEPT_STATES)
@@ -112,16 +151,19 @@ def load_served(folder: Path, *, verify: bool = True) -> "ServedBundle | Bundle"
     return bundle
 
 
-def _tokens(folder: Path) -> "TokenRanker | None":
-    """Return the bundle's token experts on one thread, None where it has none."""
+def _missing(folder: Path) -> str:
+    """Return what a bundle of the time before lacks for the runtime, nothing where it has all."""
+    if not (folder / RUNTIME).is_dir():
+        return "weights"
+    return "token experts" if (folder / "tokens").is_dir() and not (folder / RUNTIME / EXPERTS).is_dir() else ""
+
+
+def _tokens(folder: Path) -> ServedExperts | None:
+    """Return the bundle's token experts, None where it has none."""
     if not (folder / "tokens").is_dir():
         return None
-    import torch
-
-    from recsys.recommender.token_ranker import TokenRanker
-
-    torch.set_num_threads(1)
-    return TokenRanker.load(folder / "tokens", device="cpu")
+    catalogue = Catalogue.load(folder / "tokens" / "catalog")
+    return ServedExperts.of(load_experts(folder / RUNTIME / EXPERTS), catalogue, TokenChoices.load(folder / "tokens"))
 
 
 def _by_torch(folder: Path) -> "Bundle":

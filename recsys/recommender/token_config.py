@@ -7,10 +7,8 @@ from pydantic import Field, field_validator
 from recsys.core.config import Config
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig, TokenModelConfig
+from recsys.recommender.token_experts import HEAD
 from recsys.tokenizer.kinds import TokenizerConfig
-
-HEAD = "head"
-"""The name of the item head among the sources of evidence."""
 
 
 class ExpertConfig(Config):
@@ -71,18 +69,3 @@ class TokensConfig(Config):
     """By how much NDCG@10 pruning must be better to be kept."""
     paths_margin: float = Field(default=0.1, ge=0, le=1)
     """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""
-
-
-class TokenChoices(Config):
-    """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
-
-    belief: dict[str, float]
-    """Weights of the experts' log-probabilities in the mixture that paths are searched by; their sum is the factor by
-    which the mixture is sharpened so that its probabilities are likeliest on validation."""
-    rank: dict[str, float]
-    """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
-    search: BeliefSearchConfig
-    """How paths are searched."""
-    validation: dict[str, float]
-    """On validation users: NDCG@10, seen items removed, of each source alone and of what was tried, and how far first
-    items fall without facets (see :class:`recsys.recommender.faithfulness.Faithfulness`)."""

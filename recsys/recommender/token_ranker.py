@@ -3,7 +3,7 @@
 model/             the mixture of experts
 catalog/           every item's codes in all experts' codebooks, and words for each code
 tokenizers/NAME/   from item vectors to an expert's codes, so that new items are ranked without training
-choices.json       weights and search, see :class:`recsys.recommender.token_config.TokenChoices`
+choices.json       weights and search, see :class:`recsys.recommender.token_experts.TokenChoices`
 
 Axes: N item, F feature, M codebook.
 """
@@ -16,15 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from recsys.codes.catalogue import Catalogue
-from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.artifacts import require
 from recsys.core.device import Device, pick_device
-from recsys.decoding.belief_search import Categories
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
-from recsys.recommender.evidence import Evidence
-from recsys.recommender.token_config import HEAD, TokenChoices
+from recsys.recommender.token_experts import CHOICES, TokenChoices, TokenExperts
 from recsys.recommender.token_recommender import TokenRecommender
 from recsys.tokenizer.base import ItemTokenizer
 from recsys.tokenizer.kinds import load_tokenizer
@@ -35,16 +31,12 @@ TOKENS_PATHS = "recsys: tokens alone ({paths} paths)"
 PATHS_PROPOSE = "recsys: paths propose, all evidence ranks"
 EVIDENCE_EXACT = "recsys: all evidence ranks the catalogue"
 
-_CHOICES = "choices.json"
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TokenRanker:
-    """Token experts, their catalogue, and the choices that make recommenders of them."""
+class TokenRanker(TokenExperts):
+    """Token experts by torch: saved, grown by new items, and compared with each other."""
 
     mixture: TokenMixture
-    catalogue: Catalogue
-    choices: TokenChoices
     tokenizers: Mapping[str, ItemTokenizer]
     """By the expert whose codebooks it fills."""
 
@@ -55,7 +47,7 @@ class TokenRanker:
         for name, tokenizer in self.tokenizers.items():
             (folder / "tokenizers" / name).mkdir(parents=True)
             tokenizer.save(folder / "tokenizers" / name)
-        (folder / _CHOICES).write_text(self.choices.model_dump_json(indent=2) + "\n")
+        (folder / CHOICES).write_text(self.choices.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, *, device: Device = "auto") -> "TokenRanker":
@@ -64,12 +56,12 @@ class TokenRanker:
         Raises:
             ArtifactError: a part is missing.
         """
-        choices = require(folder / _CHOICES, remedy="train the run with experts to make it").read_text()
+        choices = TokenChoices.load(folder)
         mixture = TokenMixture.load(folder / "model", pick_device(device))
         return cls(
             mixture=mixture,
             catalogue=Catalogue.load(folder / "catalog"),
-            choices=TokenChoices.model_validate_json(choices),
+            choices=choices,
             tokenizers={name: load_tokenizer(folder / "tokenizers" / name) for name in mixture.owners},
         )
 
@@ -108,31 +100,6 @@ class TokenRanker:
         """Return each expert's log-probabilities by its name."""
         pairs = zip(self.mixture.codebooks, self.mixture.models(), strict=True)
         return {name: token_log_probs(model) for name, model in pairs}
-
-    def recommender(
-        self, name: str, rank: dict[str, float], *, head: ItemScores | None = None, trace: bool = False
-    ) -> TokenRecommender:
-        """Return a recommender that searches as validation chose, and ranks by weights of its own.
-
-        Args:
-            name: what it is called in tables.
-            rank: weights of the experts, and of the item head where it is given.
-            head: the item head's log-probabilities.
-            trace: whether items come with their paths.
-        """
-        sources = self.sources() if head is None else self.sources() | {HEAD: head}
-        return TokenRecommender(
-            name,
-            Evidence(sources, belief=self.choices.belief, rank=rank),
-            ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size),
-            Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
-            self.choices.search,
-            trace=trace,
-        )
-
-    def served(self, name: str, head: ItemScores, *, trace: bool = False) -> TokenRecommender:
-        """Return what is served: paths propose and all evidence ranks, the whole catalogue where the search says so."""
-        return self.recommender(name, self.choices.rank, head=head, trace=trace)
 
     def recommenders(self, head: ItemScores | None = None, *, trace: bool = False) -> list[TokenRecommender]:
         """Return the ways to rank: tokens alone, exactly and by paths, and with the item head all evidence.

@@ -13,7 +13,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History, Request, Slate, eligible_items, eligible_or_all, require_unsteered
 from recsys.core.arrays import FloatArray
 from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch, Categories, Searcher, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
 
@@ -27,7 +27,7 @@ class TokenRecommender:
     no path reached has none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what is known, and how it is searched)
         self,
         name: str,
         evidence: Evidence,
@@ -36,9 +36,10 @@ class TokenRecommender:
         config: BeliefSearchConfig,
         *,
         trace: bool = True,
+        searcher: Searcher = BeliefSearch,
     ) -> None:
         self.name, self.evidence, self.index = name, evidence, index
-        self.categories, self.config, self.trace = categories, config, trace
+        self.categories, self.config, self.trace, self.searcher = categories, config, trace, searcher
 
     def untraced(self) -> "TokenRecommender":
         """Return the same recommender without paths beside its items."""
@@ -70,6 +71,7 @@ class TokenRecommender:
                 eligible_BN=None if eligible_BN is None else eligible_BN[rows_B],
                 categories=self.categories if config.corp else None,
                 trace=self.trace,
+                searcher=self.searcher,
             )
             slates |= zip(rows_B, found, strict=True)
         return [slates[row].first(request.n) for row, request in enumerate(requests)]

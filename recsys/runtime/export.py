@@ -1,4 +1,4 @@
-"""From a generator to the weights that the runtime reads. This is the one module of the runtime that knows torch."""
+"""From torch's models to the weights that the runtime reads. This is the one module of the runtime that knows torch."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ from recsys.model.cooccurrence_prior import FLOOR, WINDOWS, CooccurrencePrior
 from recsys.model.generator import Generator
 from recsys.model.item_head import MAX_SCALE, ItemHead
 from recsys.model.token_decoder import TokenDecoder
+from recsys.model.tokens.mixture import TokenMixture
+from recsys.model.tokens.network import LONGEST_QUERY, TokenModel
 from recsys.runtime.encoder import Encoder
+from recsys.runtime.experts import Expert, ExpertWeights
 from recsys.runtime.head import ItemTable, Prior
 from recsys.runtime.weights import GeneratorWeights, HistoryWeights, MemberWeights, TokenDecoderWeights
 from recsys.sequence.id_transformer import IdTransformer
@@ -58,6 +61,35 @@ def export_prior(prior: CooccurrencePrior, weight_J: FloatArray, num_items: int)
         decay_J=np.array([window.decay for window in windows], np.float64),
         weight_J=weight_J[: len(windows)],
         floor=_number(FLOOR),
+    )
+
+
+@torch.no_grad()
+def export_experts(mixture: TokenMixture) -> list[Expert]:
+    """Return the experts of a mixture, without the items' codes: those are the catalogue's."""
+    return [
+        Expert(
+            name=name,
+            codebooks=owner,
+            num_codebooks=model.layout.num_codebooks,
+            max_history=model.config.max_history,
+            weights=_expert(model),
+        )
+        for (name, owner), model in zip(mixture.codebooks.items(), mixture.models(), strict=True)
+    ]
+
+
+def _expert(model: TokenModel) -> ExpertWeights:
+    return ExpertWeights(
+        input_KD=_array(model.code_in),
+        start_D=_array(model.start),
+        calendar_ED=_array(model.calendar.weight),
+        calendar_edges_E=model.calendar_edges.cpu().numpy(),
+        query_DF=_array(model.query.weight.T),
+        query_bias_F=_array(model.query.bias),
+        scale=_number(float(model.log_scale.exp().clamp(max=LONGEST_QUERY))),
+        output_KD=_array(model.code_out),
+        encoder=export_causal(model.encoder),
     )
 
 

@@ -3,7 +3,6 @@
 Axes: B history, D width, P path, M codebook.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.head import item_log_probs
+from recsys.runtime.kept import KeptStates
 from recsys.runtime.states import history_state, member_query, unit
 from recsys.runtime.steps import score_steps
 from recsys.runtime.weights import GeneratorWeights
@@ -49,8 +49,7 @@ class RuntimeScorer:
 
     def __init__(self, weights: GeneratorWeights, *, kept_states: int = 0) -> None:
         self.weights = weights
-        self._limit = kept_states
-        self._kept: OrderedDict[bytes, EncodedHistory] = OrderedDict()
+        self._kept: KeptStates[EncodedHistory] = KeptStates(kept_states)
 
     @property
     def num_items(self) -> int:
@@ -69,7 +68,8 @@ class RuntimeScorer:
                     f"items of a history must be from 0 to {self.num_items - 1}, got {history.items.min()} to "
                     f"{history.items.max()}; give rows of this model's catalogue"
                 )
-        states = tuple(self._state(history.last(self.weights.max_history)) for history in histories)
+        read = [history.last(self.weights.max_history) for history in histories]
+        states = tuple(self._kept.of(history, self._encoded) for history in read)
         return RuntimeContext(states=states, items=tuple(history.items for history in histories))
 
     def score_items(self, context: RuntimeContext) -> FloatArray:
@@ -92,19 +92,7 @@ class RuntimeScorer:
 
     def forget(self) -> None:
         """Drop all kept states."""
-        self._kept.clear()
-
-    def _state(self, history: History) -> EncodedHistory:
-        if not self._limit:
-            return self._encoded(history)
-        key = history.items.tobytes() + history.timestamps.tobytes()
-        state = self._kept.pop(key, None)
-        if state is None:
-            state = self._encoded(history)
-            while len(self._kept) >= self._limit:
-                self._kept.popitem(last=False)
-        self._kept[key] = state
-        return state
+        self._kept.forget()
 
     def _encoded(self, history: History) -> EncodedHistory:
         own_D = history_state(self.weights.history, history)

@@ -97,7 +97,7 @@ def save_weights(weights: GeneratorWeights, folder: Path) -> None:
     folder.mkdir()
     sizes = {"max_history": weights.max_history, "num_codebooks": weights.num_codebooks}
     write_json(folder / _CONFIG, {"format": FORMAT, "member": weights.member is not None, **sizes})
-    save_file({name: np.ascontiguousarray(array) for name, array in _flat(weights).items()}, folder / _WEIGHTS)
+    save_file({name: np.ascontiguousarray(array) for name, array in flat(weights).items()}, folder / _WEIGHTS)
 
 
 def load_weights(folder: Path) -> GeneratorWeights:
@@ -114,11 +114,11 @@ def load_weights(folder: Path) -> GeneratorWeights:
         arrays = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
         member = MemberWeights if config["member"] else None
         weights = GeneratorWeights(
-            history=_nested(HistoryWeights, arrays, "history"),
-            member=None if member is None else _nested(member, arrays, "member"),
-            decoder=_nested(TokenDecoderWeights, arrays, "decoder"),
-            table=_nested(ItemTable, arrays, "table"),
-            prior=_nested(Prior, arrays, "prior"),
+            history=nested(HistoryWeights, arrays, "history"),
+            member=None if member is None else nested(member, arrays, "member"),
+            decoder=nested(TokenDecoderWeights, arrays, "decoder"),
+            table=nested(ItemTable, arrays, "table"),
+            prior=nested(Prior, arrays, "prior"),
             max_history=int(config["max_history"]),
             num_codebooks=int(config["num_codebooks"]),
         )
@@ -146,22 +146,22 @@ def require_inside(weights: GeneratorWeights) -> None:
         )
 
 
-def _flat(parts: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Return all arrays of nested tuples by their places."""
+def flat(parts: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return all arrays of nested tuples by their places, each behind a prefix."""
     found: dict[str, NDArray[Any]] = {}
     for name, value in parts._asdict().items():
         if isinstance(value, np.ndarray):
             found[prefix + name] = value
         elif isinstance(value, tuple):
-            found |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
     return found
 
 
-def _nested(kind: Callable[..., _Parts], arrays: Mapping[str, NDArray[Any]], place: str) -> _Parts:
+def nested(kind: Callable[..., _Parts], arrays: Mapping[str, NDArray[Any]], place: str) -> _Parts:
     """Return a tuple of this kind from the arrays below a place."""
     fields: tuple[str, ...] = vars(kind)["_fields"]
     values = {
-        name: _nested(Encoder, arrays, f"{place}.{name}") if name == "encoder" else arrays[f"{place}.{name}"]
+        name: nested(Encoder, arrays, f"{place}.{name}") if name == "encoder" else arrays[f"{place}.{name}"]
         for name in fields
     }
     return kind(**values)

@@ -56,6 +56,8 @@ def test_with_items_when_an_item_is_new_then_ranks_it_where_torch_does(run: Path
     new = pa.table({"item_id": [900_001], "title": ["something else"]})
     grown, torch_grown = served.with_items(new), load_bundle(run / "bundle").with_items(new)
     assert list(grown.catalogue.item_ids)[-1] == 900_001
+    assert grown.tokens is not None
+    assert grown.tokens.scorer.num_items == len(grown.catalogue.item_ids)
     (history,) = questions(load_prepared(run / "data").log, "validation").histories[:1]
     (request,) = requests_for([history], n=len(grown.catalogue.item_ids))
     mine, theirs = grown.ranker.recommend([request])[0], torch_grown.ranker.recommend([request])[0]
@@ -64,10 +66,16 @@ def test_with_items_when_an_item_is_new_then_ranks_it_where_torch_does(run: Path
 
 
 def test_forget_when_states_are_kept_then_none_is_left(served: ServedBundle) -> None:
+    def asked(name: str) -> bool:
+        return name in served.recommender.evidence.sources
+
     served.probe()
+    assert served.tokens is not None
     assert len(served.generative.scorer._kept) >= 16
+    assert all(len(kept) >= 16 for name, kept in served.tokens.scorer._kept.items() if asked(name))
     served.forget()
     assert len(served.generative.scorer._kept) == 0
+    assert [len(kept) for kept in served.tokens.scorer._kept.values()] == [0] * len(served.tokens.scorer.experts)
 
 
 def test_load_served_when_probes_expect_another_model_then_torch_ranks_and_the_log_says_so(
@@ -91,6 +99,15 @@ def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_then_torch_
     with caplog.at_level(logging.WARNING):
         assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
     assert "no weights of the runtime" in caplog.text
+
+
+def test_load_served_when_its_token_experts_are_of_the_time_before_the_runtime_then_torch_ranks(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns("experts"))
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
+    assert "no token experts of the runtime" in caplog.text
 
 
 def test_load_served_when_a_file_was_changed_then_it_is_refused(run: Path, tmp_path: Path) -> None:

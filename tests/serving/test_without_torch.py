@@ -1,8 +1,10 @@
-"""A server without new items and token experts answers, with reasons too, in a process that never imports torch."""
+"""A server without new items answers, with reasons too, in a process that never imports torch."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from pipelines.flow import train
 from pipelines.recipe import load_recipe
@@ -30,12 +32,16 @@ print(f"imported: {sorted(heavy)}")
 """
 
 
-def test_server_when_no_item_is_new_and_no_expert_there_then_answers_without_torch_and_other_training_libraries(
-    world: Path, run: Path, tmp_path: Path
+@pytest.mark.parametrize("experts", [True, False], ids=["with token experts", "without token experts"])
+def test_server_when_no_item_is_new_then_answers_without_torch_and_other_training_libraries(
+    world: Path, run: Path, tmp_path: Path, experts: bool
 ) -> None:
-    bare = load_recipe("smoke", ("experts.trained=[]", "evaluation.max_users=5"))
-    train(world, tmp_path / "bare", bare, use_ray=False, reuse_from=run)
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "bare"), str(tmp_path / "store.db")]
+    assert (run / "bundle" / "tokens").is_dir()
+    if not experts:
+        bare = load_recipe("smoke", ("experts.trained=[]", "evaluation.max_users=5"))
+        train(world, tmp_path / "bare", bare, use_ray=False, reuse_from=run)
+        run = tmp_path / "bare"
+    command = [sys.executable, "-c", SCRIPT, str(run), str(tmp_path / "store.db")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "imported: []"

@@ -21,6 +21,8 @@ from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.tokens.config import TokenModelConfig
 
+LONGEST_QUERY = 100.0
+"""What the length of a query is clamped to."""
 _FAR_FUTURE = torch.iinfo(torch.int64).max
 
 
@@ -128,7 +130,7 @@ class TokenModel(nn.Module):
         x_BTD = torch.cat([self.start.expand(len(items_BT), 1, -1), x_BTD], dim=1)
         first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
         states_BTD = self.encoder(self.input_dropout(x_BTD), torch.cat([first_B1, timestamps_BT], dim=1))
-        unit_BTD = functional.normalize(self.query(states_BTD), dim=-1) * self.log_scale.exp().clamp(max=100.0)
+        unit_BTD = functional.normalize(self.query(states_BTD), dim=-1) * self.log_scale.exp().clamp(max=LONGEST_QUERY)
         return torch.cat([unit_BTD, torch.ones_like(unit_BTD[..., :1])], dim=-1)  # the one meets the codes' biases
 
     def queries(self, histories: Sequence[History], *, input_ND: Tensor | None = None) -> Tensor:

@@ -1,0 +1,92 @@
+"""Token experts, their catalogue, and what validation chose: a recommender, whatever computes the experts.
+
+Free of torch, as a server is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.codes.catalogue import Catalogue
+from recsys.codes.validity import ValidityIndex
+from recsys.contracts import ItemScores
+from recsys.core.artifacts import require
+from recsys.core.config import Config
+from recsys.decoding.belief_search import BeliefSearch, Categories, Searcher
+from recsys.decoding.config import BeliefSearchConfig
+from recsys.recommender.evidence import Evidence
+from recsys.recommender.token_recommender import TokenRecommender
+
+HEAD = "head"
+"""The name of the item head among the sources of evidence."""
+CHOICES = "choices.json"
+
+
+class TokenChoices(Config):
+    """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
+
+    belief: dict[str, float]
+    """Weights of the experts' log-probabilities in the mixture that paths are searched by; their sum is the factor by
+    which the mixture is sharpened so that its probabilities are likeliest on validation."""
+    rank: dict[str, float]
+    """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
+    search: BeliefSearchConfig
+    """How paths are searched."""
+    validation: dict[str, float]
+    """On validation users: NDCG@10, seen items removed, of each source alone and of what was tried, and how far first
+    items fall without facets (see :class:`recsys.recommender.faithfulness.Faithfulness`)."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "TokenChoices":
+        """Read the choices from a folder of token models.
+
+        Raises:
+            ArtifactError: it has none.
+        """
+        return cls.model_validate_json(
+            require(folder / CHOICES, remedy="train the run with experts to make it").read_text()
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenExperts(ABC):
+    """Token experts, their catalogue, and the choices that make recommenders of them."""
+
+    catalogue: Catalogue
+    choices: TokenChoices
+
+    @abstractmethod
+    def sources(self) -> Mapping[str, ItemScores]:
+        """Return each expert's log-probabilities by its name."""
+
+    def searcher(self, _index: ValidityIndex) -> Searcher:
+        """Return what searches paths over the catalogue's index."""
+        return BeliefSearch
+
+    def recommender(
+        self, name: str, rank: dict[str, float], *, head: ItemScores | None = None, trace: bool = False
+    ) -> TokenRecommender:
+        """Return a recommender that searches as validation chose, and ranks by weights of its own.
+
+        Args:
+            name: what it is called in tables.
+            rank: weights of the experts, and of the item head where it is given.
+            head: the item head's log-probabilities.
+            trace: whether items come with their paths.
+        """
+        sources = {**self.sources(), **({} if head is None else {HEAD: head})}
+        index = ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size)
+        return TokenRecommender(
+            name,
+            Evidence(sources, belief=self.choices.belief, rank=rank),
+            index,
+            Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
+            self.choices.search,
+            trace=trace,
+            searcher=self.searcher(index),
+        )
+
+    def served(self, name: str, head: ItemScores, *, trace: bool = False) -> TokenRecommender:
+        """Return what is served: paths propose and all evidence ranks, the whole catalogue where the search says so."""
+        return self.recommender(name, self.choices.rank, head=head, trace=trace)
