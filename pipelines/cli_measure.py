@@ -32,7 +32,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     validity index against a slow way, and a hundred thousand of the service's slates under random rules, filters and
     steering.
     codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
-    curves (needs --run) says what a wider beam and stricter pruning give and cost; `recsys report` draws them.
+    curves (needs --run) says what more paths and stricter pruning give and cost; `recsys report` draws them.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
     soak (needs --run) loads the service for ten minutes while clients misbehave, releases swap and items come and go;
     it prints by how much memory grows, how many answers failed, and how late they were.

@@ -131,13 +131,21 @@ def _spoken(summary: dict[str, Any]) -> dict[str, float]:
     return {name.replace("_", " "): value for name, value in summary.items() if isinstance(value, int | float)}
 
 
+_PATH_CURVES = {
+    "beam": "paths",
+    "effort": "perplexity of the answer for which a history gets one path",
+    "theta": "threshold, as a quantile of the divergences seen",
+}
+_PATH_FIGURES = {"ndcg@10": "NDCG@10 of what paths propose", "milliseconds": "milliseconds a user"}
+
+
 def curves(run: Path) -> Part:
-    """Return what beam width and pruning give and cost, as `recsys bench curves` measured them."""
+    """Return what more paths and stricter pruning give and cost, as `recsys bench curves` measured them."""
     found = read(run, "reports/curves.json", made_by="recsys bench curves --run")
     drawn = []
-    for by, across in (("beam", "paths"), ("theta", "threshold, as a quantile of the divergences seen")):
+    for by, across in _PATH_CURVES.items():
         points = [point for point in found["points"] if point["by"] == by]
-        for key, said in (("recall@10", "Recall@10 of what paths propose"), ("milliseconds", "milliseconds a user")):
+        for key, said in _PATH_FIGURES.items() if points else ():
             drawn.append(plots.marked([(f"{point['at']:g}", point[key]) for point in points], said, across=across))
     return {"users": found["users"], "timed": found["timed"], "plots": drawn}
 

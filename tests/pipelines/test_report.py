@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.benches.curves import BEAMS, CURVES, QUANTILES, bench_curves
+from pipelines.benches import curves
+from pipelines.benches.curves import BEAMS, CURVES, FEWEST, PERPLEXITIES, QUANTILES, WIDER, bench_curves
 from pipelines.benches.decode import bench_decode
 from pipelines.cli import app
 from pipelines.report import parts, plots
@@ -144,17 +145,50 @@ def test_part_when_its_file_is_missing_then_the_error_names_it_and_the_remedy(
             build(run)
 
 
-def test_curves_when_measured_then_one_point_a_beam_and_a_threshold_is_drawn(copy: Path, tmp_path: Path) -> None:
+def _points(run: Path, by: str) -> list[dict[str, float]]:
+    return [point for point in json.loads((run / CURVES).read_text())["points"] if point["by"] == by]
+
+
+@pytest.fixture
+def few_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "USERS", 40)
+    monkeypatch.setattr(curves, "TIMED", 3)
+
+
+@pytest.mark.usefixtures("few_users")
+def test_curves_when_tokens_are_served_then_one_point_a_way_to_search_is_drawn(copy: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(copy, run)
     lines = bench_curves(run)
-    points = json.loads((run / CURVES).read_text())["points"]
-    assert [point["at"] for point in points if point["by"] == "beam"] == list(BEAMS)
-    assert [point["at"] for point in points if point["by"] == "theta"] == list(QUANTILES)
+    assert [point["at"] for point in _points(run, "beam")] == list(WIDER)
+    efforts = _points(run, "effort")
+    assert [point["at"] for point in efforts] == list(PERPLEXITIES)
+    paths = [point["paths"] for point in efforts]
+    assert paths == sorted(paths, reverse=True)  # the more perplexity one path stands for, the fewer there are
+    assert FEWEST <= paths[-1] <= paths[0] <= WIDER[-1]
+    assert len(_points(run, "catalogue")) == len(_points(run, "mean")) == len(_points(run, "weibull")) == 1
+    # three figures a point: 8 numbers of paths, 5 efforts, 6 thresholds, 2 rules, the catalogue
+    assert len(lines) == 3 * (8 + 5 + 6 + 2 + 1)
+    assert len(parts.curves(run)["plots"]) == 6
+
+
+@pytest.mark.usefixtures("few_users")
+def test_curves_when_the_generator_is_served_then_a_point_a_beam_and_a_threshold_is_drawn(
+    copy: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(copy, run)
+    shutil.rmtree(run / "bundle" / "tokens")
+    manifest = read_manifest(run / "bundle")
+    write_manifest(run / "bundle", kept=manifest.kept, validation=manifest.validation)
+    lines = bench_curves(run)
+    assert [point["at"] for point in _points(run, "beam")] == list(BEAMS)
+    points = _points(run, "theta")
+    assert [point["at"] for point in points] == list(QUANTILES)
     assert points[-1]["theta"] is None  # nothing is pruned at quantile 1
-    assert len(lines) == 2 * len(points)
-    thetas = [point["theta"] for point in points if point["by"] == "theta"][:-1]
+    thetas = [point["theta"] for point in points][:-1]
     assert thetas == sorted(thetas)  # a higher quantile of the same divergences prunes less
+    assert len(lines) == 3 * (len(BEAMS) + len(QUANTILES))
     assert all(0 <= point["recall@10"] <= 1 and point["milliseconds"] > 0 for point in points)
     assert len(parts.curves(run)["plots"]) == 4
 
