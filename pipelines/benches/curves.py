@@ -16,7 +16,7 @@ from recsys.core.artifacts import write_json
 from recsys.core.telemetry import track
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
-from recsys.decoding.belief_search import item_probabilities, paths_of
+from recsys.decoding.beliefs import item_probabilities, paths_of
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.consistency import observed_divergences

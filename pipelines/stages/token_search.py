@@ -12,9 +12,11 @@ from recsys.contracts import ItemScores, eligible_items, requests_for
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
 from recsys.data.splits import Questions
-from recsys.decoding.belief_search import BeliefSearch, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.beliefs import item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.model.tokens.mixture import TokenMixture
 from recsys.recommender.faithfulness import facet_ablation
 from recsys.recommender.token_config import TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
@@ -23,6 +25,18 @@ from recsys.recommender.token_recommender import TokenRecommender, observed_jump
 RELIABILITY = "reliability.json"
 BINS = 12
 _BATCH = 32
+
+
+def with_heard_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_voice: float) -> BeliefSearchConfig:
+    """Return the search held to codebooks whose experts' weight is at least a share of the largest such weight.
+
+    A search that names its codebooks is returned as it is.
+    """
+    weight_M = mixture.codebook_weights()
+    heard_M = weight_M >= least_voice * weight_M.max()
+    if search.codebooks or heard_M.all():
+        return search
+    return search.model_copy(update={"codebooks": tuple(np.flatnonzero(heard_M).tolist())})
 
 
 def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:

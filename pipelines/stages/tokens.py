@@ -8,7 +8,13 @@ from pathlib import Path
 from pipelines.job import Job
 from pipelines.stages.experts import expert_ndcg, load_expert
 from pipelines.stages.pretrain import validation_sample
-from pipelines.stages.token_search import choose_pruning, reliability, save_reliability, with_faithfulness
+from pipelines.stages.token_search import (
+    choose_pruning,
+    reliability,
+    save_reliability,
+    with_faithfulness,
+    with_heard_codebooks,
+)
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import ItemScores
 from recsys.core.device import pick_device
@@ -68,7 +74,8 @@ def rank_by_tokens(job: Job) -> None:
         facets=facets(mixture.codes_NM(), prepared.items, mixture.layout.codebook_size),
         category_names=own.category_names,
     )
-    choices = TokenChoices(belief=sharpened, rank=ranked.weights, search=config.search, validation=figures)
+    search = with_heard_codebooks(config.search, mixture, config.least_voice)
+    choices = TokenChoices(belief=sharpened, rank=ranked.weights, search=search, validation=figures)
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices, tokenizers=tokenizers)
     if config.pruning_users:

@@ -8,7 +8,8 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.belief_search import BeliefSearch, Categories, PathSearch, Searcher, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.beliefs import Categories, PathSearch, Searcher, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import RankedItems, ReachedItems, best_slates, cut_paths, fill_up, item_paths, rank, reach
 from recsys.decoding.paths import Beam

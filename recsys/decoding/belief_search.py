@@ -6,9 +6,6 @@ the chosen ones. So all orders agree, and a path that names one item has that it
 Axes: B request, P path, M codebook, K code, N item, Q category, C candidate item of a path, X expansion.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -16,6 +13,7 @@ from scipy.sparse import csr_array
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DecodingError
+from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, paths_of
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.corp import js_divergence, prune
 from recsys.decoding.evidence import Cut, UnlikelyPaths
@@ -29,80 +27,6 @@ from recsys.decoding.paths import (
     root_beam,
     top_per_row,
 )
-from recsys.decoding.reasoning_pruning import likely_paths
-
-
-@dataclass(frozen=True, kw_only=True)
-class Categories:
-    """The category of every item, for the check of jumps.
-
-    Shape:
-        category_N: (items,) from 0 to ``count`` - 1.
-    """
-
-    category_N: IntArray
-    count: int
-
-
-class PathSearch(Protocol):
-    """One batch's search for the most probable paths."""
-
-    index: ValidityIndex
-    config: BeliefSearchConfig
-    cuts: list[Cut | UnlikelyPaths]
-    """The paths that were pruned, once it has run."""
-
-    def run(self, row_P: IntArray, eligible_PN: BoolArray | None) -> Beam:
-        """Return the finished paths of the rows, at most ``num_paths`` each."""
-        ...
-
-
-class Searcher(Protocol):
-    """Makes the search of a batch from the probabilities of its items, as :class:`BeliefSearch` does."""
-
-    def __call__(
-        self,
-        index: ValidityIndex,
-        prob_BN: Float64Array,
-        config: BeliefSearchConfig,
-        *,
-        categories: Categories | None = None,
-    ) -> PathSearch:
-        """Return a search that has not run."""
-        ...
-
-
-def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -> Float64Array:
-    """Return probabilities over eligible items, rows sum to one, or to zero where no item is eligible.
-
-    Shape:
-        log_prob_BN, eligible_BN, result: (rows, items).
-
-    Raises:
-        DecodingError: a log-probability is NaN or plus infinity.
-    """
-    if np.isnan(log_prob_BN).any() or np.isposinf(log_prob_BN).any():
-        raise DecodingError("item log-probabilities must be numbers, got NaN or infinity; check the model (diverged?)")
-    masked_BN = log_prob_BN.astype(np.float64)
-    if eligible_BN is not None:
-        masked_BN[~eligible_BN] = -np.inf
-    best_B1 = masked_BN.max(axis=1, keepdims=True, initial=-np.inf)
-    prob_BN = np.exp(masked_BN - np.where(np.isfinite(best_B1), best_B1, 0.0))
-    return np.asarray(prob_BN / np.maximum(prob_BN.sum(axis=1, keepdims=True), 1e-300))
-
-
-def paths_of(prob_BN: Float64Array, config: BeliefSearchConfig) -> IntArray:
-    """Return how many paths each row gets: all the same, or by the perplexity of its distribution.
-
-    Shape:
-        prob_BN: (rows, items), rows sum to one; result: (rows,).
-    """
-    if config.fewest_paths is None:
-        return np.full(len(prob_BN), config.num_paths)
-    log_BN = np.log(prob_BN, out=np.zeros_like(prob_BN), where=prob_BN > 0)
-    perplexity_B = np.exp(-(prob_BN * log_BN).sum(axis=1))
-    wanted_B = np.ceil(perplexity_B / config.perplexity_per_path).astype(np.int64)
-    return np.clip(wanted_B, min(config.fewest_paths, config.num_paths), config.num_paths)
 
 
 class BeliefSearch:
@@ -110,7 +34,8 @@ class BeliefSearch:
 
     The first codebook of a row is the one whose best ``num_paths`` codes hold the most probability; after that each
     path takes the codebook that best isolates its most probable item, which is the one where the least probability
-    shares the item's code. The most probable expansions of all paths of a row live on.
+    shares the item's code. Only codebooks that the config leaves open are taken. The most probable expansions of all
+    paths of a row live on.
 
     With a threshold, CORP checks at every step, that of finished paths included, how far the category distribution
     jumped. A path that jumped too far is taken back by one step, its token is barred there, and its parent's next best
@@ -129,6 +54,7 @@ class BeliefSearch:
         self.categories = categories
         self.theta = config.theta if config.corp and categories is not None else None
         self.codes_NM = np.ascontiguousarray(index.codes_MN.T)
+        self.open_M = open_codebooks(config, index.num_codebooks)
         self.cuts: list[Cut | UnlikelyPaths] = []
         self.jumps: list[FloatArray] = []
         """The jumps of all transitions that were compared with theta, or that would be."""
@@ -145,7 +71,7 @@ class BeliefSearch:
             live = live.with_category(self._category_at_root(row_P))
         slots_B, held_B = paths_of(self.prob_BN, self.config), np.zeros(rows)
         finished: list[Beam] = []
-        for step in range(self.index.num_codebooks):
+        for step in range(int(self.open_M.sum())):
             pool = self._at_root(live) if step == 0 else self._expand(live)
             wanted_B = slots_B
             if self.config.enough < 1:
@@ -178,7 +104,7 @@ class BeliefSearch:
         done_P = sizes_P == 1
         if step + 1 >= self.config.min_steps:
             done_P |= sizes_P <= self.config.finish_below
-        if step + 1 == self.index.num_codebooks:
+        if step + 1 == self.open_M.sum():
             done_P[:] = True
         return done_P
 
@@ -188,7 +114,7 @@ class BeliefSearch:
         mass_PMK = self._token_mass(live.row_P).reshape(len(live), *shape)
         width = min(self.config.num_paths, shape[1])
         best_PMW = -np.partition(-mass_PMK, width - 1, axis=2)[:, :, :width]
-        book_P = first_least(-best_PMW.sum(axis=2))
+        book_P = first_least(np.where(self.open_M, -best_PMW.sum(axis=2), np.inf))
         mass_PK = mass_PMK[np.arange(len(live)), book_P]
         parent_X, code_X = np.nonzero(mass_PK > 0)
         return _expansions(live, parent_X, book_P[parent_X], code_X, mass_PK[parent_X, code_X])
@@ -212,7 +138,7 @@ class BeliefSearch:
         best_P = items_C[np.minimum.reduceat(first_C, starts_P)]
         same_CM = self.codes_NM[items_C] == self.codes_NM[best_P[path_C]]
         shared_PM = np.add.reduceat(np.where(same_CM, prob_C[:, None], 0.0), starts_P, axis=0)
-        shared_PM[live.codes_PM >= 0] = np.inf
+        shared_PM[(live.codes_PM >= 0) | ~self.open_M] = np.inf
         book_P = first_least(shared_PM)
         code_C = self.codes_NM[items_C, book_P[path_C]]
         order_C = np.lexsort((code_C, path_C))
@@ -283,15 +209,6 @@ class BeliefSearch:
         if self.categories is None:
             raise DecodingError("jumps between categories need the items' categories, got none; pass categories")
         return self.categories
-
-
-def likely_beam(beam: Beam, config: BeliefSearchConfig) -> tuple[Beam, list[UnlikelyPaths]]:
-    """Return finished paths without those that Reasoning Pruning takes out, and those."""
-    if config.pruning == "none":
-        return beam, []
-    keep_P = likely_paths(beam.row_P, beam.log_prob_P, config.pruning)
-    cut = UnlikelyPaths(beam=beam.take(np.flatnonzero(~keep_P)), rule=config.pruning)
-    return beam.take(np.flatnonzero(keep_P)), [cut]
 
 
 def first_least(value_PM: Float64Array) -> IntArray:

@@ -79,6 +79,8 @@ class BeliefSearchConfig(Config):
     """A path stops when at most this many items are left."""
     min_steps: PositiveInt = 2
     """Number of steps before a path may stop early, unless one item is left."""
+    codebooks: tuple[int, ...] = ()
+    """The codebooks that paths may take; all where none is named."""
     enough: float = Field(default=1.0, gt=0, le=1)
     """At each step no further path of a history is followed once the more probable ones hold this much probability, so
     that clear answers take few paths and open ones up to ``num_paths``; 1 always follows as many as there are."""

@@ -19,7 +19,7 @@ from recsys.core.config import read_config
 from recsys.core.errors import ArtifactError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import Vocabulary
-from recsys.decoding.belief_search import Searcher
+from recsys.decoding.beliefs import Searcher
 from recsys.decoding.config import DecoderConfig
 from recsys.recommender.loaded import LoadedBundle
 from recsys.recommender.manifest import EXPERTS, RUNTIME, read_manifest, verify_bundle
@@ -29,7 +29,8 @@ from recsys.recommender.token_experts import TokenChoices, TokenExperts
 from recsys.runtime.compiled import use_one_thread
 from recsys.runtime.expert_scorer import ExpertScorer
 from recsys.runtime.experts import Expert, load_experts
-from recsys.runtime.path_search import CodeTable, CompiledSearch
+from recsys.runtime.path_kernels import CodeTable
+from recsys.runtime.path_search import CompiledSearch
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
 

@@ -67,5 +67,8 @@ class TokensConfig(Config):
     """CORP's threshold is this quantile of the jumps between categories on validation paths."""
     pruning_margin: float = Field(default=0.001, ge=0)
     """By how much NDCG@10 pruning must be better to be kept."""
+    least_voice: float = Field(default=0.2, ge=0, le=1)
+    """Paths take the codebooks whose experts weigh at least this share of what those of the heaviest codebooks weigh,
+    so that a path names facets that count; 0 takes all. ``search.codebooks`` goes before it."""
     paths_margin: float = Field(default=0.1, ge=0, le=1)
     """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""

@@ -13,7 +13,8 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.artifacts import require
 from recsys.core.config import Config
-from recsys.decoding.belief_search import BeliefSearch, Categories, Searcher
+from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.beliefs import Categories, Searcher
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
 from recsys.recommender.token_recommender import TokenRecommender

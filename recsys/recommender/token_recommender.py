@@ -13,7 +13,8 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History, Request, Slate, eligible_items, eligible_or_all, require_unsteered
 from recsys.core.arrays import FloatArray
 from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch, Categories, Searcher, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.beliefs import Categories, Searcher, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
 

@@ -11,7 +11,8 @@ from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.errors import DecodingError
 from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch, Categories, first_least, item_probabilities, paths_of
+from recsys.decoding.belief_search import BeliefSearch, first_least
+from recsys.decoding.beliefs import Categories, item_probabilities, paths_of
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.corp import js_divergence
 
@@ -108,6 +109,28 @@ def test_a_later_codebook_when_it_isolates_the_best_item_then_it_is_chosen() -> 
     steps = {beam.path(at).steps for at in range(len(beam))}
     found = next(path for path in steps if [step.code for step in path][:2] == [0, 0] and path[0].codebook == 0)
     assert [step.codebook for step in found] == [0, 2]
+
+
+def test_search_when_some_codebooks_are_closed_then_paths_take_the_others_and_stop_when_these_are_taken() -> None:
+    codes_NM, log_prob_BN = _world(3, items=40, books=4, codes=3)
+    prob_BN, index = item_probabilities(log_prob_BN, None), ValidityIndex(codes_NM, 3)
+    config = BeliefSearchConfig(num_paths=20, finish_below=1, codebooks=(1, 3))
+    beam = BeliefSearch(index, prob_BN, config).run(np.arange(3), None)
+    taken = {tuple(sorted(step.codebook for step in beam.path(at).steps)) for at in range(len(beam))}
+    assert taken <= {(1,), (3,), (1, 3)}
+    # nine pairs of codes share 40 items, so some pair still has several
+    assert beam.candidates.sizes_P.max() > 1
+    for at in range(len(beam)):
+        chosen = {step.codebook: step.code for step in beam.path(at).steps}
+        assert np.exp(beam.log_prob_P[at]) == pytest.approx(_probability(codes_NM, prob_BN[beam.row_P[at]], chosen))
+
+
+def test_search_when_a_codebook_is_named_that_does_not_exist_then_the_error_says_so() -> None:
+    codes_NM, log_prob_BN = _world(3)
+    with pytest.raises(DecodingError, match=r"must be below 3, got \[3\]"):
+        BeliefSearch(
+            ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), BeliefSearchConfig(codebooks=(0, 3))
+        )
 
 
 @pytest.mark.parametrize(("enough", "paths"), [(0.5, 1), (0.61, 2), (0.95, 3), (1.0, 4)])

@@ -6,7 +6,7 @@ import pytest
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Request
 from recsys.core.arrays import FloatArray
-from recsys.decoding.belief_search import Categories
+from recsys.decoding.beliefs import Categories
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.decoder import decode
 from recsys.model.tokens.mixture import token_log_probs

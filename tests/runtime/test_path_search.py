@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import IntArray
-from recsys.decoding.belief_search import BeliefSearch, Categories, item_probabilities
+from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.beliefs import Categories, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import UnlikelyPaths
 from recsys.decoding.paths import Beam
-from recsys.runtime.path_search import CodeTable, CompiledSearch
+from recsys.runtime.path_kernels import CodeTable
+from recsys.runtime.path_search import CompiledSearch
 
 
 def _found(beam: Beam) -> tuple[dict[tuple[int, ...], tuple[tuple[int, ...], float]], list[list[int]]]:
@@ -65,6 +67,7 @@ def _compare(wanted: Beam, got: Beam) -> None:
     finish_below=st.integers(1, 8),
     min_steps=st.integers(1, 3),
     enough=st.sampled_from([1.0, 0.9, 0.4]),
+    some=st.booleans(),
 )
 def test_search_when_any_catalogue_is_searched_then_paths_are_those_of_the_readable_search(
     seed: int,
@@ -76,9 +79,12 @@ def test_search_when_any_catalogue_is_searched_then_paths_are_those_of_the_reada
     finish_below: int,
     min_steps: int,
     enough: float,
+    some: bool,
 ) -> None:
     codes_NM = np.random.default_rng(seed).integers(0, codes, (items, books))
     config = BeliefSearchConfig(num_paths=paths, finish_below=finish_below, min_steps=min_steps, enough=enough)
+    if some:  # every other codebook is open
+        config = config.model_copy(update={"codebooks": tuple(range(0, books, 2))})
     _searched(codes_NM, codes, seed, barred, config)
 
 

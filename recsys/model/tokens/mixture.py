@@ -122,6 +122,14 @@ class TokenMixture(nn.Module):
         parts = [model.token_NM % model.layout.codebook_size for model in self._owning()]
         return torch.cat(parts, dim=1).cpu().numpy()
 
+    def codebook_weights(self) -> FloatArray:
+        """Return the sum of the weights of the experts that read each codebook, (codebooks,)."""
+        sums = dict.fromkeys(self.owners, 0.0)
+        for owner, weight in zip(self.codebooks.values(), self.weight_X.tolist(), strict=True):
+            sums[owner] += weight
+        widths = [model.layout.num_codebooks for model in self._owning()]
+        return np.repeat(np.array(list(sums.values()), np.float32), widths)
+
     def set_items(self, codes_NM: IntArray) -> None:
         """Take over a catalogue's codes in all experts' codebooks, (items, codebooks)."""
         widths = [model.layout.num_codebooks for model in self._owning()]

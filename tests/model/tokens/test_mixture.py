@@ -21,6 +21,14 @@ def test_mixture_when_asked_then_item_logits_are_the_sum_of_its_codes_logits_in_
         torch.testing.assert_close(logits_BN[:, item], wanted_B)
 
 
+def test_codebook_weights_when_experts_share_codebooks_then_their_weights_add_up() -> None:
+    first, second = tiny_mixture().models()
+    copy, books = tiny_mixture().models()[0], (first.layout.num_codebooks, second.layout.num_codebooks)
+    mixture = TokenMixture({"a": first, "b": second, "copy": copy}, [0.25, 0.125, 0.5], {"copy": "a"})
+    # "a" and its copy read the same codebooks: .25 + .5
+    assert mixture.codebook_weights().tolist() == [0.75] * books[0] + [0.125] * books[1]
+
+
 def test_mixture_when_saved_and_loaded_then_it_says_the_same(tmp_path: Path) -> None:
     mixture = tiny_mixture()
     mixture.save(tmp_path)
