@@ -22,8 +22,9 @@ gate: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes of one thread each: two cores are what CI has.
 test: gate
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered -q
 
 # Ten thousand odd inputs for the importers.
 fuzz: install

@@ -1,10 +1,13 @@
 """A small trained run on the synthetic world, shared by the tests that need one."""
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from pipelines.flow import train
@@ -17,11 +20,44 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 
+PROCESS = "PYTEST_XDIST_WORKER"
+"""The variable that names one of several processes that share the tests (``pytest -n 2``)."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for several processes: by file, and all files that start Ray together, so that one Ray runs.
+
+    What takes longest starts first: the files with Ray, then those with a slow test.
+    """
+    marks: dict[Path, set[str]] = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if "ray" in marks[item.path] else str(item.path)))
+    if PROCESS in os.environ:
+        items.sort(key=lambda item: ("ray" not in marks[item.path], "slow" not in marks[item.path]))
+
+
+def made_once(name: str, make: Callable[[Path], object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that the first of several processes has made, copied, for tests write beside what they read."""
+    if PROCESS not in os.environ:
+        folder = tmp_path_factory.mktemp(name)
+        make(folder)
+        return folder
+    made = tmp_path_factory.getbasetemp().parent / name
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            unfinished = tmp_path_factory.mktemp(name)
+            make(unfinished)
+            unfinished.rename(made)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp(name), dirs_exist_ok=True))
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    write_dataset(make_synthetic(SyntheticConfig(users=150, items=120)), folder)
-    return folder
+    data = make_synthetic(SyntheticConfig(users=150, items=120))
+    return made_once("world", lambda folder: write_dataset(data, folder), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +67,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="session")
 def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    train(world, folder, recipe, use_ray=False)
-    return folder
+    return made_once("run", lambda folder: train(world, folder, recipe, use_ray=False), tmp_path_factory)
 
 
 @pytest.fixture

@@ -120,7 +120,9 @@ def test_stage_when_it_fails_then_what_it_left_before_stays_and_nothing_temporar
     assert not list(plan.run.rglob("*.tmp"))
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_settings_when_the_stage_ends_or_fails_then_are_what_they_were() -> None:
+    torch.set_num_threads(2)
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     with stage_settings(1):
         assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (1, True)

@@ -16,6 +16,7 @@ from tests.support.small_shop import ids, service_of
 @pytest.fixture(scope="module")
 def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # so that one thread is the server's choice
     folder = tmp_path_factory.mktemp("real") / "run"
     shutil.copytree(run, folder)
     with TestClient(create_app(folder)) as client:
