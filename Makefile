@@ -24,7 +24,7 @@ gate: install
 
 # Two processes of one thread each: two cores are what CI has.
 test: gate
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered -q
 
 # Ten thousand odd inputs for the importers.
 fuzz: install

@@ -9,6 +9,8 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
@@ -24,18 +26,30 @@ PROCESS = "PYTEST_XDIST_WORKER"
 """The variable that names one of several processes that share the tests (``pytest -n 2``)."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for several processes: by file, and all files that start Ray together, so that one Ray runs.
+class FileScheduling(LoadScopeScheduling):
+    """Hands out whole files, for their fixtures are made once a process, and all files that start Ray to one process.
 
-    What takes longest starts first: the files with Ray, then those with a slow test.
+    ``--dist loadgroup`` would do, but with pytest 9.2 it groups nothing (pytest-xdist issue 1386).
     """
-    marks: dict[Path, set[str]] = {}
-    for item in items:
-        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if "ray" in marks[item.path] else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if "mark.ray" in (self.config.rootpath / file).read_text() else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    config.option.loadscopereorder = False  # the order of pytest_collection_modifyitems is kept
+    return FileScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let several processes begin with what takes longest: the files that start Ray, then those with a slow test."""
     if PROCESS in os.environ:
+        marks: dict[Path, set[str]] = {}
+        for item in items:
+            marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
         items.sort(key=lambda item: ("ray" not in marks[item.path], "slow" not in marks[item.path]))
 
 

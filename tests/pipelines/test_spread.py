@@ -1,17 +1,13 @@
 """Several workers of Ray Train: the loss curve of one, a lost worker survived, errors as they were raised."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from pipelines.execute import Plan
 from pipelines.flow import STAGES
@@ -20,10 +16,8 @@ from pipelines.recipe import Recipe
 from pipelines.record import read_records
 from pipelines.runtime import run_stages
 from recsys.core.errors import CallError, DataError, WorkerError
-from recsys.core.workers import Workers
-from recsys.sequence.training import TrainingConfig, train_best_epoch
+from tests.support.toy_training import EPOCHS, die_once, train_toy
 
-EPOCHS = 6
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray Data, which Ray Train imports
 
 
@@ -35,52 +29,6 @@ def session() -> Iterator[RaySession]:
 
 def gang(folder: Path, *, least: int = 2, most: int = 2) -> Gang:
     return Gang(name="stage toy", least=least, most=most, threads=1, gpu=False, folder=folder / "ray")
-
-
-def train_toy(folder: Path, *, dies_in: int | None = None) -> dict[str, object]:
-    """Fit a line with a checkpoint after each epoch; in one epoch of the first start the last worker is killed."""
-    here, started = Workers.here(), []
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, 0.0)
-    points = torch.arange(1, 9, dtype=torch.float32)[:, None]
-
-    def loss(group: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-        return (network(points[group]) - 2 * points[group]).square().mean()
-
-    def validate() -> float:
-        started.append(1)
-        done = len(list(folder.glob("validated-*")))
-        (folder / f"validated-{done}").touch()
-        return float(done)
-
-    class Clock:
-        """Counts the batches that this worker has drawn."""
-
-        drawn = 0
-
-    def counted(group: np.ndarray, draws: np.random.Generator) -> torch.Tensor:
-        Clock.drawn += 1
-        mark = folder / "died"
-        if dies_in is not None and not here.first and Clock.drawn == 2 * dies_in and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return loss(group, draws)
-
-    train_best_epoch(
-        network,
-        TrainingConfig(epochs=EPOCHS, batch_positions=4, validate_every=1, learning_rate=0.1),
-        np.random.default_rng(0),
-        lengths=np.ones(8, np.int64),
-        loss=counted,
-        validate=validate,
-        name="toy",
-        checkpoint=folder / "checkpoint.pt",
-    )
-    return {"workers": here.count, "weight": network.weight.item(), "epochs here": len(started)}
-
-
-def die_once(folder: Path) -> dict[str, object]:
-    return train_toy(folder, dies_in=4)
 
 
 def refuse(_: Path) -> None:
