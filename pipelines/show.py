@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.benches.measure import Bench
+from pipelines.benches.measure import Bench, Line
 from pipelines.record import StageRecord
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.words import path_words
@@ -68,12 +68,16 @@ def bench_table(result: Bench) -> Table:
     for heading in ("ours", "peer", "unit", "peer / ours"):
         table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=True)
     for line in result.rows:
-        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
-        if line.ratio_low is not None and line.ratio_high is not None:
-            ratio += f" ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
-        peer = "" if line.peer is None else _figure(line.peer)
-        table.add_row(line.what, _figure(line.ours), peer, line.unit, ratio)
+        table.add_row(*bench_row(line))
     return table
+
+
+def bench_row(line: Line) -> tuple[str, str, str, str, str]:
+    """Return what was measured, ours, the peer's, their unit, and the ratio with its interval."""
+    ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+    if line.ratio_low is not None and line.ratio_high is not None:
+        ratio += f" ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
+    return line.what, _figure(line.ours), "" if line.peer is None else _figure(line.peer), line.unit, ratio
 
 
 def _figure(value: float) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.show import share
+from pipelines.benches.measure import Bench
+from pipelines.show import bench_row, share
 from recsys.core.errors import CallError
 from recsys.evaluation.results import METRICS, Estimate, Evaluation, EvaluationRow
 
@@ -61,6 +62,23 @@ def markdown_table(result: Evaluation) -> str:
             "Beyond accuracy, seen items removed:",
             "",
             *grid(("recommender", *BEYOND.values()), beyond, texts=1),
+        ]
+    )
+
+
+def bench_markdown(result: Bench) -> str:
+    """Return a bench as a Markdown table under a line that names its peers and the machine."""
+    peers = " or ".join(dict.fromkeys(line.peer_name for line in result.rows if line.peer_name))
+    machine = result.machine
+    rows = [(what, unit, ours, peer, ratio) for what, ours, peer, unit, ratio in map(bench_row, result.rows)]
+    on = f"{machine.cores} cores, {machine.processor}, torch {machine.torch}"
+    return "\n".join(
+        [
+            f"`bench {result.name}` on {on}"
+            + (f", {machine.accelerator}" if machine.accelerator else "")
+            + (f"; peer: {peers}." if peers else "."),
+            "",
+            *grid(("what", "unit", "ours", "peer", "peer / ours"), rows, texts=2),
         ]
     )
 

@@ -1,11 +1,14 @@
-"""Bench batch: users a second by catalogue size, and peak memory by the number of users, of one process.
+"""Bench batch: users a second by catalogue size, in one process, in two and on Ray; peak memory by number of users.
 
 Axes: E event.
 """
 
 import multiprocessing
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,9 @@ from pipelines.batch.job import recommend_batch
 from pipelines.benches.decode import random_recommender
 from pipelines.benches.measure import Line
 from recsys.core.artifacts import write_json
+from recsys.core.errors import CallError, WorkerError
 from recsys.core.seeds import rng_for
-from recsys.core.usage import measured
+from recsys.core.usage import tree_memory_mb
 from recsys.data.prepare import EVENTS, USERS
 from recsys.recommender.manifest import write_manifest
 
@@ -30,36 +34,86 @@ MEMORY = {10_000: 1, 100_000: 10, 1_000_000: 100}
 EVENTS_A_USER = 8
 MEMORY_ITEMS = 12_000
 """Size of the catalogue where memory is measured."""
+LOOK_EVERY_SECONDS = 0.2
 
 
-def bench_batch() -> list[Line]:
-    """Answer users of made-up runs (random weights of the default shape), ten items each, in a process of its own."""
+@dataclass(frozen=True, kw_only=True)
+class Took:
+    """Seconds of a batch job from its start to its last mark, and the peak memory in MiB of all its processes."""
+
+    seconds: float
+    memory: float
+
+
+def bench_batch(speed: Mapping[int, int] = SPEED) -> list[Line]:
+    """Answer users of made-up runs (random weights of the default shape), ten items each, in three ways.
+
+    One process answers all; two shards in two processes share them; Ray does, which leaves a core to what feeds its
+    workers. Every process is new, so that starting and loading count.
+    """
     lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        for items, users in SPEED.items():
-            seconds, _ = _measured(_made_up_run(Path(folder) / f"{items}", items=items, users=users), Shard())
-            what = f"{items:,} items, {users:,} users"
-            lines.append(Line(what=what, ours=users / seconds, unit="users/s"))
-        for users, shards in MEMORY.items():
-            run = _made_up_run(Path(folder) / f"memory-{users}", items=MEMORY_ITEMS, users=users)
-            _, memory = _measured(run, Shard(index=0, count=shards))
-            what = f"{MEMORY_ITEMS:,} items, {users:,} users, peak memory of shard 0/{shards}"
-            lines.append(Line(what=what, ours=memory, unit="MiB"))
+    for items, users in speed.items():
+        with tempfile.TemporaryDirectory() as folder:
+            run = _made_up_run(Path(folder) / "run", items=items, users=users)
+            halves = tuple(Shard(index=index, count=2) for index in range(2))
+            one = _took(run, "one", Shard())
+            ways = {"two shards in two processes": _took(run, "two", *halves), "Ray": _took(run, "ray", use_ray=True)}
+        peer = "one process"
+        for way, took in ways.items():
+            what = f"{items:,} items, {users:,} users, {way}"
+            ours, theirs = users / took.seconds, users / one.seconds
+            lines.append(Line(what=what, ours=ours, peer=theirs, peer_name=peer, unit="users/s"))
+            memory = f"{what}, peak memory of all processes"
+            lines.append(Line(what=memory, ours=took.memory, peer=one.memory, peer_name=peer, unit="MiB"))
     return lines
 
 
-def _measured(run: Path, shard: Shard) -> tuple[float, float]:
-    """Return the seconds and the peak memory of a batch job in a fresh process."""
+def bench_batch_memory() -> list[Line]:
+    """Answer 10,000 users of runs of more and more users, each in a process of its own: its peak memory."""
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for users, shards in MEMORY.items():
+            run = _made_up_run(Path(folder) / f"memory-{users}", items=MEMORY_ITEMS, users=users)
+            took = _took(run, "one", Shard(index=0, count=shards))
+            what = f"{MEMORY_ITEMS:,} items, {users:,} users, peak memory of shard 0/{shards}"
+            lines.append(Line(what=what, ours=took.memory, unit="MiB"))
+    return lines
+
+
+def parse_size(text: str) -> dict[int, int]:
+    """Read ``items,users``: the size of the catalogue, and how many users are asked.
+
+    Raises:
+        CallError: the text is not two whole numbers of at least ten.
+    """
+    parts = text.replace("_", "").split(",")
+    if len(parts) == 2 and all(part.strip().isdigit() and int(part) >= 10 for part in parts):
+        return {int(parts[0]): int(parts[1])}
+    raise CallError(f"--size must be two whole numbers of at least ten, items,users, got {text!r}; e.g. 12000,8192")
+
+
+def _took(run: Path, to: str, *shards: Shard, use_ray: bool = False) -> Took:
+    """Return what a batch job takes whose shards run at once, each in a fresh process."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_job, run, shard).result()
+    jobs = [
+        spawn.Process(target=_job, args=(run, run / to, shard), kwargs={"use_ray": use_ray})
+        for shard in shards or (Shard(),)
+    ]
+    began, peak = time.perf_counter(), 0.0
+    for job in jobs:
+        job.start()
+    while any(job.is_alive() for job in jobs):
+        peak = max(peak, sum(tree_memory_mb(job.pid) for job in jobs if job.pid))
+        wait([job.sentinel for job in jobs if job.is_alive()], timeout=LOOK_EVERY_SECONDS)
+    seconds = time.perf_counter() - began
+    if any(job.exitcode for job in jobs):
+        raise WorkerError("a job of bench batch failed, its message is above; mend what it names and run it again")
+    return Took(seconds=seconds, memory=peak)
 
 
-def _job(run: Path, shard: Shard) -> tuple[float, float]:
+def _job(run: Path, to: Path, shard: Shard, *, use_ray: bool) -> None:
     torch.set_num_threads(1)
-    with measured() as usage:
-        recommend_batch(BatchCall(run=run, users=None, to=run / "out", shard=shard), use_ray=False)
-    return usage.seconds, float(usage.peak_memory_mb)
+    recommend_batch(BatchCall(run=run, users=None, to=to, shard=shard), use_ray=use_ray)
 
 
 def _made_up_run(run: Path, *, items: int, users: int) -> Path:

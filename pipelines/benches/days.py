@@ -8,6 +8,7 @@ Axes: N item of the whole data set, E event.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,15 @@ class Days:
         write_dataset(Dataset(interactions=rows, items=items, bad_rows=BadRows()), folder)
         return folder
 
+    def asked(self, day: int) -> IntArray:
+        """Return the events of a day that ask for their item: those whose user has one before; shape (asked,)."""
+        of_day_E = self.log.timestamps_E // SECONDS_PER_DAY == day
+        return np.flatnonzero(of_day_E & (self._users_and_places()[1] > 0))[:MOST_QUESTIONS]
+
+    def _users_and_places(self) -> tuple[IntArray, IntArray]:
+        users_E = np.repeat(np.arange(self.log.num_users), self.log.lengths_U)
+        return users_E, np.arange(len(users_E)) - self.log.offsets_U1[users_E]
+
     def ndcg(self, bundle: Bundle, day: int) -> float:
         """Return a bundle's NDCG@10 on the events of a day."""
         ids = self.whole.items[schema.ITEM].to_pylist()
@@ -88,9 +98,8 @@ class Days:
         if new_N.any():
             bundle = bundle.with_items(self.whole.items.filter(pa.array(new_N)))
             known_N = bundle.vocabulary.find(ids).rows_V
-        users_E = np.repeat(np.arange(self.log.num_users), self.log.lengths_U)
-        place_E = np.arange(len(users_E)) - self.log.offsets_U1[users_E]
-        asked_X = np.flatnonzero((self.log.timestamps_E // SECONDS_PER_DAY == day) & (place_E > 0))[:MOST_QUESTIONS]
+        users_E, place_E = self._users_and_places()
+        asked_X = self.asked(day)
         before = LogHistories(log=self.log, users_U=users_E[asked_X], lengths_U=place_E[asked_X])
         histories = [History(items=known_N[one.items], timestamps=one.timestamps) for one in before]
         questions = Questions(
@@ -102,51 +111,46 @@ class Days:
         return found.row.accuracy["ndcg@10"].value
 
 
-def bench_days(data: Path, recipe: Recipe, *, count: int = DAYS) -> list[Line]:
-    """Return NDCG@10 day by day of frozen, updated and retrained models, and what updates and trainings took."""
+def bench_days(data: Path, recipe: Recipe, *, count: int = DAYS, every: int = 1) -> list[Line]:
+    """Return NDCG@10 day by day of frozen, updated and retrained models, and what updates and trainings took.
+
+    Args:
+        data: a data set.
+        recipe: how the first model and the retrained ones are trained.
+        count: how many days are asked about.
+        every: a model is retrained on the first day and on every so many after it.
+    """
     days = Days.of(data, count)
     lines: list[Line] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        base, seconds = _train(days, folder / "base", recipe, until=days.last[0])
-        lines.append(Line(what="training on all days before", ours=seconds, unit="s"))
+        base, took = _train(days, folder / "base", recipe, until=days.last[0])
+        lines.append(Line(what="training on all days before", ours=took, unit="s"))
         updated = base
-        frozen = load_bundle(base / "bundle", trace=False)
         for place, day in enumerate(days.last[1:]):
             yesterday = days.last[place]
             began = time.perf_counter()
             events = days.write(folder / f"day-{place}", since=yesterday, until=day)
             updated = update_run(updated, events, folder / f"updated-{place}", use_ray=False).run
-            update_seconds = time.perf_counter() - began
-            retrained, train_seconds = _train(days, folder / f"retrained-{place}", recipe, until=day)
-            date = f"{datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC):%Y-%m-%d}"
-            scores = {
-                "frozen": days.ndcg(frozen, day),
-                "updated": days.ndcg(load_bundle(updated / "bundle", trace=False), day),
-                "retrained": days.ndcg(load_bundle(retrained / "bundle", trace=False), day),
-            }
-            LOG.info("bench days: %s %s", date, scores)
-            for model in ("updated", "retrained"):
-                lines.append(
-                    Line(
-                        what=f"{date}, {model}",
-                        ours=scores[model],
-                        peer=scores["frozen"],
-                        peer_name="frozen",
-                        unit="NDCG@10",
-                    )
-                )
-            lines.append(
-                Line(
-                    what=f"{date}, update",
-                    ours=update_seconds,
-                    peer=train_seconds,
-                    peer_name="training in full",
-                    ratio=train_seconds / update_seconds,
-                    unit="s",
-                )
-            )
+            seconds = {"updated": time.perf_counter() - began}
+            runs = {"frozen": base, "updated": updated}
+            if place % every == 0:
+                runs["retrained"], seconds["retrained"] = _train(days, folder / f"retrained-{place}", recipe, until=day)
+            lines += _compared(days, day, runs, seconds)
     return lines
+
+
+def _compared(days: Days, day: int, runs: Mapping[str, Path], seconds: Mapping[str, float]) -> list[Line]:
+    """Return NDCG@10 of a day's models beside the frozen one, and what each took."""
+    scores = {name: days.ndcg(load_bundle(run / "bundle", trace=False), day) for name, run in runs.items()}
+    date = f"{datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC):%Y-%m-%d} ({len(days.asked(day)):,} events)"
+    LOG.info("bench days: %s %s", date, scores)
+    frozen = scores["frozen"]
+    lines = [
+        Line(what=f"{date}, {name}", ours=scores[name], peer=frozen, peer_name="frozen", unit="NDCG@10")
+        for name in seconds
+    ]
+    return lines + [Line(what=f"{date}, {name}, took", ours=taken, unit="s") for name, taken in seconds.items()]
 
 
 def _train(days: Days, folder: Path, recipe: Recipe, *, until: int) -> tuple[Path, float]:

@@ -1,9 +1,10 @@
 """The benches by name."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.benches.batch import bench_batch
+from pipelines.benches.batch import bench_batch, bench_batch_memory, parse_size
 from pipelines.benches.codes import bench_codes
 from pipelines.benches.curves import bench_curves
 from pipelines.benches.days import OVERRIDES, bench_days
@@ -27,45 +28,53 @@ from pipelines.recipe import load_recipe
 from recsys.core.errors import CallError
 
 
-def run_bench(
-    name: str,
-    run: Path | None,
-    *,
-    size: str | None = None,
-    data: Path | None = None,
-    recipe: str = "default",
-    seconds: float | None = None,
-) -> Bench:
+@dataclass(frozen=True, kw_only=True)
+class BenchCall:
+    """What benches are told; each reads what it needs."""
+
+    run: Path | None = None
+    """The run to measure."""
+    size: str | None = None
+    """Users, events and items of the log of ``scale``; items and asked users of ``batch``."""
+    data: Path | None = None
+    """The data set that ``gpu`` and ``days`` train on."""
+    recipe: str = "default"
+    """How ``days`` trains."""
+    overrides: tuple[str, ...] = ()
+    """Settings of that recipe, ``section.key=value``."""
+    every: int = 1
+    """How many days lie between two full trainings of ``days``."""
+    seconds: float | None = None
+    """That ``soak`` takes."""
+
+
+def run_bench(name: str, call: BenchCall) -> Bench:
     """Run one bench, on a run where it measures one.
 
-    Args:
-        name: which one.
-        run: the run to measure.
-        size: users, events and items of the log of ``scale``.
-        data: the data set that ``gpu`` and ``days`` train on.
-        recipe: how ``days`` trains.
-        seconds: that ``soak`` takes.
-
     Raises:
-        CallError: there is no such bench, it needs a run, or the size is none.
+        CallError: there is no such bench, it needs a run or a data set, or the size is none.
     """
+    run, data = call.run, call.data
     benches: dict[str, Callable[[], list[Line]]] = {
         "encode": bench_encode,
         "decode": lambda: bench_decode(run),
         "valid": lambda: [*bench_valid(), *bench_slates()],
         "tokens": bench_tokens,
-        "batch": bench_batch,
+        "batch": lambda: bench_batch() if call.size is None else bench_batch(parse_size(call.size)),
+        "batch-memory": bench_batch_memory,
         "codes": lambda: bench_codes(_required(run, name)),
         "curves": lambda: bench_curves(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
-        "soak": lambda: bench_soak(_required(run, name), seconds=seconds or SECONDS),
+        "soak": lambda: bench_soak(_required(run, name), seconds=call.seconds or SECONDS),
         "off-policy": bench_off_policy,
         "train": lambda: bench_train(run),
         "ladq": lambda: bench_ladq(_required(run, name)),
-        "days": lambda: bench_days(_data(data, name), load_recipe(recipe, OVERRIDES)),
+        "days": lambda: bench_days(
+            _data(data, name), load_recipe(call.recipe, (*OVERRIDES, *call.overrides)), every=call.every
+        ),
         "pruning": lambda: bench_pruning(_required(run, name)),
         "gpu": lambda: bench_gpu(data),
-        "scale": lambda: bench_scale(FULL if size is None else MadeUpSize.parse(size)),
+        "scale": lambda: bench_scale(FULL if call.size is None else MadeUpSize.parse(call.size)),
     }
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")

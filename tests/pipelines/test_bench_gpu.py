@@ -8,7 +8,7 @@ import torch
 from pipelines.benches import gpu
 from pipelines.benches.gpu import Sizes, bench_gpu
 from pipelines.benches.measure import as_result
-from pipelines.benches.run import run_bench
+from pipelines.benches.run import BenchCall, run_bench
 from pipelines.show import bench_table
 from recsys.core.errors import DeviceError
 
@@ -18,7 +18,7 @@ SMALL = Sizes(steps=2, epochs=1, items=300, users=6, single_users=2, encoded=700
 def test_bench_gpu_when_there_is_no_device_then_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="bench gpu must have a CUDA device, got none"):
-        run_bench("gpu", None)
+        run_bench("gpu", BenchCall())
 
 
 def test_bench_gpu_when_both_devices_are_one_then_both_learn_and_encode_the_same(world: Path) -> None:

@@ -46,13 +46,13 @@ def test_bench_scale_when_steps_are_measured_then_growth_is_that_of_their_sum(mo
     def measured(size: MadeUpSize) -> dict[str, Usage]:
         # a step that is linear, and one that takes the same for any size: 10 + 5 seconds beside 1 + 5
         linear, constant = (
-            Usage(seconds=size.users / 100, peak_memory_mb=size.users),
-            Usage(seconds=5, peak_memory_mb=7),
+            Usage(cpu_seconds=size.users / 100, peak_memory_mb=size.users),
+            Usage(cpu_seconds=5, peak_memory_mb=7),
         )
         return {"import": linear, "stage data": constant}
 
     monkeypatch.setattr(scale, "steps_of", measured)
     lines = {line.what: line for line in bench_scale(MadeUpSize.parse("1000,8000,1000"))}
     assert (lines["import"].ours, lines["import"].peer) == (10, 1)
-    assert lines["growth of the time (10 is linear)"].ours == pytest.approx(15 / 6)
+    assert lines["growth of the processor time (10 is linear)"].ours == pytest.approx(15 / 6)
     assert lines["largest peak memory"].ours == pytest.approx(1000 / 1024)

@@ -15,15 +15,36 @@ import psutil
 from ray.cluster_utils import Cluster
 
 KINDS = ("driver", "worker", "node")
+STARTS = 4
+"""So often a machine is started, the first time included."""
+PATIENCE = {"health_check_period_ms": 500, "health_check_failure_threshold": 40, "health_check_timeout_ms": 30_000}
+"""A machine that is gone refuses calls at once and is given up after 20 s; a slow one may take minutes to answer."""
 ROOT = Path(__file__).parents[2]
 
 
 def two_machines() -> Cluster:
     """Return a cluster of a head without cores and two machines of one core."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster()
+    _add_node(cluster, num_cpus=0, include_dashboard=False, _system_config=PATIENCE)
     for _ in range(2):
-        cluster.add_node(num_cpus=1)
+        _add_node(cluster, num_cpus=1)
     return cluster
+
+
+def _add_node(cluster: Cluster, **settings: Any) -> None:
+    """Add a machine; Ray gives each 30 seconds to start, and what did not make it is ended and started again."""
+    before = psutil.Process().children()
+    for left in reversed(range(STARTS)):
+        try:
+            cluster.add_node(**settings)
+        except Exception as error:  # Ray raises the plain class
+            if not left or "timed out during startup" not in str(error):
+                raise
+            for child in psutil.Process().children():
+                if child not in before:
+                    child.kill()
+        else:
+            return
 
 
 def start(address: str, script: str, *args: Path | str, log: Path) -> subprocess.Popen[bytes]:
@@ -82,7 +103,7 @@ class Killer:
         else:
             nodes = sorted(self.cluster.worker_nodes, key=lambda node: str(node.node_id))
             self.cluster.remove_node(nodes[int(self.rng.integers(len(nodes)))], allow_graceful=False)
-            self.cluster.add_node(num_cpus=1)
+            _add_node(self.cluster, num_cpus=1)
         self.kills[kind] += 1
         return True
 
