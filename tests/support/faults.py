@@ -14,6 +14,8 @@ import numpy as np
 import psutil
 from ray.cluster_utils import Cluster
 
+AT_REST = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Processes of Ray that do no work of ours; with an agent its whole machine ends, and is not replaced."""
 KINDS = ("driver", "worker", "node")
 STARTS = 4
 """So often a machine is started, the first time included."""
@@ -115,6 +117,6 @@ def _workers(cluster: Cluster) -> list[Any]:
         raylet = node.all_processes["raylet"][0].process.pid
         for child in psutil.Process(raylet).children(recursive=True):
             words = child.cmdline()
-            if words and words[0].startswith("ray::") and not words[0].startswith("ray::IDLE"):
+            if words and words[0].startswith("ray::") and words[0].split()[0] not in AT_REST:
                 found.append(child)
     return sorted(found, key=lambda child: child.pid)
