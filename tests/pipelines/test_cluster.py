@@ -6,24 +6,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import ray
-import torch
 from ray.cluster_utils import Cluster
-from torch import distributed, nn
+from torch import distributed
 
 from pipelines.ray_session import Gang, RaySession, ray_session
 from recsys.core.workers import Workers
-from recsys.sequence.training import TrainingConfig, train_best_epoch
 from tests.support.faults import two_machines
+from tests.support.toy_training import fit_line
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.long,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Ray Data, which Ray Train imports
 ]
-EPOCHS = 6
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +40,18 @@ def session(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[RaySe
 
 
 def train_across(folder: Path) -> dict[str, object]:
-    """Fit a line; with two workers the first waits in the fourth epoch until a machine is gone."""
-    here, drawn = Workers.here(), 0
+    """Fit a line by one batch an epoch; with two the first waits in the fourth epoch until a machine is gone."""
+    here = Workers.here()
     nodes: list[str | None] = [None] * here.count
     distributed.all_gather_object(nodes, ray.get_runtime_context().get_node_id())
     if here.first:
         (folder / f"nodes-{here.count}").write_text(" ".join(map(str, nodes)))
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(network.weight, 0.0)
-    points = torch.arange(1, 9, dtype=torch.float32)[:, None]
 
-    def loss(group: np.ndarray, _: np.random.Generator) -> torch.Tensor:
-        nonlocal drawn
-        drawn += 1
+    def at_batch(drawn: int) -> None:
         if here.count == 2 and drawn == 4:
             (folder / f"reached-{here.rank}").touch()
             while not here.first or not (folder / "gone").exists():  # the other one ends with its machine
                 time.sleep(0.05)
-        return (network(points[group]) - 2 * points[group]).square().mean()
 
     scores: list[float] = []
 
@@ -68,16 +59,7 @@ def train_across(folder: Path) -> dict[str, object]:
         scores.append(len(scores))
         return scores[-1]
 
-    train_best_epoch(
-        network,
-        TrainingConfig(epochs=EPOCHS, batch_positions=8, validate_every=1, learning_rate=0.1),
-        np.random.default_rng(0),
-        lengths=np.ones(8, np.int64),
-        loss=loss,
-        validate=validate,
-        name="toy",
-        checkpoint=folder / "checkpoint.pt",
-    )
+    fit_line(folder, batch_positions=8, at_batch=at_batch, validate=validate)
     return {"workers": here.count, "epochs here": len(scores)}
 
 
