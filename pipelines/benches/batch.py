@@ -27,7 +27,7 @@ from recsys.core.usage import tree_memory_mb
 from recsys.data.prepare import EVENTS, USERS
 from recsys.recommender.manifest import write_manifest
 
-SPEED = {12_000: 65_536, 100_000: 16_384}
+SPEED = {12_000: 32_768, 100_000: 4_096}
 """Users that are timed by size of a random catalogue."""
 MEMORY = {10_000: 1, 100_000: 10, 1_000_000: 100}
 """Users of the run, and among how many shards they are dealt, so that each process answers 10,000 of them."""
@@ -89,7 +89,7 @@ def parse_size(text: str) -> dict[int, int]:
     parts = text.replace("_", "").split(",")
     if len(parts) == 2 and all(part.strip().isdigit() and int(part) >= 10 for part in parts):
         return {int(parts[0]): int(parts[1])}
-    raise CallError(f"--size must be two whole numbers of at least ten, items,users, got {text!r}; e.g. 12000,65536")
+    raise CallError(f"--size must be two whole numbers of at least ten, items,users, got {text!r}; e.g. 12000,32768")
 
 
 def _took(run: Path, to: str, *shards: Shard, use_ray: bool = False) -> Took:
