@@ -13,7 +13,7 @@ from starlette.types import Scope
 from recsys.recommender.pointer import published_version
 from serving.direct import Direct
 from serving.documents import install_documents, responses
-from serving.edge import Edge
+from serving.edge import Conditions, Edge
 from serving.exposures import ExposureWriter
 from serving.fallback import LastGood
 from serving.histories import Histories, StoreThreads
@@ -32,6 +32,7 @@ from serving.store.changes import ACTIVE_MODEL
 from serving.store.engine import store_url
 from serving.sync import Sync
 from serving.tracing import Traced, Tracing, tracing_of
+from serving.turns import Turns
 
 _EXPOSURE_SECONDS = 5.0
 
@@ -81,7 +82,7 @@ def create_app(
         keys=keys or Keys(),
         config=config,
         route_of=_route_finder(app),
-        draining=lambda: service.draining,
+        conditions=Conditions(draining=lambda: service.draining, full=service.full),
     )
     if service.tracing.on:
         app.add_middleware(Traced, tracing=service.tracing, route_of=_route_finder(app))
@@ -123,6 +124,7 @@ def build_service(
         config=config,
         releases=releases,
         model=ModelThread(deadline_seconds=config.deadline_seconds, waiting=config.max_in_flight),
+        turns=Turns(deadline_seconds=config.deadline_seconds),
         store=kept,
         threads=threads,
         histories=Histories(
@@ -139,7 +141,11 @@ def build_service(
         metrics=metrics,
         tracing=tracing or tracing_of(config),
     )
-    metrics.watch("recsys_model_queue", "Requests that wait for the model", service.model.waiting)
+    metrics.watch(
+        "recsys_model_queue",
+        "Requests that wait for the model",
+        lambda: service.model.waiting() + service.turns.waiting(),
+    )
     metrics.watch("recsys_shadow_queue", "Requests that wait for the shadow release", service.shadow.waiting)
     metrics.watch("recsys_exposure_queue", "Exposures that wait for the store", service.exposures.waiting)
     return service
@@ -148,11 +154,16 @@ def build_service(
 def _route_finder(app: FastAPI) -> Callable[[Scope], str]:
     """Return a function that names the route of a request which no route has seen."""
     patterns: list[tuple[re.Pattern[str], str]] = []
+    plain: set[str] = set()
 
     def find(scope: Scope) -> str:
         if not patterns:
-            patterns.extend(_patterns(list(app.openapi()["paths"])))
-        path = scope["path"]
+            templates = list(app.openapi()["paths"])
+            plain.update(template for template in templates if "{" not in template)
+            patterns.extend(_patterns(templates))
+        path: str = scope["path"]
+        if path in plain:
+            return path
         return next((template for pattern, template in patterns if pattern.fullmatch(path)), "other")
 
     return find

@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -17,6 +19,7 @@ from serving.settings import Access, Keys, ServingConfig
 _HEALTH = "/v2/health/"
 _OPEN_PATHS = frozenset({"/", "/openapi.json"})
 _ROWS_PATHS = frozenset({"/v1/events", "/v1/items"})
+_SLATE_PATHS = frozenset({"/v1/recommend", "/v1/explain"})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -33,6 +36,18 @@ class _NoRoomError(Exception):
     """All bodies together are over their limit."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What is asked of the server at every request.
+
+    ``draining`` tells whether it is going down, so that connections are closed with their next answer; ``full``
+    whether a request for a slate would wait too long for those before it.
+    """
+
+    draining: Callable[[], bool]
+    full: Callable[[], bool]
+
+
 class Edge:
     """ASGI middleware around the whole application.
 
@@ -42,7 +57,7 @@ class Edge:
         keys: who may call.
         config: limits.
         route_of: the path template of a request, for the metrics of requests that no route saw.
-        draining: whether the server is going down, so that connections are closed with their next answer.
+        conditions: how the server fares at the moment.
     """
 
     def __init__(
@@ -53,14 +68,14 @@ class Edge:
         keys: Keys,
         config: ServingConfig,
         route_of: Callable[[Scope], str],
-        draining: Callable[[], bool],
+        conditions: Conditions,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._keys = keys
         self._config = config
         self._route_of = route_of
-        self._draining = draining
+        self._conditions = conditions
         self._in_flight = 0
         self._buffered = 0
 
@@ -76,7 +91,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                extra = [*_HEADERS, _CLOSE] if self._draining() else _HEADERS
+                extra = [*_HEADERS, _CLOSE] if self._conditions.draining() else _HEADERS
                 message["headers"] = [*message.get("headers", ()), *extra]
             async with asyncio.timeout(self._config.body_seconds):
                 await send(message)
@@ -104,9 +119,9 @@ class Edge:
         headers = Headers(scope=scope)
         limit = self._config.max_rows_bytes if path in _ROWS_PATHS else self._config.max_body_bytes
         refusal = self._refusal(headers, path, scope, limit)
-        body = refusal or await self._body(receive, path, limit)
-        if isinstance(body, bytes) and self._in_flight >= self._config.max_in_flight:
-            body = _full(path, f"at most {self._config.max_in_flight} requests are answered at once")
+        body = refusal or self._too_many(path) or await self._body(receive, path, limit)
+        if isinstance(body, bytes) and (late := self._too_many(path)):
+            body = late
         if not isinstance(body, bytes):
             await body(scope, receive, send)
             return
@@ -126,6 +141,14 @@ class Edge:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit):
             return _too_large(path, limit)
+        return None
+
+    def _too_many(self, path: str) -> JSONResponse | None:
+        """Return the refusal of a request for which there is no room now: told before its body is read, and after."""
+        if self._in_flight >= self._config.max_in_flight:
+            return _full(path, f"at most {self._config.max_in_flight} requests are answered at once")
+        if path in _SLATE_PATHS and self._conditions.full():
+            return _full(path, "too many requests wait for the model")
         return None
 
     async def _body(self, receive: Receive, path: str, limit: int) -> bytes | JSONResponse:
@@ -168,6 +191,7 @@ def _too_large(path: str, limit: int) -> JSONResponse:
     return problem_response(413, detail, path=path, headers={"Connection": "close"})
 
 
+@lru_cache(maxsize=64)
 def _full(path: str, what: str) -> JSONResponse:
     return problem_response(429, f"{what}; send this one again later", path=path, headers={"Retry-After": "1"})
 

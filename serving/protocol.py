@@ -1,35 +1,48 @@
 """Owns HTTP at the socket: heads are limited in size and time, and errors there are problem documents, too.
 
-h11 reads the body of a request that offers an upgrade, as Java's client does to HTTP/2; other parsers drop it.
+A head is handed to the parser when it is whole, without an offer to upgrade: Java's client offers HTTP/2 with its first
+request, and the parser drops the body of a request that offers anything.
 """
 
 import asyncio
 import json
+import re
+from http import HTTPStatus
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.problems import MEDIA_TYPE
 
+_END = re.compile(rb"\r?\n\r?\n")
+_UPGRADE = re.compile(rb"\nupgrade[ \t]*:", re.IGNORECASE)
+_NO_UPGRADE = b"\nx-upgrade:"
 
-def limited_protocol(header_seconds: float) -> type[H11Protocol]:
-    """Return the protocol class of a server whose clients have so long to send the head of a request."""
 
-    class Limited(LimitedH11Protocol):
+def limited_protocol(*, header_seconds: float, max_header_bytes: int) -> type[HttpToolsProtocol]:
+    """Return the protocol class of a server whose clients have so long, and so many bytes, for a request's head."""
+
+    class Limited(LimitedProtocol):
         seconds = header_seconds
+        max_bytes = max_header_bytes
 
     return Limited
 
 
-class LimitedH11Protocol(H11Protocol):
-    """uvicorn's protocol with a clock for heads: a connection that begins none, or ends none in time, is closed."""
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits of heads: a connection that begins none, or ends none in time, is closed."""
 
     seconds = 5.0
+    max_bytes = 16 << 10
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_clock: asyncio.TimerHandle | None = None
+        self._begun = b""
+        """What came of a head that is not whole; the parser has not seen it."""
+        self._in_message = self._in_head = False
+        self._parsed = 0
+        """Bytes that the parser has seen of a head that began behind another request's body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: the first head must come."""
@@ -43,33 +56,80 @@ class LimitedH11Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read, and see whether a head is whole, begun or not there."""
+        if not self._in_message:
+            data = self._whole_head(data)
+        elif self._in_head:
+            self._parsed += len(data)
+            if self._parsed > self.max_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                return
         before = self.cycle
-        super().data_received(data)
+        if data:
+            super().data_received(data)
         if self.cycle is not before:
             self._stop_clock()
         elif self._head_clock is None and (self.cycle is None or self.cycle.response_complete):
             self._start_clock()
 
-    def send_400_response(self, msg: str) -> None:
+    def on_message_begin(self) -> None:
+        """Note that the parser is in a head."""
+        self._in_message = self._in_head = True
+        self._parsed = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is over."""
+        self._in_head = False
+        if sum(len(name) + len(value) for name, value in self.headers) > self.max_bytes:
+            raise ValueError("a head that came whole behind another request is over its limit")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that a head comes next."""
+        self._in_message = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (the parser's words tell clients nothing)
         """Answer what is no HTTP, or a head over its limit, by a problem document, and close."""
+        self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read nothing behind a request that leaves HTTP, such as CONNECT."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _whole_head(self, data: bytes) -> bytes:
+        """Return what the parser may see now: a whole head and what follows, what can be no head, or nothing yet."""
+        came = (self._begun + data).lstrip(b"\r\n")
+        self._begun = b""
+        if not came[:1].isalpha():
+            return came
+        found = _END.search(came)
+        end = found.end() if found else len(came)
+        if end > self.max_bytes:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return b""
+        if not found:
+            self._unset_keepalive_if_required()
+            self._begun = came
+            return b""
+        if _UPGRADE.search(came, 0, end):
+            return _UPGRADE.sub(_NO_UPGRADE, came[:end]) + came[end:]
+        return came
+
+    def _refuse(self, status: HTTPStatus) -> None:
         self._stop_clock()
-        status = 400 if "Invalid" in msg else 431
-        document = {
+        document: dict[str, object] = {
             "type": "urn:recsys:problem:bad-request",
             "title": "Bad Request",
-            "status": status,
+            "status": status.value,
             "detail": "the request must be HTTP/1.1 with a head of moderate size, and was not; send such a request",
             "instance": "",
             "errors": [],
         }
         body = json.dumps(document).encode()
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        head = b"content-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (MEDIA_TYPE.encode(), len(body))
+        self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
     def _start_clock(self) -> None:

@@ -98,8 +98,10 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
             whole_catalogue=asked.whole_catalogue,
         )
         seconds = None if timeout_ms is None else timeout_ms / 1000
+        # What asks the model once, briefly, waits for no other thread.
+        queue = service.turns if release.brief and plan.plain and not explain else service.model
         with service.tracing.stage("model"):
-            composed = await service.model.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)
+            composed = await queue.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)
     except ModelUnavailableError as error:
         return _without_model(service, asked, error.refusal)
     if illegal := ranker.illegal:

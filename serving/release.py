@@ -108,6 +108,18 @@ class Release:
     reason: str = ""
     trained: int
     """Number of items that the model was trained on: the first rows."""
+    brief: bool = False
+    """Whether the event loop may wait for the model's ranker."""
+
+
+@runtime_checkable
+class Brief(Protocol):
+    """A bundle that knows whether its ranker is brief."""
+
+    @property
+    def brief(self) -> bool:
+        """Whether the ranker ends within a few milliseconds, whatever it is asked."""
+        ...
 
 
 @runtime_checkable
@@ -195,6 +207,7 @@ def with_model(bare: Release, bundle: LoadedBundle) -> Release:
         model=bundle,
         state=State.READY,
         trained=bare.trained,
+        brief=isinstance(bundle, Brief) and bundle.brief,
     )
 
 

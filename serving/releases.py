@@ -66,6 +66,8 @@ class Releases:
         self._beside: dict[Beside, Release] = {}
         self._grown: dict[Beside, Release] = {}
         self.current = self._base
+        self.on_loaded: Callable[[], None] = lambda: None
+        """Called before the first model becomes current, and once what encodes new items is loaded."""
         on_change(self.current)
 
     @property
@@ -181,7 +183,9 @@ class Releases:
                 except KeyError:
                     LOG.error("the active version %s is not there any more; the run's own bundle is loaded", version)
             with self._lock:
-                self._swap(self._load(folder))
+                loaded = self._load(folder)
+                self.on_loaded()
+                self._swap(loaded)
         except Exception as error:
             # Whatever is wrong with the bundle, the fallback answers and says so.
             LOG.error("the model of %s cannot be loaded", self.run, exc_info=error)
@@ -197,6 +201,7 @@ class Releases:
         self._settled.set()
         if self._encoder_at_start and isinstance(self.current.model, Preparing):
             self.current.model.prepare_for_items()
+            self.on_loaded()
 
     def _load(self, folder: Path) -> Release:
         try:

@@ -17,6 +17,10 @@ from serving.settings import ServingConfig
 from serving.shadow import Shadow
 from serving.store import Store
 from serving.tracing import Tracing
+from serving.turns import Turns
+
+_ALWAYS_WAIT = 8
+"""Requests that may wait for the model however long it takes."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +30,7 @@ class Service:
     config: ServingConfig
     releases: Releases
     model: ModelThread
+    turns: Turns
     store: Store
     threads: StoreThreads
     histories: Histories
@@ -43,6 +48,11 @@ class Service:
     def around(self) -> Circumstances:
         """Return what holds for every request of this moment."""
         return Circumstances(rules=self.rules, config=self.config, now=this_moment())
+
+    def full(self) -> bool:
+        """Tell whether a request for a slate would wait too long for those before it."""
+        queue = self.turns if self.releases.current.brief else self.model
+        return queue.waiting() > _ALWAYS_WAIT and queue.expected_wait() > self.config.queue_seconds
 
     def policy(self) -> str:
         """Return the name under which propensities are logged."""

@@ -6,6 +6,7 @@ wait for it: what does not fit into its queue is dropped and counted.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +24,17 @@ from serving.split import position
 
 _WAITING = 64
 COMPARED, DROPPED, FAILED = "compared", "dropped", "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    """A request as the client sent it, what its answer knew, its id, and the ids that answered it, best first."""
+
+    request: RecommendRequest
+    known: Known | None
+    around: Circumstances
+    request_id: str
+    shown: Sequence[int | str]
 
 
 class Shadow:
@@ -60,16 +72,9 @@ class Shadow:
         if version is None or not shown or position(request_id, version) >= self._config.shadow_share:
             return
 
-        def work() -> None:
-            try:
-                self._compare(request, known, around, request_id=request_id, shown=shown)
-            except Exception as error:
-                # Whatever a release under trial raises is its own failure and nobody's answer.
-                self._metrics.shadowed(FAILED)
-                LOG.error("the shadow release failed on a request", exc_info=error)
-
+        one = _Comparison(request=request, known=known, around=around, request_id=request_id, shown=shown)
         try:
-            self._pool.submit(work)
+            self._pool.submit(lambda: self._try(one))
         except PoolFullError:
             self._metrics.shadowed(DROPPED)
 
@@ -81,26 +86,26 @@ class Shadow:
         """Take no more requests and drop the waiting ones."""
         self._pool.close()
 
-    def _compare(
-        self,
-        request: RecommendRequest,
-        known: Known | None,
-        around: Circumstances,
-        *,
-        request_id: str,
-        shown: Sequence[int | str],
-    ) -> None:
+    def _try(self, one: _Comparison) -> None:
+        try:
+            self._compare(one)
+        except Exception as error:
+            # Whatever a release under trial raises is its own failure and nobody's answer.
+            self._metrics.shadowed(FAILED)
+            LOG.error("the shadow release failed on a request", exc_info=error)
+
+    def _compare(self, one: _Comparison) -> None:
         release = self._releases.shadow
         if release is None:
             return
-        asked = question(release, request, known, around, n=len(shown))
+        asked = question(release, one.request, one.known, one.around, n=len(one.shown))
         ranker = ModelRanker(recommender=model_of(release).ranker, history=asked.history)
         composed = compose(asked.plan, ranker, np.random.default_rng(0))  # nothing is sampled: only the plan explores
         theirs = [release.items.item_ids[place.row] for place in composed.places]
-        overlap = len(set(theirs) & set(shown)) / len(shown)
+        overlap = len(set(theirs) & set(one.shown)) / len(one.shown)
         self._metrics.shadowed(COMPARED, overlap)
         if ranker.illegal:
             self._metrics.shadowed(FAILED)
         if self._config.log_requests:
-            line = {"request_id": request_id, "shadow": release.version, "overlap": round(overlap, 4)}
+            line = {"request_id": one.request_id, "shadow": release.version, "overlap": round(overlap, 4)}
             LOG.info(json.dumps(line))

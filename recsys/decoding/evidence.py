@@ -6,6 +6,7 @@ X ranked item of all rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 
@@ -164,13 +165,20 @@ def best_items(head_N: FloatArray, taken: IntArray, eligible_N: BoolArray | None
     left_N = head_N.copy() if eligible_N is None else np.where(eligible_N, head_N, -np.inf)
     left_N[taken] = -np.inf
     if 0 < n < len(left_N):
+        # the n-th best of a part is no better than the n-th best of all: what is below it is not sorted
+        part_N = left_N[:: len(left_N) // isqrt(len(left_N) * n)]
+        first = np.flatnonzero(left_N >= _nth_best(part_N, n))
         # with ties at the edge the partition may take any of them: take all, then order
-        edge = np.partition(left_N, len(left_N) - n)[len(left_N) - n]
-        first = np.flatnonzero(left_N >= edge)
+        first = first[left_N[first] >= _nth_best(left_N[first], n)]
     else:
         first = np.arange(len(left_N))
     first = first[np.isfinite(left_N[first])]
     return first[np.argsort(-left_N[first], kind="stable")[:n]]
+
+
+def _nth_best(values: FloatArray, n: int) -> np.float32:
+    edge: np.float32 = np.partition(values, len(values) - n)[len(values) - n]
+    return edge
 
 
 def best_slates(scores_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int) -> list[Slate]:

@@ -42,6 +42,9 @@ TOLERANCE: Final = 1e-3
 KEPT_STATES: Final = 4096
 """Histories whose encoded states are kept in memory, some 2 kB each."""
 
+BRIEF_ITEMS: Final = 50_000
+"""Items that the runtime ranks within some two milliseconds."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ServedExperts(TokenExperts):
@@ -83,6 +86,12 @@ class ServedBundle(LoadedBundle[RuntimeScorer]):
         # what an item is encoded with is read now, so that the first new item does not wait for it
         _ = bundle.features, bundle.tokenizer
         return bundle
+
+    @property
+    def brief(self) -> bool:
+        """Whether the ranker is compiled code alone that ends within a few milliseconds, whatever it is asked."""
+        ranking = self.generative.config.ranking
+        return self.tokens is None and ranking.head_decides and self.generative.scorer.num_items <= BRIEF_ITEMS
 
     def with_items(self, items: pa.Table) -> "ServedBundle":
         """Return a bundle that also recommends new items, encoded by the frozen features and tokenizer.

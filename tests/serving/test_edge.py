@@ -10,20 +10,20 @@ from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from recsys.core.errors import ConfigError
-from serving.edge import Edge
+from serving.edge import Conditions, Edge
 from serving.metrics import Metrics
 from serving.settings import Access, Keys, ServingConfig, keys_from
 from tests.support.small_shop import Fake, is_problem, opened
 
 
-def edge_of(app: Any, **settings: Any) -> Edge:
+def edge_of(app: Any, *, full: bool = False, **settings: Any) -> Edge:
     return Edge(
         app,
         metrics=Metrics(),
         keys=Keys(),
         config=ServingConfig(**settings),
         route_of=lambda _scope: "other",
-        draining=lambda: False,
+        conditions=Conditions(draining=lambda: False, full=lambda: full),
     )
 
 
@@ -33,14 +33,14 @@ async def answers(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def status_of(edge: Edge, receive: Receive) -> int:
+async def status_of(edge: Edge, receive: Receive, path: str = "/v1/recommend") -> int:
     """Send one POST and return the status of its answer."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     await edge(scope, receive, send)
     return int(sent[0]["status"])
 
@@ -190,3 +190,12 @@ def test_unknown_paths_are_problems(client: TestClient) -> None:
     ]
     for call, status in calls:
         assert is_problem(call(), status)
+
+
+def test_slate_when_others_wait_too_long_then_is_429_before_its_body_and_other_calls_go_on() -> None:
+    async def run() -> None:
+        edge = edge_of(answers, full=True)
+        assert await status_of(edge, never_ending(asyncio.Event())) == 429
+        assert await status_of(edge, whole(b"[]"), path="/v1/events") == 200
+
+    asyncio.run(run())

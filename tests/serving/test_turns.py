@@ -1,0 +1,76 @@
+"""Brief calls on the event loop: in order, one a turn, with other work between; late and failing ones say why."""
+
+import asyncio
+
+import pytest
+
+from serving.model import ModelUnavailableError, Refusal
+from serving.turns import Turns
+
+
+def test_calls_when_many_wait_then_go_in_order_with_other_work_between() -> None:
+    async def run() -> list[str]:
+        turns, seen = Turns(deadline_seconds=30), []
+
+        async def ask(name: str) -> None:
+            await turns.run(lambda: seen.append(name))
+
+        async def other_work() -> None:
+            while len(seen) < 6:
+                seen.append("other")
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(ask(name) for name in "abc"), other_work())
+        assert turns.waiting() == 0
+        return seen
+
+    seen = asyncio.run(run())
+    assert [name for name in seen if name != "other"] == ["a", "b", "c"]
+    assert "other" in seen[seen.index("a") : seen.index("c")]
+
+
+def test_call_when_it_fails_or_waited_too_long_then_says_so_and_the_next_is_answered() -> None:
+    async def run() -> None:
+        turns = Turns(deadline_seconds=30)
+
+        def fail() -> None:
+            raise ValueError("broken")
+
+        failing, late, fine = await asyncio.gather(
+            turns.run(fail), turns.run(lambda: 1, seconds=-1.0), turns.run(lambda: 2), return_exceptions=True
+        )
+        assert isinstance(failing, ModelUnavailableError)
+        assert isinstance(late, ModelUnavailableError)
+        assert (failing.refusal, late.refusal, fine) == (Refusal.ERROR, Refusal.LATE, 2)
+
+    asyncio.run(run())
+
+
+def test_call_when_whoever_asked_is_gone_then_is_not_made() -> None:
+    async def run() -> None:
+        turns, made = Turns(deadline_seconds=30), []
+        gone = asyncio.create_task(turns.run(lambda: made.append("gone")))
+        stays = asyncio.create_task(turns.run(lambda: made.append("stays")))
+        asyncio.get_running_loop().call_soon(gone.cancel)
+        await asyncio.sleep(0)
+        await stays
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert made[-1] == "stays"
+
+    asyncio.run(run())
+
+
+def test_expected_wait_when_nothing_waits_then_is_none() -> None:
+    async def run() -> None:
+        turns = Turns(deadline_seconds=30)
+        assert turns.expected_wait() == 0
+        assert await turns.run(lambda: 1) == 1
+        assert turns.expected_wait() == 0
+        asked = [asyncio.create_task(turns.run(lambda: 1)) for _ in range(3)]
+        await asyncio.sleep(0)  # all three have asked, and none was answered
+        assert turns.waiting() == 3
+        assert turns.expected_wait() > 0
+        await asyncio.gather(*asked)
+
+    asyncio.run(run())
