@@ -10,6 +10,7 @@ from pipelines.benches.curves import bench_curves
 from pipelines.benches.days import OVERRIDES, bench_days
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
+from pipelines.benches.generate import bench_generate
 from pipelines.benches.gpu import bench_gpu
 from pipelines.benches.ladq import bench_ladq
 from pipelines.benches.large_log import MadeUpSize
@@ -57,7 +58,7 @@ def run_bench(name: str, call: BenchCall) -> Bench:
     run, data = call.run, call.data
     benches: dict[str, Callable[[], list[Line]]] = {
         "encode": bench_encode,
-        "decode": lambda: bench_decode(run),
+        "decode": lambda: [*bench_decode(run), *(bench_generate(run) if run else [])],
         "valid": lambda: [*bench_valid(), *bench_slates()],
         "tokens": bench_tokens,
         "batch": lambda: bench_batch() if call.size is None else bench_batch(parse_size(call.size)),

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pipelines.benches.dot_product import ITEMS, WIDTH
-from pipelines.benches.load import Answer, closed_loop, open_loop
+from pipelines.benches.load import Answer, closed_loop, open_loop, open_phases
 from pipelines.benches.measure import Line, beside
 from recsys.core.errors import RecsysError
 from recsys.core.seeds import rng_for
@@ -26,6 +26,9 @@ PEER = "FastAPI dot product"
 ROUNDS, REQUESTS, HISTORY, PEER_WIDTH = 5, 400, 20, 64
 LIGHT, OVERLOAD = 0.3, 2.0
 """Open-loop rates, as shares of the highest rate that the closed loop reached."""
+SAMPLES, REPEATS = 1200, 4
+"""Requests whose 99th percentile is taken, and how often each body is sent for it at most."""
+CALM_SECONDS, HEAVY_SECONDS, IN_A_ROW = 4.0, 5.0, 10
 _READY_SECONDS = 120.0
 
 
@@ -61,23 +64,52 @@ def bench_serve(run: Path, *, requests: int = REQUESTS, rounds: int = ROUNDS) ->
             for name, what in (("given", "history sent"), ("users", "known user"))
         ]
         highest, theirs = float(np.median(rates["given"])), float(np.median(rates["peer"]))
-        light = open_loop(ours, given, rate=LIGHT * highest, seed=1)
-        light_peer = open_loop(peer, rows, rate=LIGHT * theirs, seed=1)
-        for share in (50, 99):
-            mine, other = _percentile(light, share), _percentile(light_peer, share)
-            what = f"p{share} at {LIGHT:.0%} of the highest rate"
-            lines.append(Line(what=what, ours=mine, peer=other, peer_name=PEER, ratio=other / mine, unit="ms"))
-        return [*lines, *_overload(open_loop(ours, given * 3, rate=OVERLOAD * highest, seed=2))]
+        lines += _light(ours, given, LIGHT * highest, (peer, rows, LIGHT * theirs))
+        return [*lines, *_overload(ours, given, highest)]
 
 
-def _overload(answers: list[Answer]) -> list[Line]:
-    accepted = [answer for answer in answers if answer.status == 200]
-    refused = [answer for answer in answers if answer.status == 429]
-    lines = [Line(what=f"p99 of accepted at {OVERLOAD:g}x overload", ours=_percentile(accepted, 99), unit="ms")]
-    if refused:
-        lines.append(Line(what="p99 of refused then", ours=_percentile(refused, 99), unit="ms"))
-    lines.append(Line(what="share answered then", ours=len(accepted) / len(answers), unit="share"))
+def _light(port: int, bodies: list[bytes], rate: float, peer: tuple[int, list[bytes], float]) -> list[Line]:
+    """Return latencies of an open loop that leaves both servers idle most of the time."""
+    light, light_peer = (
+        open_loop(at, (own * REPEATS)[:SAMPLES], rate=each, seed=1) for at, own, each in ((port, bodies, rate), peer)
+    )
+    lines = []
+    for share in (50, 99):
+        mine, other = _percentile(light, share), _percentile(light_peer, share)
+        what = f"p{share} at {LIGHT:.0%} of the highest rate"
+        lines.append(Line(what=what, ours=mine, peer=other, peer_name=PEER, ratio=other / mine, unit="ms"))
     return lines
+
+
+def _overload(port: int, bodies: list[bytes], highest: float) -> list[Line]:
+    """Return what becomes of requests while they come at twice the highest rate, and how soon all is well again."""
+    light, heavy = LIGHT * highest, OVERLOAD * highest
+    answers = open_phases(port, bodies, [(light, CALM_SECONDS), (heavy, HEAVY_SECONDS), (light, CALM_SECONDS)], seed=2)
+    calm, over = round(light * CALM_SECONDS), round(heavy * HEAVY_SECONDS)
+    before, during, after = answers[:calm], answers[calm : calm + over], answers[calm + over :]
+    accepted = [answer for answer in during if answer.status == 200]
+    refused = [answer for answer in during if answer.status == 429]
+    normal = _percentile(before, 99)
+    lines = [Line(what=f"p99 before {OVERLOAD:g}x overload, {LIGHT:.0%} of the highest rate", ours=normal, unit="ms")]
+    for name, group in (("accepted", accepted), ("refused", refused)):
+        for share in (50, 99) if group else ():
+            lines.append(Line(what=f"p{share} of {name} at overload", ours=_percentile(group, share), unit="ms"))
+    lines.append(Line(what="share answered then", ours=len(accepted) / len(during), unit="share"))
+    late = float(np.percentile([answer.late for answer in during], 99) * 1000)
+    lines.append(Line(what="p99 of the client's own delay then", ours=late, unit="ms"))
+    recovery = _recovery(after, during[-1].due, normal / 1000)
+    lines.append(Line(what=f"until {IN_A_ROW} answers in a row are within that p99", ours=recovery, unit="s"))
+    return lines
+
+
+def _recovery(after: list[Answer], ended: float, normal: float) -> float:
+    """Return how long after the overload the first of some answers in a row was due that are as fast as before it."""
+    row: list[Answer] = []
+    for answer in after:
+        row = [*row, answer] if answer.status == 200 and answer.seconds <= normal else []
+        if len(row) == IN_A_ROW:
+            return row[0].due - ended
+    return float("nan")
 
 
 def _bodies(prepared: Prepared, requests: int) -> tuple[list[bytes], list[bytes]]:
@@ -122,7 +154,7 @@ def _servers(run: Path, folder: Path, items: int) -> Iterator[tuple[int, int]]:
     dot_product = [sys.executable, "-m", "uvicorn", "--factory", "pipelines.benches.dot_product:make_app"]
     commands = [
         [*recsys, "serve", str(run), "--port", str(ours), "--store", store, "--config", str(config)],
-        [*dot_product, "--port", str(peer), "--http", "h11", "--no-access-log", "--log-level", "warning"],
+        [*dot_product, "--port", str(peer), "--no-access-log", "--log-level", "warning"],
     ]
     environment = {**os.environ, ITEMS: str(items), WIDTH: str(PEER_WIDTH), "OMP_NUM_THREADS": "1"}
     started = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for command in commands]
