@@ -37,7 +37,7 @@ from recsys.sequence.id_transformer import IdTransformerConfig
 
 CALLS = {12_000: 1000, 100_000: 300, 1_000_000: 100}
 """Timed calls by size of a random catalogue."""
-CALLS_OF_A_RUN = 1000
+CALLS_OF_A_RUN = 500
 CODEBOOKS, CODES, CATEGORIES, HISTORY, SHARE, WARM_UP = 8, 256, 64, 20, 0.35, 10
 PEER = "torch"
 

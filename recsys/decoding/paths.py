@@ -110,14 +110,13 @@ class Beam:
 
     def path(self, at: int, *, reason: str = "") -> Path:
         """Return one path as a value of the contract; with a reason it is a pruned path."""
-        books = [int(book) for book in np.argsort(self.order_PM[at], kind="stable") if self.order_PM[at, book] >= 0]
+        order_M = self.order_PM[at]
+        chosen = np.flatnonzero(order_M >= 0)
+        chosen = chosen[np.argsort(order_M[chosen], kind="stable")]
+        codes, confidences = self.codes_PM[at, chosen], np.minimum(self.confidence_PM[at, chosen], 1.0)
         steps = tuple(
-            Step(
-                codebook=book,
-                code=int(self.codes_PM[at, book]),
-                confidence=min(float(self.confidence_PM[at, book]), 1.0),
-            )
-            for book in books
+            Step(codebook=book, code=code, confidence=confidence)
+            for book, code, confidence in zip(chosen.tolist(), codes.tolist(), confidences.tolist(), strict=True)
         )
         return Path(steps=steps, log_prob=float(self.log_prob_P[at]), pruned=bool(reason), reason=reason)
 

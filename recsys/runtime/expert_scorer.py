@@ -119,8 +119,21 @@ def summed_log_probs(query_D: FloatArray, output_KD: FloatArray, codes_MN: NDArr
     books, items = codes_MN.shape
     size = len(logits_K) // books
     logits_N = np.zeros(items, np.float32)
-    for book in range(books):
-        own_K, code_N = logits_K[book * size : (book + 1) * size], codes_MN[book]
+    fours = books - books % 4
+    for book in range(0, fours, 4):  # four at once: a sum is read and written a fourth as often
+        first_K, second_K = logits_K[book * size :], logits_K[(book + 1) * size :]
+        third_K, fourth_K = logits_K[(book + 2) * size :], logits_K[(book + 3) * size :]
+        first_N, second_N, third_N, fourth_N = (
+            codes_MN[book],
+            codes_MN[book + 1],
+            codes_MN[book + 2],
+            codes_MN[book + 3],
+        )
+        for item in range(items):
+            two = first_K[first_N[item]] + second_K[second_N[item]]
+            logits_N[item] += two + (third_K[third_N[item]] + fourth_K[fourth_N[item]])
+    for book in range(fours, books):
+        own_K, code_N = logits_K[book * size :], codes_MN[book]
         for item in range(items):
             logits_N[item] += own_K[code_N[item]]
     log_softmax(logits_N)

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
+from recsys.runtime.compiled import aligned
 from recsys.runtime.encoder import Encoder
 from recsys.runtime.weights import flat, nested
 
@@ -96,7 +97,8 @@ def load_experts(folder: Path) -> list[Expert]:
         config = json.loads(path.read_text())
         if config["format"] != FORMAT:
             raise ArtifactError(f"{path} must have format {FORMAT}, got {config['format']!r}; {_REMEDY}")
-        arrays = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
+        loaded = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
+        arrays = {name: aligned(array) for name, array in loaded.items()}
         experts = [Expert(**row, weights=nested(ExpertWeights, arrays, row["name"])) for row in config["experts"]]
         codebooks_of(experts)  # each reads the codebooks of one that is there
     except (KeyError, TypeError, ValueError, OSError) as error:

@@ -14,6 +14,7 @@ from recsys.model.item_head import MAX_SCALE, ItemHead
 from recsys.model.token_decoder import TokenDecoder
 from recsys.model.tokens.mixture import TokenMixture
 from recsys.model.tokens.network import LONGEST_QUERY, TokenModel
+from recsys.runtime.compiled import aligned
 from recsys.runtime.encoder import Encoder
 from recsys.runtime.experts import Expert, ExpertWeights
 from recsys.runtime.head import ItemTable, Prior
@@ -217,7 +218,7 @@ def _stack(tensors: list[Tensor]) -> FloatArray:
 
 
 def _array(tensor: Tensor) -> FloatArray:
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+    return aligned(tensor.detach().float().cpu().numpy())
 
 
 def _number(value: float) -> FloatArray:

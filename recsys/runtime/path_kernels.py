@@ -19,7 +19,7 @@ from recsys.runtime.compiled import kernel
 Codes = NDArray[np.integer]
 _LEAST = 1e-300
 """Probabilities below it count as this one in logs."""
-_NEAR = 1e-6
+NEAR = 1e-6
 """Sums within this share of the least are equal to it, so that rounding never decides."""
 
 
@@ -45,8 +45,8 @@ class Limits(NamedTuple):
     """
 
     num_paths: int
-    first_codes: int
-    """By how many codes a codebook is compared with others at the first step."""
+    first_book: int
+    """The codebook of the first step."""
     finish_below: int
     min_steps: int
     enough: float
@@ -205,7 +205,7 @@ def _expand(  # noqa: PLR0913 (a step's state, without a copy)
         start, size = live.start_P[path], live.size_P[path]
         items_C = read_N[start : start + size]
         if step == 0:
-            book = _first_codebook(items_C, prob_N, table, limits)
+            book = limits.first_book
         else:
             book = _isolating_codebook(items_C, prob_N, table.codes_NM, live.codes_PM[path], limits.open_M)
         pool.book_L[path] = book
@@ -231,22 +231,6 @@ def _expand(  # noqa: PLR0913 (a step's state, without a copy)
 
 
 @kernel
-def _first_codebook(items_C: IntArray, prob_N: Float64Array, table: CodeTable, limits: Limits) -> int:
-    """Return the first open codebook whose best codes, so many, hold the most probability."""
-    books, size, width = table.codes_NM.shape[1], table.codebook_size, limits.first_codes
-    mass_MK = np.zeros((books, size), np.float64)
-    for item in items_C:
-        prob = prob_N[item]
-        for book in range(books):
-            mass_MK[book, table.codes_NM[item, book]] += prob
-    held_M = np.full(books, -1.0)
-    for book in range(books):
-        if limits.open_M[book]:
-            held_M[book] = np.partition(mass_MK[book], size - width)[size - width :].sum()
-    return int(np.argmax(held_M >= held_M.max() * (1 - _NEAR)))
-
-
-@kernel
 def _isolating_codebook(
     items_C: IntArray, prob_N: Float64Array, codes_NM: Codes, taken_M: IntArray, open_M: BoolArray
 ) -> int:
@@ -264,7 +248,7 @@ def _isolating_codebook(
     for book in range(len(own_M)):
         if taken_M[book] >= 0 or not open_M[book]:
             shared_M[book] = np.inf
-    return int(np.argmax(shared_M <= shared_M.min() * (1 + _NEAR)))
+    return int(np.argmax(shared_M <= shared_M.min() * (1 + NEAR)))
 
 
 @kernel

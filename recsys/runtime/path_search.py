@@ -12,6 +12,7 @@ from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, pat
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam, Float64Array
+from recsys.runtime.first_codebook import first_codebook
 from recsys.runtime.path_kernels import CodeTable, Limits, Paths, search_paths
 
 
@@ -49,11 +50,12 @@ class CompiledSearch:
         slots_B = paths_of(self.prob_BN, self.config)
         every_N = np.ones(self.index.num_items, np.bool_)
         open_M = open_codebooks(self.config, self.index.num_codebooks)
+        width = min(self.config.num_paths, self.index.codebook_size)
         found = []
         for place, row in enumerate(row_P.tolist()):
             limits = Limits(
                 num_paths=int(slots_B[row]),
-                first_codes=min(self.config.num_paths, self.index.codebook_size),
+                first_book=first_codebook(self.prob_BN[row], self.table, open_M, width),
                 finish_below=self.config.finish_below,
                 min_steps=self.config.min_steps,
                 enough=float(self.config.enough),

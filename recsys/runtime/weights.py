@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
+from recsys.runtime.compiled import aligned
 from recsys.runtime.encoder import Encoder
 from recsys.runtime.head import ItemTable, Prior
 
@@ -111,7 +112,8 @@ def load_weights(folder: Path) -> GeneratorWeights:
         config = json.loads(path.read_text())
         if config["format"] != FORMAT:
             raise ArtifactError(f"{path} must have format {FORMAT}, got {config['format']!r}; {_REMEDY}")
-        arrays = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
+        loaded = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
+        arrays = {name: aligned(array) for name, array in loaded.items()}
         member = MemberWeights if config["member"] else None
         weights = GeneratorWeights(
             history=nested(HistoryWeights, arrays, "history"),

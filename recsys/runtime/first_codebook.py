@@ -1,0 +1,59 @@
+"""The codebook in which the paths of a row begin: the one whose best codes, one a path, hold the most probability.
+
+Axes: M codebook, K code, N item, C item of a list.
+"""
+
+import numpy as np
+
+from recsys.core.arrays import BoolArray, IntArray
+from recsys.decoding.paths import Float64Array
+from recsys.runtime.compiled import kernel
+from recsys.runtime.path_kernels import NEAR, Codes, CodeTable
+
+_MINOR = 0.1
+"""Items of less than this share of an even probability are summed only for the codebooks that they can decide."""
+
+
+def first_codebook(prob_N: Float64Array, table: CodeTable, open_M: BoolArray, width: int) -> int:
+    """Return the first open codebook whose best codes, so many, hold the most probability.
+
+    Items of little probability wait: a codebook's best codes hold at most what all of those add, so most codebooks are
+    out before.
+
+    Shape:
+        prob_N: (items,) sums to one. open_M: (codebooks,) which codebooks paths may take.
+    """
+    is_minor_N = prob_N < _MINOR / len(prob_N)
+    mass_MK = _token_mass(np.flatnonzero(~is_minor_N), prob_N, table)
+    minor_C = np.flatnonzero(is_minor_N & (prob_N > 0))
+    held_M = np.where(open_M, _of_best_codes(mass_MK, width), -np.inf)
+    undecided = np.flatnonzero(held_M + prob_N[minor_C].sum() >= held_M.max() * (1 - NEAR))
+    for book in undecided.tolist():
+        _add_mass(mass_MK[book], minor_C, prob_N, table.codes_MN[book])
+    held_M[undecided] = _of_best_codes(mass_MK[undecided], width)
+    return int(np.argmax(held_M >= held_M.max() * (1 - NEAR)))
+
+
+def _of_best_codes(mass_MK: Float64Array, width: int) -> Float64Array:
+    """Return the sum of each codebook's largest probabilities, so many, (codebooks,)."""
+    first = mass_MK.shape[1] - width
+    return np.asarray(np.partition(mass_MK, first, axis=1)[:, first:].sum(axis=1))
+
+
+@kernel
+def _token_mass(items_C: IntArray, prob_N: Float64Array, table: CodeTable) -> Float64Array:
+    """Return the probability of the given items with each code, (codebooks, codes)."""
+    books = table.codes_NM.shape[1]
+    mass_MK = np.zeros((books, table.codebook_size), np.float64)
+    for item in items_C:
+        prob, code_M = prob_N[item], table.codes_NM[item]
+        for book in range(books):
+            mass_MK[book, code_M[book]] += prob
+    return mass_MK
+
+
+@kernel
+def _add_mass(mass_K: Float64Array, items_C: IntArray, prob_N: Float64Array, code_N: Codes) -> None:
+    """Add the probability of items to that of their codes."""
+    for item in items_C:
+        mass_K[code_N[item]] += prob_N[item]
