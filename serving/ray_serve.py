@@ -168,7 +168,8 @@ def _ray(args: ReplicaArgs, *, elsewhere: bool) -> Iterator[Any]:
 
     # Replicas were asked for by number: Ray's count of cores must not hold them back on one machine.
     cores = max(os.cpu_count() or 1, args.replicas, args.config.max_replicas)
-    local = {} if elsewhere else {"include_dashboard": False, "num_cpus": cores}
+    # without an address Ray would join a cluster that somebody else has started on this machine
+    local = {} if elsewhere else {"address": "local", "include_dashboard": False, "num_cpus": cores}
     try:
         ray.init(logging_level="error", log_to_driver=False, **local)
     except Exception as error:  # when a machine is too busy to start it, Ray raises the plain class

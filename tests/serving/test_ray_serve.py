@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from recsys.core.errors import CallError
 from serving import app as serving_app
 from serving.process import Options
-from serving.ray_serve import APPLICATION, Replica, ReplicaArgs, build, serve_on_ray
+from serving.ray_serve import APPLICATION, Replica, ReplicaArgs, _ray, build, serve_on_ray
 from serving.settings import Keys, ServingConfig
 from tests.serving.test_releases import change_title, second_version
 from tests.support.server import free_port, running
@@ -205,3 +205,18 @@ def test_serve_on_ray_when_machines_would_share_a_sqlite_file_then_is_refused(
     options = Options(run=shop, host="127.0.0.1", port=1, store=None, keys=Keys(), config=ServingConfig(), workers=2)
     with pytest.raises(CallError, match="must be PostgreSQL, got SQLite"):
         serve_on_ray(options)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of ray.serve's own settings
+@pytest.mark.parametrize(("elsewhere", "wanted"), [(False, "local"), (True, None)])
+def test_ray_when_no_cluster_is_named_then_starts_its_own_beside_any_other(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool, wanted: str | None
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(os, "environ", {**os.environ})  # flags of Ray are set there
+    monkeypatch.setattr("ray.init", lambda **options: asked.append(options))
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.serve.shutdown", lambda: None)
+    with _ray(ReplicaArgs(run=shop, config=ServingConfig()), elsewhere=elsewhere):
+        pass
+    assert [options.get("address") for options in asked] == [wanted]
