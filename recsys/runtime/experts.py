@@ -7,26 +7,20 @@ Axes: N item, M codebook, K token (code of a codebook, numbered codebook by code
 Local: F width of a query without the one that meets the codes' biases.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
-from recsys.runtime.compiled import aligned
 from recsys.runtime.encoder import Encoder
+from recsys.runtime.files import REMEDY, read_folder, write_folder
 from recsys.runtime.weights import flat, nested
 
 FORMAT = 1
 """Raised when the files change their meaning."""
-_CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
-_REMEDY = "make the bundle again"
 
 
 class ExpertWeights(NamedTuple):
@@ -75,15 +69,13 @@ def codebooks_of(experts: Sequence[Expert]) -> dict[str, slice]:
 
 def save_experts(experts: Sequence[Expert], folder: Path) -> None:
     """Write experts into a new folder."""
-    folder.mkdir()
     rows: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[Any]] = {}
     for expert in experts:
         fields = expert._asdict()
         arrays |= flat(fields.pop("weights"), f"{expert.name}.")
         rows.append(fields)
-    write_json(folder / _CONFIG, {"format": FORMAT, "experts": rows})
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / _WEIGHTS)
+    write_folder(folder, {"experts": rows}, arrays, form=FORMAT)
 
 
 def load_experts(folder: Path) -> list[Expert]:
@@ -92,17 +84,12 @@ def load_experts(folder: Path) -> list[Expert]:
     Raises:
         ArtifactError: a file is missing, of another format, or holds arrays that do not belong together.
     """
-    path = require(folder / _CONFIG, remedy=_REMEDY)
+    config, arrays = read_folder(folder, form=FORMAT)
     try:
-        config = json.loads(path.read_text())
-        if config["format"] != FORMAT:
-            raise ArtifactError(f"{path} must have format {FORMAT}, got {config['format']!r}; {_REMEDY}")
-        loaded = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
-        arrays = {name: aligned(array) for name, array in loaded.items()}
         experts = [Expert(**row, weights=nested(ExpertWeights, arrays, row["name"])) for row in config["experts"]]
         codebooks_of(experts)  # each reads the codebooks of one that is there
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ArtifactError(f"{folder} must hold the token experts of a runtime, got {error!r}; {_REMEDY}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder} must hold the token experts of a runtime, got {error!r}; {REMEDY}") from error
     return experts
 
 
@@ -119,5 +106,5 @@ def require_codes(experts: Sequence[Expert], codes_NM: IntArray, codebook_size: 
     if codes_NM.shape[1] != books or tokens != held or not inside:
         raise ArtifactError(
             f"token experts must be of the catalogue's {codes_NM.shape[1]} codebooks of {codebook_size} codes, got "
-            f"{books} codebooks and {held} vectors of codes; {_REMEDY}"
+            f"{books} codebooks and {held} vectors of codes; {REMEDY}"
         )

@@ -7,26 +7,21 @@ Axes: N item, T time, D width, M codebook, K code, Q category, E event of traini
 token decoder.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
-from recsys.runtime.compiled import aligned
 from recsys.runtime.encoder import Encoder
+from recsys.runtime.files import REMEDY, read_folder, write_folder
 from recsys.runtime.head import ItemTable, Prior
 
 FORMAT = 1
 """Raised when the files change their meaning."""
-_CONFIG, _WEIGHTS = "config.json", "weights.safetensors"
-_REMEDY = "make the bundle again"
 
 _Parts = TypeVar("_Parts", bound=NamedTuple)
 
@@ -95,25 +90,18 @@ class GeneratorWeights(NamedTuple):
 
 def save_weights(weights: GeneratorWeights, folder: Path) -> None:
     """Write the weights into a new folder."""
-    folder.mkdir()
     sizes = {"max_history": weights.max_history, "num_codebooks": weights.num_codebooks}
-    write_json(folder / _CONFIG, {"format": FORMAT, "member": weights.member is not None, **sizes})
-    save_file({name: np.ascontiguousarray(array) for name, array in flat(weights).items()}, folder / _WEIGHTS)
+    write_folder(folder, {"member": weights.member is not None, **sizes}, flat(weights), form=FORMAT)
 
 
 def load_weights(folder: Path) -> GeneratorWeights:
     """Read what :func:`save_weights` wrote.
 
     Raises:
-        ArtifactError: a file is missing, of another format, or holds arrays that do not belong together.
+        ArtifactError: a file is missing, unreadable, of another format, or holds arrays that do not belong together.
     """
-    path = require(folder / _CONFIG, remedy=_REMEDY)
+    config, arrays = read_folder(folder, form=FORMAT)
     try:
-        config = json.loads(path.read_text())
-        if config["format"] != FORMAT:
-            raise ArtifactError(f"{path} must have format {FORMAT}, got {config['format']!r}; {_REMEDY}")
-        loaded = load_file(require(folder / _WEIGHTS, remedy=_REMEDY))
-        arrays = {name: aligned(array) for name, array in loaded.items()}
         member = MemberWeights if config["member"] else None
         weights = GeneratorWeights(
             history=nested(HistoryWeights, arrays, "history"),
@@ -124,8 +112,8 @@ def load_weights(folder: Path) -> GeneratorWeights:
             max_history=int(config["max_history"]),
             num_codebooks=int(config["num_codebooks"]),
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ArtifactError(f"{folder} must hold the weights of a runtime, got {error!r}; {_REMEDY}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder} must hold the weights of a runtime, got {error!r}; {REMEDY}") from error
     require_inside(weights)
     return weights
 
@@ -144,7 +132,7 @@ def require_inside(weights: GeneratorWeights) -> None:
     alike = all(len(table) == items for table in (weights.history.item_ND, weights.table.bias_N))
     if not (rising and whole and inside and alike and starts.shape[1] == items + 1):
         raise ArtifactError(
-            f"the tables of a runtime must be of its {items} items, got indices or sizes beyond them; {_REMEDY}"
+            f"the tables of a runtime must be of its {items} items, got indices or sizes beyond them; {REMEDY}"
         )
 
 

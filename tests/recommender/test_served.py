@@ -92,22 +92,16 @@ def test_load_served_when_probes_expect_another_model_then_torch_ranks_and_the_l
     assert "answers 1 probes" in caplog.text
 
 
-def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_then_torch_ranks(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("lacking", "said"), [("runtime", "no weights of the runtime"), ("experts", "no token experts of the runtime")]
+)
+def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_or_its_experts_then_torch_ranks(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, lacking: str, said: str
 ) -> None:
-    shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns("runtime"))
+    shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns(lacking))
     with caplog.at_level(logging.WARNING):
         assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
-    assert "no weights of the runtime" in caplog.text
-
-
-def test_load_served_when_its_token_experts_are_of_the_time_before_the_runtime_then_torch_ranks(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns("experts"))
-    with caplog.at_level(logging.WARNING):
-        assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
-    assert "no token experts of the runtime" in caplog.text
+    assert said in caplog.text
 
 
 def test_load_served_when_a_file_was_changed_then_it_is_refused(run: Path, tmp_path: Path) -> None:
