@@ -14,11 +14,9 @@ from typer.testing import CliRunner
 
 from pipelines.benches import curves
 from pipelines.benches.curves import BEAMS, CURVES, FEWEST, PERPLEXITIES, QUANTILES, WIDER, bench_curves
-from pipelines.benches.decode import bench_decode
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
-from recsys.codes.catalogue import Catalogue
 from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
 from recsys.recommender.manifest import read_manifest, write_manifest
@@ -191,17 +189,6 @@ def test_curves_when_the_generator_is_served_then_a_point_a_beam_and_a_threshold
     assert len(lines) == 3 * (len(BEAMS) + len(QUANTILES))
     assert all(0 <= point["recall@10"] <= 1 and point["milliseconds"] > 0 for point in points)
     assert len(parts.curves(run)["plots"]) == 4
-
-
-def test_decode_when_a_run_is_measured_then_says_median_and_percentile_over_its_validation_users(run: Path) -> None:
-    lines = bench_decode(run)
-    told, told_p99, untold, untold_p99, alone, alone_p99, shared, steps, ndcg = (line.ours for line in lines)
-    assert 0 < told <= told_p99
-    assert 0 < untold <= untold_p99
-    assert 0 < alone <= alone_p99
-    assert shared > 0.99  # ties may fall otherwise
-    assert 1 <= steps <= Catalogue.load(run / "catalog").layout.num_codebooks
-    assert lines[-1].peer == pytest.approx(ndcg, rel=0.005)
 
 
 def test_page_when_only_a_recipe_is_there_then_every_part_says_what_it_lacks(copy: Path, tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from recsys.contracts import requests_for
 from recsys.core.errors import ArtifactError
@@ -92,16 +97,55 @@ def test_load_served_when_probes_expect_another_model_then_torch_ranks_and_the_l
     assert "answers 1 probes" in caplog.text
 
 
+LOAD_IN_A_THREAD = """
+import sys, threading
+from pathlib import Path
+from threadpoolctl import threadpool_info
+from recsys.recommender.served import load_served
+
+def threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+import scipy.linalg
+before = threads()
+loading = threading.Thread(target=load_served, args=(Path(sys.argv[1]),))  # as a server does
+loading.start()
+loading.join()
+print(before, threads())
+"""
+
+
+def test_load_served_when_a_process_has_two_threads_then_its_matrix_products_run_on_one(run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_IN_A_THREAD, str(run / "bundle")],
+        env={**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "{2} {1}"
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(
     ("lacking", "said"), [("runtime", "no weights of the runtime"), ("experts", "no token experts of the runtime")]
 )
-def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_or_its_experts_then_torch_ranks(
+def test_load_served_when_a_bundle_is_of_the_time_before_the_runtime_or_its_experts_then_torch_ranks_on_one_thread(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, lacking: str, said: str
 ) -> None:
     shutil.copytree(run / "bundle", tmp_path / "bundle", ignore=shutil.ignore_patterns(lacking))
     with caplog.at_level(logging.WARNING):
         assert isinstance(load_served(tmp_path / "bundle", verify=False), Bundle)
     assert said in caplog.text
+    assert torch.get_num_threads() == 1
 
 
 def test_load_served_when_a_file_was_changed_then_it_is_refused(run: Path, tmp_path: Path) -> None:

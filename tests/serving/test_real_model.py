@@ -1,11 +1,10 @@
-"""The server in this process on a trained run: its own users, one thread, new items, steering by its facets."""
+"""The server in this process on a trained run: its own users, new items, steering by its facets."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from fastapi.testclient import TestClient
 
 from recsys.data.prepare import load_prepared
@@ -15,23 +14,12 @@ from tests.support.small_shop import ids, service_of
 
 @pytest.fixture(scope="module")
 def trained(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)  # so that one thread is the server's choice
     folder = tmp_path_factory.mktemp("real") / "run"
     shutil.copytree(run, folder)
     with TestClient(create_app(folder)) as client:
         assert service_of(client).releases.wait(120)
         assert service_of(client).releases.current.reason == ""
         yield client
-    torch.set_num_threads(threads)
-
-
-def test_model_when_it_serves_then_runs_on_one_thread(trained: TestClient) -> None:
-    async def threads() -> int:
-        return await service_of(trained).model.run(torch.get_num_threads)
-
-    assert trained.portal is not None
-    assert trained.portal.call(threads) == 1
 
 
 def test_recommend_when_users_are_of_the_training_log_then_none_gets_what_they_have(
