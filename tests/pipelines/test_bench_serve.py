@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipelines.benches.serve import bench_serve
+from pipelines.benches.load import Answer
+from pipelines.benches.serve import IN_A_ROW, _recovery, bench_serve
 
 
 @pytest.mark.slow
@@ -12,7 +14,20 @@ def test_bench_when_a_run_is_served_then_measures_it_beside_the_peer(run: Path) 
     lines = bench_serve(run, requests=60, rounds=2)
     by_name = {line.what: line for line in lines}
     assert {line.what.split(",")[0] for line in lines[:2]} == {"ms a request at full load"}
-    assert all(line.ours > 0 for line in lines)
+    *others, recovery = lines
+    assert all(line.ours > 0 for line in others)
+    assert recovery.unit == "s"
+    assert not recovery.ours <= 0  # no number where the busy machine of a test did not recover while it was watched
     assert by_name["ms a request at full load, known user"].peer_name == "FastAPI dot product"
     # At 30 % of the highest rate nobody waits for long; the share that is answered is a share.
     assert 0 < by_name["share answered then"].ours <= 1
+
+
+def test_recovery_when_answers_are_fast_again_in_a_row_then_it_is_the_first_of_them_else_no_number() -> None:
+    # one answer a second from second 10 on: two slow ones, then fast ones; the overload ended at 9.5
+    answers = [
+        Answer(due=10.0 + second, late=0.0, seconds=0.5 if second < 2 else 0.01, status=200)
+        for second in range(2 + IN_A_ROW)
+    ]
+    assert _recovery(answers, 9.5, 0.02) == 2.5
+    assert np.isnan(_recovery(answers[:-1], 9.5, 0.02))
