@@ -55,6 +55,7 @@ class BeliefSearch:
         self.theta = config.theta if config.corp and categories is not None else None
         self.codes_NM = np.ascontiguousarray(index.codes_MN.T)
         self.open_M = open_codebooks(config, index.num_codebooks)
+        self.max_steps = int(self.open_M.sum())
         self.cuts: list[Cut | UnlikelyPaths] = []
         self.jumps: list[FloatArray] = []
         """The jumps of all transitions that were compared with theta, or that would be."""
@@ -71,7 +72,7 @@ class BeliefSearch:
             live = live.with_category(self._category_at_root(row_P))
         slots_B, held_B = paths_of(self.prob_BN, self.config), np.zeros(rows)
         finished: list[Beam] = []
-        for step in range(int(self.open_M.sum())):
+        for step in range(self.max_steps):
             pool = self._at_root(live) if step == 0 else self._expand(live)
             wanted_B = slots_B
             if self.config.enough < 1:
@@ -104,7 +105,7 @@ class BeliefSearch:
         done_P = sizes_P == 1
         if step + 1 >= self.config.min_steps:
             done_P |= sizes_P <= self.config.finish_below
-        if step + 1 == self.open_M.sum():
+        if step + 1 == self.max_steps:
             done_P[:] = True
         return done_P
 

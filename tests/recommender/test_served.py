@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,15 @@ def test_load_served_when_asked_as_torch_is_then_items_scores_and_paths_agree(ru
 
 
 def test_load_served_when_asked_for_paths_then_nearly_all_are_those_of_torch(run: Path, served: ServedBundle) -> None:
-    requests = requests_for(questions(load_prepared(run / "data").log, "validation").histories[:40], n=10)
+    histories = questions(load_prepared(run / "data").log, "validation").histories[:40]
+    requests = [replace(request, whole_catalogue=False) for request in requests_for(histories, n=10)]
     mine, theirs = served.recommender.recommend(requests), load_bundle(run / "bundle").recommender.recommend(requests)
     pairs = [pair for one, two in zip(mine, theirs, strict=True) for pair in zip(one.paths, two.paths, strict=True)]
     # two codes of nearly equal probability may change places, and then the path of an item is another one
     assert len(pairs) == 400
-    # the catalogue is ranked, and only some of it was reached by paths
+    # what fills a slate up was reached by no path
     both = [(own[0], other[0]) for own, other in pairs if own and other]
-    assert len(both) > 20
+    assert len(both) > 200
     same = [[step.code for step in own.steps] == [step.code for step in other.steps] for own, other in both]
     assert np.mean(same) > 0.95
 
