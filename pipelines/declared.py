@@ -6,6 +6,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from pipelines.recipe import Recipe
+from recsys.core.config import essential
 from recsys.core.errors import UndeclaredError
 
 ALWAYS = ("seed", "threads")
@@ -36,8 +37,12 @@ def declared(recipe: Recipe, stage: str, sections: tuple[str, ...]) -> Recipe:
 
 
 def settings(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
-    """Return the same part of a recipe as plain values: what the key of a stage is made of."""
-    return recipe.model_dump(mode="json", include=_included(_tree((*ALWAYS, *sections))))
+    """Return the same part of a recipe as plain values: what the key of a stage is made of.
+
+    Settings at the value that is marked as :class:`Neutral` are left out, so that a setting can be added and stages
+    that were made before stay current. A setting without the mark always counts.
+    """
+    return essential(recipe, recipe.model_dump(mode="json", include=_included(_tree((*ALWAYS, *sections)))))
 
 
 def _tree(paths: tuple[str, ...]) -> dict[str, Any]:

@@ -69,9 +69,19 @@ def stage_key(stage: Stage, plan: Plan, parents: Sequence[StageRecord]) -> str:
             "settings": settings(plan.recipe, stage.sections),
             "parents": [parent.files for parent in parents],
             "source": _hash_source(plan.source) if stage.reads_source else None,
-            "version": version("recsys"),
+            "version": release_series(version("recsys")),
         }
     )
+
+
+def release_series(release: str) -> str:
+    """Return the first release with the same first two numbers: releases of one series make equal artifacts.
+
+    >>> release_series("0.2.3")
+    '0.2.0'
+    """
+    major, minor, *_ = release.split(".")
+    return f"{major}.{minor}.0"
 
 
 def _hash_source(source: Path) -> dict[str, str]:

@@ -1,11 +1,15 @@
 """The shape of the code: sizes of modules and functions, that every module imports alone, how many names are public."""
 
 import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("recsys", "pipelines", "serving")
@@ -83,3 +87,12 @@ for name in sys.argv[1:]:
     names = [dotted(path) for path in MODULES]
     done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == ""
+
+
+WITH_EXAMPLES = [path for path in MODULES if ">>> " in path.read_text()]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=dotted)
+def test_examples_in_docstrings_when_run_then_print_what_they_say(path: Path) -> None:
+    found = doctest.testmod(importlib.import_module(dotted(path)))
+    assert (found.failed, found.attempted > 0) == (0, True)

@@ -1,7 +1,8 @@
 """The base of every configuration class: frozen, strict, documented field by field; and how a saved one is read."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +13,48 @@ class Config(BaseModel):
     """A frozen set of named settings that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a setting that was added later: with this value all is computed as before there was such a setting.
+
+    >>> from typing import Annotated
+    >>> class Training(Config):
+    ...     epochs: int = 10
+    ...     warmup: Annotated[int, Neutral(0)] = 0
+    >>> essential(Training(), Training().model_dump()), essential(Training(warmup=5), Training(warmup=5).model_dump())
+    ({'epochs': 10}, {'epochs': 10, 'warmup': 5})
+
+    The mark is a value of its own and not the default: when the default changes, what is computed by default changes.
+    """
+
+    value: bool | int | float | str | tuple[Any, ...] | None
+
+
+def essential(config: BaseModel, dumped: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration's dumped values without neutral settings, and without sections that hold no others."""
+    fields = type(config).model_fields
+    kept = {}
+    for name, below in dumped.items():
+        value = getattr(config, name)
+        if any(isinstance(mark, Neutral) and mark.value == value for mark in fields[name].metadata):
+            continue
+        found = _essential(value, below)
+        if found or not (below and isinstance(value, BaseModel)):
+            kept[name] = found
+    return kept
+
+
+def _essential(value: Any, dumped: Any) -> Any:
+    """Return the dumped form of a value, or of values in a list or a mapping, without neutral settings."""
+    if isinstance(value, BaseModel):
+        return essential(value, dumped)
+    if isinstance(value, list | tuple):
+        return [_essential(one, below) for one, below in zip(value, dumped, strict=True)]
+    if isinstance(value, dict):
+        return {key: _essential(one, dumped[key]) for key, one in value.items()}
+    return dumped
 
 
 _Settings = TypeVar("_Settings", bound=Config)

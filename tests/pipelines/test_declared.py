@@ -1,7 +1,7 @@
 """Stages are handed what they declare: a read of more is an error, and exactly what is declared makes the key."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +12,9 @@ from pipelines.flow import EVALUATIONS, STAGES
 from pipelines.job import Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord
+from recsys.core.config import Neutral
 from recsys.core.errors import UndeclaredError
+from recsys.model.config import FitConfig
 
 EVERY_STAGE = (*STAGES, *EVALUATIONS.values())
 
@@ -73,6 +75,40 @@ def test_key_when_a_parents_files_change_then_changes(stage: Stage, tmp_path: Pa
     for place in range(len(parents)):
         others = [*parents[:place], StageRecord(key="k", files={"f": "other"}), *parents[place + 1 :]]
         assert stage_key(stage, plan, others) != plain
+
+
+class FitWithWarmup(FitConfig):
+    """Pre-training as a later version may have it."""
+
+    warmup: Annotated[int, Neutral(0)] = 0
+
+
+class LaterRecipe(Recipe):
+    """A recipe as a later version may have it."""
+
+    fit: FitWithWarmup = FitWithWarmup()
+
+
+def test_key_when_a_version_adds_a_neutral_setting_then_changes_only_with_its_value(tmp_path: Path) -> None:
+    stage = next(stage for stage in STAGES if stage.name == "model")
+    parents = [StageRecord(key="k", files={}) for _ in stage.parents]
+
+    def key(some: Recipe) -> str:
+        return stage_key(stage, Plan(source=tmp_path, run=tmp_path, recipe=some), parents)
+
+    assert key(LaterRecipe()) == key(Recipe())
+    assert key(LaterRecipe(fit=FitWithWarmup(warmup=5))) != key(Recipe())
+
+
+def test_key_when_the_release_changes_then_stays_within_a_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(release: str) -> str:
+        monkeypatch.setattr("pipelines.execute.version", lambda _: release)
+        return stage_key(STAGES[0], Plan(source=tmp_path, run=tmp_path, recipe=Recipe()), [])
+
+    assert key("0.2.0") == key("0.2.7") == key("0.2.8rc1")
+    assert len({key("0.2.0"), key("0.3.0"), key("1.2.0")}) == 3
 
 
 def job_of(stage: Stage) -> Job:
