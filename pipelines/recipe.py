@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
@@ -16,7 +16,7 @@ from recsys.baselines.rpg import RPGConfig
 from recsys.baselines.sasrec import SASRecConfig
 from recsys.baselines.tiger import TIGERConfig
 from recsys.core.artifacts import atomic_file
-from recsys.core.config import Config
+from recsys.core.config import Config, Neutral
 from recsys.core.device import Device, Precision
 from recsys.core.errors import ConfigError
 from recsys.data.prepare import PrepareConfig
@@ -104,6 +104,8 @@ class EvaluationConfig(Config):
     """Whether items of the history stay in the ranking; each is one pass over the users."""
     dissect: bool | tuple[str, ...] = False
     """Whether the parts of our ranking are evaluated too, all or those that are named (recommender/parts.py)."""
+    ways: Annotated[bool, Neutral(True)] = False
+    """Whether the other ways to rank with token experts are evaluated beside the one that is served."""
 
 
 class StudyConfig(Config):

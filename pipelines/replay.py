@@ -14,7 +14,7 @@ from pipelines.job import REPORTS, Job, Stage
 from pipelines.recipe import Recipe
 from pipelines.record import StageRecord, read_records
 from pipelines.remote import RemoteRecommender
-from pipelines.stages.evaluate import OURS, contestants, source_name
+from pipelines.stages.evaluate import contestants, source_name
 from recsys.contracts import Recommender
 from recsys.core.artifacts import require, write_json
 from recsys.core.errors import ArtifactError
@@ -202,12 +202,7 @@ def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> l
     stage = Stage(name="replay", work=lambda _: None, parents=EVALUATED, sections=("device",))
     job = Job(stage=stage, run=run, out=run, data_set=run, resolved=recipe, checkpoints=run)
     every = contestants(job)
-    asked: list[Recommender] = [
-        one
-        for one in every
-        if not one.name.startswith(f"{OURS}:")  # other ways to rank with the same model
-        and (not call.recommenders or one.name in call.recommenders)
-    ]
+    asked: list[Recommender] = [one for one in every if not call.recommenders or one.name in call.recommenders]
     if call.url is not None:
         items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
         asked.append(RemoteRecommender(call.url, items, key=os.environ.get("RECSYS_API_KEY", "")))

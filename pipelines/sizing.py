@@ -4,12 +4,15 @@ Axes: K row or column of a square matrix.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from pipelines.recipe import Recipe
 from recsys.core.telemetry import LOG
@@ -25,6 +28,9 @@ QUICK = {
     "member.epochs": 8,
     "fit.epochs": 2,
     "fit.final_epochs": 1,
+    "experts.fit.epochs": 4,
+    "tokens.distillation.epochs": 2,
+    "tokens.pruning_users": 0,
     "alignment.steps": 0,
     "selection.max_users": 300,
     "evaluation.max_users": 1000,
@@ -41,6 +47,9 @@ _SHARE_OF_PEAK = 0.3
 _MATRIX = 512
 _ENCODER_FLOPS = 6 * 12
 """Forward and backward operations per layer and squared width for one position of a Transformer."""
+
+Section = TypeVar("Section", bound=BaseModel)
+"""A recipe or one of its sections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +90,27 @@ def sized(recipe: Recipe, size: LogSize, *, quick: bool = False) -> Sized:
         wanted["alignment.steps"] = min(most, max(FEWEST_STEPS, round(most * size.events / FULL_ALIGNMENT)))
     changes = []
     for key, value in wanted.items():
-        section, name = key.split(".")
-        config = getattr(recipe, section)
-        before = getattr(config, name, value)
-        if name not in config.model_fields_set and before != value:
-            recipe = recipe.model_copy(update={section: config.model_copy(update={name: value})})
+        *sections, name = key.split(".")
+        before = open_value(recipe, sections, name)
+        if before is not None and before != value:
+            recipe = with_setting(recipe, sections, name, value)
             changes.append(f"{key} is {_shown(value)} instead of {_shown(before)}{'' if quick else _reason(size)}")
     return Sized(recipe=recipe, changes=tuple(changes))
+
+
+def open_value(config: BaseModel, sections: Sequence[str], name: str) -> object | None:
+    """Return a setting's value by its section's path, or None where somebody named it or the section lacks it."""
+    for section in sections:
+        config = getattr(config, section)
+    return None if name in config.model_fields_set else getattr(config, name, None)
+
+
+def with_setting(config: Section, sections: Sequence[str], name: str, value: object) -> Section:
+    """Return a copy of a recipe or section with one setting of a section below it changed."""
+    if not sections:
+        return config.model_copy(update={name: value})
+    below = with_setting(getattr(config, sections[0]), sections[1:], name, value)
+    return config.model_copy(update={sections[0]: below})
 
 
 def sized_for(data: Path, recipe: Recipe, *, quick: bool) -> Recipe:
@@ -121,17 +144,28 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
         rate: floating point operations a second, as :func:`measured_rate` returns.
     """
     events = min(size.events, recipe.data.max_events or size.events)
-    model, member = recipe.model, recipe.member
-    network = _ENCODER_FLOPS * model.layers * model.width**2 + 6 * size.items * model.width
+    model, member, tokens = recipe.model, recipe.member, recipe.experts.model
     answers = size.items if not member.negatives else min(size.items, member.negatives + member.batch_positions)
-    small = _ENCODER_FLOPS * member.layers * member.width**2 + 6 * answers * member.width
+    network = _flops(model.layers, model.width, size.items)
+    small = _flops(member.layers, member.width, answers)
+    learned = events * recipe.experts.fit.epochs * _flops(tokens.layers, tokens.width, size.items)
+    distilled = sum(expert.distilled for expert in recipe.experts.trained)
+    # histories are asked about once and extended; each is as many positions as it has events, and one answer
+    taught = events * (1 + recipe.tokens.distillation.extended) * _flops(tokens.layers, tokens.width, 0)
     usable = rate * _SHARE_OF_PEAK
     return {
         "member": events * member.epochs * small / usable,
         "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
+        "experts": len(recipe.experts.trained) * learned / usable,
+        "tokens": distilled * recipe.tokens.distillation.epochs * taught / usable,
         "aligned": recipe.alignment.steps * _STEP_SECONDS * _REFERENCE_RATE / rate,
         "the rest": _FIXED_SECONDS * _REFERENCE_RATE / rate,
     }
+
+
+def _flops(layers: int, width: int, answers: int) -> int:
+    """Return the operations of training at one position: an encoder's, and those of a softmax over some answers."""
+    return _ENCODER_FLOPS * layers * width**2 + 6 * answers * width
 
 
 def measured_rate(seconds: float = 0.1) -> float:

@@ -44,15 +44,15 @@ OUR_STAGES = (
 HEAD_RANKS = "recsys: item head ranks the catalogue"
 
 
-def contestants(job: Job, *, dissect: bool | Sequence[str] = False) -> list[Recommender]:
+def contestants(job: Job, *, dissect: bool | Sequence[str] = False, ways: bool = False) -> list[Recommender]:
     """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts.
 
-    Ours is what the bundle serves; where that has token experts, the other ways to rank with them stand beside it.
+    Ours is what the bundle serves; with ``ways`` the other ways to rank with its token experts stand beside it.
     """
     bundle = load_bundle(job.parent("bundle"), trace=False, device=job.recipe.device)
     wanted = PARTS if dissect is True else dissect or ()
     others: list[Recommender] = [*load_baselines(job.parent("baselines")), *dissected(bundle.generative, wanted)]
-    if bundle.tokens is not None:
+    if ways and bundle.tokens is not None:
         others += beside_served(bundle.generative, bundle.tokens)
     return [*others, bundle.recommender]
 
@@ -76,7 +76,7 @@ def evaluate_models(job: Job, split: Split) -> None:
     training = TrainingPart.of(training_log(log))
     rows: list[EvaluationRow] = []
     ranks: dict[str, Any] = {}
-    for recommender in contestants(job, dissect=config.dissect):
+    for recommender in contestants(job, dissect=config.dissect, ways=config.ways):
         for keep_seen in (seen == "kept" for seen in config.seen):
             if keep_seen and recommender.name in PARTS:
                 continue  # what a product never shows says nothing about a part

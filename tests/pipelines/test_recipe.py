@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.recipe import RENAMED, Recipe, load_recipe, recipe_names, save_recipe
+from pipelines.recipe import RENAMED, Recipe, apply_overrides, load_recipe, recipe_names, save_recipe
 from recsys.core.errors import ConfigError
 
 
@@ -19,8 +19,10 @@ def test_recipe_when_promised_then_exists() -> None:
     assert {"smoke", "default", "benchmark"} <= set(recipe_names())
 
 
-def test_default_recipe_when_loaded_then_equals_the_defaults_of_the_code() -> None:
-    assert load_recipe("default") == Recipe()
+def test_default_recipe_when_loaded_then_equals_the_defaults_of_the_code_and_trains_a_token_expert() -> None:
+    default = load_recipe("default")
+    assert default.experts.trained
+    assert apply_overrides(default, ("experts.trained=[]",)) == Recipe()
 
 
 def test_overrides_when_given_then_change_nested_values() -> None:

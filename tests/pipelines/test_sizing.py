@@ -1,5 +1,6 @@
 """Work by the size of a log: what a recipe names stays, the rest is sized and said."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,24 @@ def test_sized_when_quick_then_every_setting_is_one_that_recipes_have() -> None:
     recipe = sized(load_recipe("default"), _LARGE, quick=True).recipe
     assert type(recipe).model_validate(recipe.model_dump(mode="json", exclude_none=True)) == recipe
     for key, value in QUICK.items():
-        section, name = key.split(".")
-        assert getattr(getattr(recipe, section), name) == value
+        assert attrgetter(key)(recipe) == value
+
+
+def test_sized_when_a_setting_lies_two_sections_deep_then_naming_it_keeps_it() -> None:
+    named = sized(load_recipe("default", ("experts.fit.epochs=9",)), _LARGE, quick=True).recipe
+    assert (named.experts.fit.epochs, named.tokens.distillation.epochs) == (9, QUICK["tokens.distillation.epochs"])
+
+
+def test_estimate_when_experts_are_trained_then_they_and_their_students_are_counted() -> None:
+    # one expert: 1,000 events, 12 epochs, 72 x 2 layers x 128 x 128 + 6 x 500 items x 128 operations, .3 of the rate
+    alone = estimated_seconds(load_recipe("default"), LogSize(events=1000, items=500), rate=1e9)
+    assert alone["experts"] == pytest.approx(1000 * 12 * (72 * 2 * 128**2 + 6 * 500 * 128) / 0.3e9)
+    # its student: 7 epochs over each history twice, no softmax at most positions
+    assert alone["tokens"] == pytest.approx(1000 * 7 * 2 * 72 * 2 * 128**2 / 0.3e9)
+    without = estimated_seconds(
+        load_recipe("default", ("experts.trained=[]",)), LogSize(events=1000, items=500), rate=1e9
+    )
+    assert without["experts"] == without["tokens"] == 0
 
 
 def test_estimate_when_there_is_more_work_then_it_is_longer_and_a_faster_machine_is_shorter() -> None:
