@@ -1,18 +1,18 @@
 """Owns the application: its parts put together, started and drained."""
 
+import gc
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.types import Scope
 
 from recsys.recommender.pointer import published_version
 from serving.direct import Direct
-from serving.documents import install_documents, responses
+from serving.documents import RouteNames, install_documents, responses
+from serving.early import EarlyRefusals
 from serving.edge import Conditions, Edge
 from serving.exposures import ExposureWriter
 from serving.fallback import LastGood
@@ -72,20 +72,18 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
+    app.state.route_names = route_names = RouteNames(app)
     app.include_router(router)
     install_problems(app)
     install_documents(app)
     app.add_middleware(Direct, service=service)
+    keys, conditions = keys or Keys(), Conditions(draining=lambda: service.draining, full=service.full)
+    app.state.refusals = EarlyRefusals(service.metrics, keys=keys, config=config, conditions=conditions)
     app.add_middleware(
-        Edge,
-        metrics=service.metrics,
-        keys=keys or Keys(),
-        config=config,
-        route_of=_route_finder(app),
-        conditions=Conditions(draining=lambda: service.draining, full=service.full),
+        Edge, metrics=service.metrics, keys=keys, config=config, route_of=route_names, conditions=conditions
     )
     if service.tracing.on:
-        app.add_middleware(Traced, tracing=service.tracing, route_of=_route_finder(app))
+        app.add_middleware(Traced, tracing=service.tracing, route_of=route_names)
     return app
 
 
@@ -151,23 +149,11 @@ def build_service(
     return service
 
 
-def _route_finder(app: FastAPI) -> Callable[[Scope], str]:
-    """Return a function that names the route of a request which no route has seen."""
-    patterns: list[tuple[re.Pattern[str], str]] = []
-    plain: set[str] = set()
+def settle(app: FastAPI) -> None:
+    """Do what would hold up a request, before the first: make the API's document, and look for garbage.
 
-    def find(scope: Scope) -> str:
-        if not patterns:
-            templates = list(app.openapi()["paths"])
-            plain.update(template for template in templates if "{" not in template)
-            patterns.extend(_patterns(templates))
-        path: str = scope["path"]
-        if path in plain:
-            return path
-        return next((template for pattern, template in patterns if pattern.fullmatch(path)), "other")
-
-    return find
-
-
-def _patterns(templates: Sequence[str]) -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))), template) for template in templates]
+    The collector passes over all that is in memory now from then on: looking through a model takes it some .1 s.
+    """
+    app.state.route_names.read()
+    gc.collect()
+    gc.freeze()

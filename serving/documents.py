@@ -1,9 +1,12 @@
-"""Owns the OpenAPI document: the key as a security scheme, problem documents, rows that are checked one by one."""
+"""Owns the OpenAPI document: the key as a security scheme, problem documents, rows checked one by one; route names."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.types import Scope
 
 from serving.problems import MEDIA_TYPE, Problem
 from serving.schemas.writes import EventIn, ItemIn
@@ -39,6 +42,31 @@ def install_documents(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]
 
 
+class RouteNames:
+    """Names the route of a request that no route has seen, by the paths of the API's document."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
+        self._plain: frozenset[str] = frozenset()
+
+    def __call__(self, scope: Scope) -> str:
+        """Return the path template of a request, "other" where there is none."""
+        self.read()
+        path: str = scope["path"]
+        if path in self._plain:
+            return path
+        return next((template for pattern, template in self._patterns if pattern.fullmatch(path)), "other")
+
+    def read(self) -> None:
+        """Make the document and read it, unless that was done: it takes some .1 s."""
+        if self._plain:
+            return
+        templates = list(self._app.openapi()["paths"])
+        self._patterns = _patterns([template for template in templates if "{" in template])
+        self._plain = frozenset(template for template in templates if "{" not in template)
+
+
 def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = found.setdefault("components", {})
@@ -52,3 +80,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for operation in operations.values():
             operation["security"] = [] if path == "/" or path.startswith(_OPEN) else [{_SCHEME: []}]
     return found
+
+
+def _patterns(templates: Sequence[str]) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))), template) for template in templates]

@@ -19,8 +19,9 @@ from serving.settings import Access, Keys, ServingConfig
 _HEALTH = "/v2/health/"
 _OPEN_PATHS = frozenset({"/", "/openapi.json"})
 _ROWS_PATHS = frozenset({"/v1/events", "/v1/items"})
-_SLATE_PATHS = frozenset({"/v1/recommend", "/v1/explain"})
-_HEADERS = [
+SLATE_PATHS = frozenset({"/v1/recommend", "/v1/explain"})
+WAITING = "too many requests wait for the model"
+HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -91,7 +92,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                extra = [*_HEADERS, _CLOSE] if self._conditions.draining() else _HEADERS
+                extra = [*HEADERS, _CLOSE] if self._conditions.draining() else HEADERS
                 message["headers"] = [*message.get("headers", ()), *extra]
             async with asyncio.timeout(self._config.body_seconds):
                 await send(message)
@@ -103,9 +104,7 @@ class Edge:
         finally:
             route = getattr(scope.get("route"), "path", None) or self._route_of(scope)
             seconds = time.perf_counter() - started
-            self._metrics.answered(route=route, status=status, seconds=seconds)
-            if self._config.log_requests:
-                LOG.info(json.dumps({"route": route, "status": status, "ms": round(1000 * seconds, 2)}))
+            note_answer(self._metrics, self._config, route=route, status=status, seconds=seconds)
 
     def in_flight(self) -> int:
         """Return how many requests are being answered."""
@@ -146,9 +145,9 @@ class Edge:
     def _too_many(self, path: str) -> JSONResponse | None:
         """Return the refusal of a request for which there is no room now: told before its body is read, and after."""
         if self._in_flight >= self._config.max_in_flight:
-            return _full(path, f"at most {self._config.max_in_flight} requests are answered at once")
-        if path in _SLATE_PATHS and self._conditions.full():
-            return _full(path, "too many requests wait for the model")
+            return full_response(path, f"at most {self._config.max_in_flight} requests are answered at once")
+        if path in SLATE_PATHS and self._conditions.full():
+            return full_response(path, WAITING)
         return None
 
     async def _body(self, receive: Receive, path: str, limit: int) -> bytes | JSONResponse:
@@ -162,7 +161,7 @@ class Edge:
         except _TooLargeError:
             return _too_large(path, limit)
         except _NoRoomError:
-            return _full(path, "too many bodies are being received")
+            return full_response(path, "too many bodies are being received")
 
     async def _read(self, receive: Receive, limit: int) -> bytes:
         parts: list[bytes] = []
@@ -186,13 +185,21 @@ class Edge:
             self._buffered -= size
 
 
+def note_answer(metrics: Metrics, config: ServingConfig, *, route: str, status: int, seconds: float) -> None:
+    """Count an answer, and log it where the configuration says so."""
+    metrics.answered(route=route, status=status, seconds=seconds)
+    if config.log_requests:
+        LOG.info(json.dumps({"route": route, "status": status, "ms": round(1000 * seconds, 2)}))
+
+
 def _too_large(path: str, limit: int) -> JSONResponse:
     detail = f"a body must be at most {limit} bytes here, got more; send it in smaller parts"
     return problem_response(413, detail, path=path, headers={"Connection": "close"})
 
 
 @lru_cache(maxsize=64)
-def _full(path: str, what: str) -> JSONResponse:
+def full_response(path: str, what: str) -> JSONResponse:
+    """Return the refusal of a request for which there is no room."""
     return problem_response(429, f"{what}; send this one again later", path=path, headers={"Retry-After": "1"})
 
 

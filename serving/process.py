@@ -1,7 +1,6 @@
 """Owns the server as a process: its socket, its workers, and its end."""
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -18,13 +18,14 @@ import uvicorn
 
 from recsys.core.errors import CallError, RecsysError
 from recsys.core.telemetry import LOG, configure_logging
-from serving.app import create_app
+from serving.app import create_app, settle
 from serving.protocol import limited_protocol
 from serving.seeding import seed_log
 from serving.service import Service
 from serving.settings import Keys, ServingConfig
 from serving.store import open_store
 from serving.store.engine import store_url
+from serving.turns import arrivals_at
 
 _RESTART_SECONDS = 1.0
 
@@ -91,12 +92,18 @@ class DrainingServer(uvicorn.Server):
 
 def _serve_here(options: Options, listener: socket.socket) -> None:
     app = create_app(options.run, store=options.store, keys=options.keys, config=options.config)
-    app.state.service.releases.on_loaded = keep_for_good
+    service: Service = app.state.service
+    service.releases.on_loaded = partial(settle, app)
+    service.turns.arrivals = arrivals_at(listener)
     config = options.config
     server = DrainingServer(
         uvicorn.Config(
             app,
-            http=limited_protocol(header_seconds=config.header_seconds, max_header_bytes=config.max_header_bytes),
+            http=limited_protocol(
+                header_seconds=config.header_seconds,
+                max_header_bytes=config.max_header_bytes,
+                refusals=None if service.tracing.on else app.state.refusals,
+            ),
             ws="none",
             access_log=False,
             log_level="warning",
@@ -105,17 +112,11 @@ def _serve_here(options: Options, listener: socket.socket) -> None:
             timeout_keep_alive=config.keep_alive_seconds,
             timeout_graceful_shutdown=config.drain_seconds,
         ),
-        app.state.service,
+        service,
     )
     host, port = listener.getsockname()[:2]
     LOG.info("serving %s at http://%s:%d (process %d)", options.run, host, port, os.getpid())
     server.run(sockets=[listener])
-
-
-def keep_for_good() -> None:
-    """Have the garbage collector pass over all that is in memory now: looking through a model takes it some .1 s."""
-    gc.collect()
-    gc.freeze()
 
 
 def _listen(host: str, port: int) -> socket.socket:

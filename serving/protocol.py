@@ -1,7 +1,8 @@
 """Owns HTTP at the socket: heads are limited in size and time, and errors there are problem documents, too.
 
 A head is handed to the parser when it is whole, without an offer to upgrade: Java's client offers HTTP/2 with its first
-request, and the parser drops the body of a request that offers anything.
+request, and the parser drops the body of a request that offers anything. Requests that a full server refuses are not
+parsed at all.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.early import EarlyRefusals, Refused
 from serving.problems import MEDIA_TYPE
 
 _END = re.compile(rb"\r?\n\r?\n")
@@ -19,12 +21,21 @@ _UPGRADE = re.compile(rb"\nupgrade[ \t]*:", re.IGNORECASE)
 _NO_UPGRADE = b"\nx-upgrade:"
 
 
-def limited_protocol(*, header_seconds: float, max_header_bytes: int) -> type[HttpToolsProtocol]:
-    """Return the protocol class of a server whose clients have so long, and so many bytes, for a request's head."""
+def limited_protocol(
+    *, header_seconds: float, max_header_bytes: int, refusals: EarlyRefusals | None = None
+) -> type[HttpToolsProtocol]:
+    """Return the protocol class of a server whose clients have so long, and so many bytes, for a request's head.
+
+    Args:
+        header_seconds: from the connection, or from the first byte of a later request.
+        max_header_bytes: of a request's line and headers.
+        refusals: what refuses requests that need not be parsed.
+    """
 
     class Limited(LimitedProtocol):
         seconds = header_seconds
         max_bytes = max_header_bytes
+        early = refusals
 
     return Limited
 
@@ -34,6 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     seconds = 5.0
     max_bytes = 16 << 10
+    early: EarlyRefusals | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,6 +55,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_message = self._in_head = False
         self._parsed = 0
         """Bytes that the parser has seen of a head that began behind another request's body."""
+        self._refused_bytes = 0
+        """Bytes of a refused request's body that are still to come."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: the first head must come."""
@@ -56,6 +70,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read, and see whether a head is whole, begun or not there."""
+        if self._refused_bytes:
+            skipped = min(self._refused_bytes, len(data))
+            self._refused_bytes -= skipped
+            data = data[skipped:]
+            if not data:
+                return
+        if self.early is not None and self._is_at_rest() and (refused := self.early.of(data)) is not None:
+            self._answer(refused)
+            return
         if not self._in_message:
             data = self._whole_head(data)
         elif self._in_head:
@@ -97,6 +120,19 @@ class LimitedProtocol(HttpToolsProtocol):
         """Read nothing behind a request that leaves HTTP, such as CONNECT."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _is_at_rest(self) -> bool:
+        """Tell whether nothing is read or answered, so that what comes now begins a request."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not (self._in_message or self._begun or self.flow.write_paused)
+
+    def _answer(self, refused: Refused) -> None:
+        """Send a refusal and keep the connection for the next request."""
+        self._stop_clock()
+        self._refused_bytes = refused.body_bytes
+        own = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        self.transport.write(STATUS_LINE[HTTPStatus.TOO_MANY_REQUESTS] + own + refused.rest)
+        self.on_response_complete()
 
     def _whole_head(self, data: bytes) -> bytes:
         """Return what the parser may see now: a whole head and what follows, what can be no head, or nothing yet."""

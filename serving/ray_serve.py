@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic import PositiveInt
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, CallError
 from recsys.core.telemetry import LOG, configure_logging
-from serving.app import create_app
+from serving.app import create_app, settle
 from serving.process import Options
 from serving.seeding import seed_log
 from serving.service import Service
@@ -67,6 +68,7 @@ class Replica:
         config = args.config.model_copy(update={"sole_writer": False})
         app = create_app(args.run, store=args.store, keys=environment_keys(), config=config)
         self._service = app.state.service
+        self._service.releases.on_loaded = partial(settle, app)
         return app
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

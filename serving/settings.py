@@ -41,7 +41,7 @@ class ServingConfig(Config):
     """How long requests in flight may take to end after that."""
     max_in_flight: PositiveInt = 64
     """Requests answered at once; more get 429."""
-    queue_seconds: PositiveFloat = 0.01
+    queue_seconds: PositiveFloat = 0.006
     """How long a recommendation may have to wait for those before it, as far as can be told; where more than eight wait
     and it would be longer, it gets 429 at once, before its body is read."""
     max_body_bytes: PositiveInt = 1 << 20

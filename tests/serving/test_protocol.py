@@ -8,7 +8,11 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from serving.early import EarlyRefusals
+from serving.edge import Conditions
+from serving.metrics import Metrics
 from serving.protocol import limited_protocol
+from serving.settings import Keys, ServingConfig
 
 LIMIT = 200
 
@@ -47,13 +51,13 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-def answered(*parts: bytes, seconds: float = 5.0) -> Wire:
+def answered(*parts: bytes, seconds: float = 5.0, refusals: EarlyRefusals | None = None) -> Wire:
     """Return what a connection got to these segments."""
 
     async def run() -> Wire:
         config = uvicorn.Config(echo, lifespan="off", ws="none", access_log=False, server_header=False)
         config.load()
-        kind = limited_protocol(header_seconds=seconds, max_header_bytes=LIMIT)
+        kind = limited_protocol(header_seconds=seconds, max_header_bytes=LIMIT, refusals=refusals)
         wire, protocol = Wire(), kind(config=config, server_state=ServerState(), app_state={})
         protocol.connection_made(wire)
         for part in parts:
@@ -114,3 +118,17 @@ def test_blank_lines_when_between_requests_then_are_passed_over() -> None:
     wire = answered(b"\r\n" + post("/a", b"one") + b"", b"\r\n\r\n", post("/b", b"two"))
     assert b"/a one" in wire.sent
     assert b"/b two" in wire.sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_slate_when_the_server_is_full_then_is_refused_and_the_connection_goes_on(size: int) -> None:
+    full = [True, False]  # for the first request, and for the one behind it
+    conditions = Conditions(draining=lambda: False, full=lambda: full.pop(0))
+    refusals = EarlyRefusals(Metrics(), keys=Keys(), config=ServingConfig(), conditions=conditions)
+    refused, next_one = post("/v1/recommend", b"one"), post("/v1/recommend", b"two")
+    parts = refused[: len(refused) - size], refused[len(refused) - size :] + next_one
+    wire = answered(*parts, refusals=refusals) if size else answered(refused, next_one, refusals=refusals)
+    assert wire.sent.startswith(b"HTTP/1.1 429 ")
+    assert wire.sent.count(b"HTTP/1.1 ") == 2
+    assert wire.sent.endswith(b"/v1/recommend two")
+    assert not wire.closed

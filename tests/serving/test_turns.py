@@ -1,11 +1,12 @@
 """Brief calls on the event loop: in order, one a turn, with other work between; late and failing ones say why."""
 
 import asyncio
+import socket
 
 import pytest
 
 from serving.model import ModelUnavailableError, Refusal
-from serving.turns import Turns
+from serving.turns import Turns, arrivals_at
 
 
 def test_calls_when_many_wait_then_go_in_order_with_other_work_between() -> None:
@@ -74,3 +75,36 @@ def test_expected_wait_when_nothing_waits_then_is_none() -> None:
         await asyncio.gather(*asked)
 
     asyncio.run(run())
+
+
+def passes_before(arriving: list[bool]) -> int:
+    """Return how many turns of the loop go by between a call's request and the call."""
+
+    async def run() -> int:
+        turns, passed, made = Turns(deadline_seconds=30), 0, []
+        turns.arrivals = lambda: arriving.pop(0) if arriving else False
+        asked = asyncio.create_task(turns.run(lambda: made.append(1)))
+        while not made:
+            await asyncio.sleep(0)
+            passed += 1
+        await asked
+        return passed
+
+    return asyncio.run(run())
+
+
+def test_call_when_connections_wait_then_is_made_after_them_but_not_behind_endless_ones() -> None:
+    at_once = passes_before([])
+    assert passes_before([True] * 3) == at_once + 3
+    assert passes_before([True] * 1000) == at_once + 16
+
+
+def test_arrivals_when_a_client_connects_then_are_told_until_it_is_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrivals = arrivals_at(listener)
+        assert not arrivals()
+        with socket.create_connection(listener.getsockname()):
+            assert arrivals()
+            accepted, _ = listener.accept()
+            accepted.close()
+            assert not arrivals()
