@@ -45,7 +45,8 @@ Columns = Annotated[
     list[str] | None, typer.Option("--map", help="Name a column: item_id=sku, or item_id=2 without a header.")
 ]
 TimeUnit = Annotated[
-    str | None, typer.Option(help="Read times as s, ms, us, ns, days, excel, yyyymmdd or iso; else recognised.")
+    str | None,
+    typer.Option(help="Read times as s, ms, us, ns, days, excel, yyyymmdd, iso, dmy or mdy; else recognised."),
 ]
 AllowUnmatched = Annotated[bool, typer.Option(help="Go on when more than half of the log's items have no metadata.")]
 Check = Annotated[bool, typer.Option(help="Read and say what is understood; write nothing.")]

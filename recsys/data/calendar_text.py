@@ -1,4 +1,4 @@
-"""Owns dates written in digits: ISO text and YYYYMMDD numbers, to unix seconds.
+"""Owns dates written in digits: text in any order of year, month and day, and YYYYMMDD numbers, to unix seconds.
 
 Axes: E event.
 """
@@ -11,11 +11,19 @@ import pyarrow.compute as pc
 
 from recsys.core.arrays import BoolArray, IntArray
 
-_ISO = (
-    r"^(?P<year>[0-9]{4})[-/](?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})"
-    r"(?:[T ]+(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})"
-    r"(?:[.,](?P<fraction>[0-9]{1,9})[0-9]*)?)? ?(?:Z|z|UTC|GMT|(?P<zone>[+-][0-9]{2}(?::?[0-9]{2})?))?)?$"
+_CLOCK = (
+    r"(?:(?:T|,? +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})"
+    r"(?:[.,](?P<fraction>[0-9]{1,9})[0-9]*)?)?(?: ?(?P<half>[AaPp][Mm]))?"
+    r" ?(?:Z|z|UTC|GMT|(?P<zone>[+-][0-9]{2}(?::?[0-9]{2})?))?)?$"
 )
+_YEAR, _MONTH, _DAY_OF_MONTH = r"(?P<year>[0-9]{4})", r"(?P<month>[0-9]{1,2})", r"(?P<day>[0-9]{1,2})"
+_FORMS = {
+    "iso": f"^{_YEAR}[-/]{_MONTH}[-/]{_DAY_OF_MONTH}{_CLOCK}",
+    "dmy": f"^{_DAY_OF_MONTH}[-/.]{_MONTH}[-/.]{_YEAR}{_CLOCK}",
+    "mdy": f"^{_MONTH}[-/]{_DAY_OF_MONTH}[-/]{_YEAR}{_CLOCK}",
+}
+DATE_FORMS = tuple(_FORMS)
+"""The orders of year, month and day in dates that are written out; dates with dots are never month first."""
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _DAY = 86_400
@@ -30,26 +38,40 @@ class Dates:
     valid_E: BoolArray
 
 
-def iso_dates(column: pa.ChunkedArray) -> Dates:
-    """Read text like ``2023-11-14``, ``2023-11-14 22:13:20.5`` or ``2023-11-14T22:13:20+01:00``; UTC without a zone.
+def written_dates(column: pa.ChunkedArray, form: str) -> Dates:
+    """Read dates with a time of day or without, in one of :data:`DATE_FORMS`; UTC without a zone.
 
-    The year stands first; the parts may be joined by slashes. Anything else, and days that never were, are invalid.
+    ``2023-11-14``, ``2023/11/14 10:13 PM`` and ``2023-11-14T22:13:20.5+01:00`` are ``iso``, ``14.11.2023 22:13`` and
+    ``14/11/2023`` are ``dmy``, ``11/14/2023`` is ``mdy``. Anything else, and days that never were, are invalid.
     """
-    found = pc.extract_regex(column, _ISO)
+    found = pc.extract_regex(column, _FORMS[form])
     if isinstance(found, pa.ChunkedArray):
         found = found.combine_chunks()
     matched_E = np.asarray(pc.is_valid(found).to_numpy(zero_copy_only=False), dtype=np.bool_)
     part = {name: _digits(found, name) for name in _PARTS}
     days_E, valid_E = days_of(part["year"], part["month"], part["day"])
-    valid_E &= matched_E & (part["hour"] < 24) & (part["minute"] < 60) & (part["second"] <= 60)
+    hour_E, possible_E = _hours_of(part["hour"], pc.utf8_lower(pc.struct_field(found, "half")))
+    valid_E &= matched_E & possible_E & (part["minute"] < 60) & (part["second"] <= 60)
     zone = pc.struct_field(found, "zone")
     zone_E = _digits_of(pc.utf8_slice_codeunits(zone, 1, 3)) * 3600
     zone_E += _digits_of(pc.utf8_slice_codeunits(pc.utf8_rtrim(zone, ":"), -2, None)) * 60 * (_lengths(zone) > 3)
-    zone_E *= np.where(np.asarray(pc.fill_null(pc.starts_with(zone, "-"), False).to_numpy(zero_copy_only=False)), -1, 1)
-    seconds_E = days_E * _DAY + part["hour"] * 3600 + part["minute"] * 60 + part["second"] - zone_E
+    zone_E *= np.where(_is(pc.starts_with(zone, "-")), -1, 1)
+    seconds_E = days_E * _DAY + hour_E * 3600 + part["minute"] * 60 + part["second"] - zone_E
     fraction = pc.utf8_rpad(pc.struct_field(found, "fraction"), 9, "0")
     nanoseconds_E = np.where(valid_E, _digits_of(fraction), 0)
     return Dates(seconds_E=np.where(valid_E, seconds_E, 0), nanoseconds_E=nanoseconds_E, valid_E=valid_E)
+
+
+def _hours_of(hour_E: IntArray, half: pa.Array) -> tuple[IntArray, BoolArray]:
+    """Return hours from 0 to 23, and whether there is such an hour: 12 am is 0, 12 pm is 12, 13 pm is none."""
+    am_E, pm_E = _is(pc.equal(half, "am")), _is(pc.equal(half, "pm"))
+    possible_E = np.where(am_E | pm_E, (hour_E >= 1) & (hour_E <= 12), hour_E < 24)
+    return np.where(am_E | pm_E, hour_E % 12 + 12 * pm_E, hour_E), possible_E
+
+
+def _is(flags: pa.Array) -> BoolArray:
+    """Return flags as an array, null as False."""
+    return np.asarray(pc.fill_null(flags, False).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def digits_as_dates(whole_E: IntArray) -> tuple[IntArray, BoolArray]:

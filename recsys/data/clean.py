@@ -165,6 +165,8 @@ def _values(columns: dict[str, pa.ChunkedArray], where: str) -> tuple[str, ...]:
     for name in (schema.RATING, schema.WEIGHT):
         if name in columns:
             raw = columns[name]
+            raw, with_commas = _with_points(raw)
+            notes += [f"{name} is read with decimal commas: {with_commas!r}"] if with_commas else []
             columns[name] = floats(raw, f"{where}: column {name!r}")
             lost_E = pc.and_(_says_something(raw), pc.is_null(columns[name]))
             if count := int(pc.sum(lost_E).as_py() or 0):
@@ -182,6 +184,20 @@ def _values(columns: dict[str, pa.ChunkedArray], where: str) -> tuple[str, ...]:
     if others := [name for name in columns if name not in known]:
         notes.append(f"columns of the interactions that nothing uses: {', '.join(map(repr, others[:20]))}")
     return tuple(notes)
+
+
+def _with_points(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str]:
+    """Return numbers that are written with a decimal comma with a point, and an example; empty where there is none.
+
+    A comma with three digits behind it may part thousands, so such values stay as they are.
+    """
+    if not pa.types.is_string(column.type):
+        return column, ""
+    meant = pc.match_substring_regex(column, r"^\s*[+-]?[0-9]+,([0-9]{1,2}|[0-9]{4,})\s*$")
+    found = column.filter(meant)
+    if not len(found):
+        return column, ""
+    return pc.if_else(meant, pc.replace_substring(column, ",", "."), column), found[0].as_py().strip()
 
 
 def _says_something(column: pa.ChunkedArray) -> pa.ChunkedArray:

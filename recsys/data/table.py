@@ -174,9 +174,10 @@ def build_dataset(
     rows = clean_interactions(interactions, f"{where} (interactions)", options)
     bad, notes = (bad_rows or BadRows()).plus(rows.counts), notes + rows.notes
     if rows.table.num_rows == 0:
+        left_out = ", ".join(f"{cause} {count:,}" for cause, count in bad.counts.items() if count)
         raise DataError(
-            f"{where} (interactions) must have at least one usable row, got none "
-            f"(left out: {dict(bad.counts)}); mend the columns named there"
+            f"{where} (interactions) must have at least one usable row, got "
+            + (f"none (left out: {left_out}); mend the columns named there" if left_out else "none; export it again")
         )
     if items is None:
         known = pa.table({schema.ITEM: rows.table[schema.ITEM].unique()})

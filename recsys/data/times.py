@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import CallError, DataError
-from recsys.data.calendar_text import digits_as_dates, iso_dates
+from recsys.data.calendar_text import DATE_FORMS, Dates, digits_as_dates, written_dates
 from recsys.data.numbers import Numbers, read_numbers
 
 UNITS: Final = {
@@ -27,6 +27,8 @@ UNITS: Final = {
     "excel": "spreadsheet days since 1900",
     "yyyymmdd": "dates written YYYYMMDD",
     "iso": "dates written YYYY-MM-DD, maybe with a time of day; UTC where no zone is given",
+    "dmy": "dates written DD.MM.YYYY, day first, maybe with a time of day; UTC where no zone is given",
+    "mdy": "dates written MM/DD/YYYY, month first, maybe with a time of day; UTC where no zone is given",
 }
 """The forms of time, as ``--time-unit`` names them."""
 
@@ -101,8 +103,8 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
         read = _from_arrow(column)
     elif pa.types.is_string(kind) or pa.types.is_null(kind):
         read = _from_text(column.cast(pa.string()), where, unit)
-    elif unit == "iso":
-        raise DataError(f"{where} must hold text to be read as iso, got {kind}; choose another --time-unit")
+    elif unit in DATE_FORMS:
+        raise DataError(f"{where} must hold text to be read as {unit}, got {kind}; choose another --time-unit")
     else:
         read = _from_numbers(read_numbers(column, where), where, unit)
     masks = {NOT_A_TIME: ~read.valid_E} if not read.valid_E.all() else {}
@@ -178,22 +180,55 @@ def _from_arrow(column: pa.ChunkedArray) -> _Read:
 
 def _from_text(column: pa.ChunkedArray, where: str, unit: str | None) -> _Read:
     column = pc.utf8_trim_whitespace(column)
-    iso = iso_dates(column)
     numbers = read_numbers(column, where)
-    if unit == "iso" or (unit is None and iso.valid_E.any()):
-        other_E = numbers.valid_E & (numbers.whole_E != 0) & ~iso.valid_E
-        if unit is None and other_E.any():
-            _refuse_mixed(where, [("dates written out", iso.valid_E), ("numbers", other_E)], column, "iso")
-        return _Read(
-            seconds_E=iso.seconds_E, nanoseconds_E=iso.nanoseconds_E, valid_E=iso.valid_E, unit="iso", example=column
-        )
-    if not numbers.valid_E.any() and len(column) > column.null_count:
-        first = column.drop_null()[0].as_py()
+    form, dates = unit, None
+    if unit in DATE_FORMS:
+        dates = written_dates(column, unit)
+    elif unit is None and numbers.valid_E.sum() < len(column) - column.null_count:
+        form, dates = _recognised_dates(column, where)
+    if dates is None or form is None:
+        if not numbers.valid_E.any() and len(column) > column.null_count:
+            raise DataError(
+                f"{where} must hold times, got {column.drop_null()[0].as_py()[:40]!r} and no value that is one; write "
+                "unix seconds, YYYY-MM-DD hh:mm:ss, or DD.MM.YYYY hh:mm:ss"
+            )
+        return _from_numbers(numbers, where, unit)
+    other_E = numbers.valid_E & (numbers.whole_E != 0) & ~dates.valid_E
+    if unit is None and other_E.any():
+        _refuse_mixed(where, [("dates written out", dates.valid_E), ("numbers", other_E)], column, form)
+    return _Read(
+        seconds_E=dates.seconds_E, nanoseconds_E=dates.nanoseconds_E, valid_E=dates.valid_E, unit=form, example=column
+    )
+
+
+def _recognised_dates(column: pa.ChunkedArray, where: str) -> tuple[str, Dates] | tuple[None, None]:
+    """Return the one form in which dates are written out, and the dates; None where nothing is such a date.
+
+    Day or month first is decided by dots, and by numbers above 12, which are no month.
+
+    Raises:
+        DataError: two forms are mixed, or every date could be day first as well as month first.
+    """
+    found = {"iso": written_dates(column, "iso")}
+    if found["iso"].valid_E.sum() < len(column) - column.null_count:
+        found |= {form: written_dates(column, form) for form in DATE_FORMS if form != "iso"}
+    if not any(dates.valid_E.any() for dates in found.values()):
+        return None, None
+    only = {
+        form: dates.valid_E & ~_any([(other, one.valid_E) for other, one in found.items() if other != form])
+        for form, dates in found.items()
+    }
+    said = [(UNITS[form].partition(",")[0], only_E) for form, only_E in only.items() if only_E.any()]
+    forms = [form for form, only_E in only.items() if only_E.any()]
+    if len(forms) > 1:
+        _refuse_mixed(where, said, column, max(forms, key=lambda form: int(found[form].valid_E.sum())))
+    if not forms:
+        example = column[int(np.flatnonzero(found["dmy"].valid_E)[0])].as_py()
         raise DataError(
-            f"{where} must hold times, got {first[:40]!r} and no value that is one; write unix seconds or "
-            "YYYY-MM-DD hh:mm:ss"
+            f"{where} must say whether day or month comes first, got {example!r} and no number above 12 there; add "
+            "--time-unit dmy or --time-unit mdy"
         )
-    return _from_numbers(numbers, where, unit)
+    return forms[0], found[forms[0]]
 
 
 def _from_numbers(numbers: Numbers, where: str, unit: str | None) -> _Read:

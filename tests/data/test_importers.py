@@ -194,8 +194,9 @@ def test_csv_when_a_quote_stays_open_then_costs_its_own_line_only(tmp_path: Path
         (b"user_id,time\n1,2\n", "column 'item_id' must be there.*--map item_id="),
         (b"user_id,item_id,timestamp\n1,2,3\n1,\xff,3\n", "line 3, column 3: must be UTF-8"),
         (b"user_id,user_id\n", "line 1: must name every column once"),
-        (b"", "line 1"),
-        (b"user_id,item_id,timestamp\n,,\n", "at least one usable row"),
+        (b"", "a header line and rows, got an empty file"),
+        (b"user_id,item_id,timestamp\n", "at least one usable row, got none; export it again"),
+        (b"user_id,item_id,timestamp\n,,3\n", r"at least one usable row, got none \(left out: null user_id 1\)"),
     ],
 )
 def test_csv_when_file_is_unusable_then_names_the_place(tmp_path: Path, content: bytes, message: str) -> None:

@@ -35,6 +35,8 @@ def _csv(header: str, rows: list[tuple] | None = None, separator: str = ",") -> 
         "user,item,ts",
         "uid,asin,Time",
         "Customer ID,product-id,event_time",
+        "Kunde,Artikel-Nr,Bestelldatum",
+        "user.id,item.id,Purchased At",
         "user_id:token,item_id:token,timestamp:float",
         '"user_id","item_id","timestamp"',
     ],
@@ -147,6 +149,44 @@ def test_import_when_values_do_not_fit_then_they_are_noted_with_an_example(tmp_p
     assert dataset.interactions["rating"].to_pylist() == [5.0, None, None, None]
     assert "1 values of rating are no numbers, e.g. 'good'; the events stay without one" in dataset.notes
     assert "columns of the interactions that nothing uses: 'shop'" in dataset.notes
+
+
+def test_import_when_ratings_have_decimal_commas_then_they_are_read_and_said(tmp_path: Path) -> None:
+    rows = [("u", "a", _T, "3,5"), ("u", "b", _T + 1, "4"), ("u", "c", _T + 2, "1,000")]
+    lines = ["user_id;item_id;timestamp;rating", *(";".join(map(str, row)) for row in rows)]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    dataset = import_dataset("csv", tmp_path)
+    assert dataset.interactions["rating"].to_pylist() == [3.5, 4.0, None]  # 1,000 may be a thousand
+    assert "rating is read with decimal commas: '3,5'" in dataset.notes
+    assert "1 values of rating are no numbers, e.g. '1,000'; the events stay without one" in dataset.notes
+
+
+def test_import_when_json_has_objects_in_objects_then_their_fields_are_columns(tmp_path: Path) -> None:
+    lines = [{"user": {"id": "007"}, "item": {"id": "a", "price": {"eur": 3}}, "ts": _T}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    dataset = import_dataset("jsonl", tmp_path)
+    assert _rows(dataset) == [("007", "a", _T)]
+    assert "columns of the interactions are read: 'user.id' as user_id, 'item.id' as item_id, 'ts' as timestamp" in (
+        dataset.notes
+    )
+    assert dataset.interactions["item.price"].to_pylist() == ['{"eur": 3}']
+
+
+def test_import_when_no_file_is_a_log_then_the_columns_of_each_are_said(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("user_id,item_id,moment\n1,2,3\n")
+    (tmp_path / "goods.csv").write_text("item_id,title\n2,Lamp\n")
+    with pytest.raises(
+        DataError, match=r"orders\.csv with columns \['user_id', 'item_id', 'moment'\].*goods\.csv with"
+    ):
+        import_dataset("auto", tmp_path)
+    dataset = import_dataset("auto", tmp_path, ImportOptions(columns={"timestamp": "moment"}))
+    assert (_rows(dataset), dataset.items["title"].to_pylist()) == ([(1, 2, 3)], ["Lamp"])
+
+
+def test_auto_when_a_folder_holds_sheets_then_says_to_save_them_as_csv(tmp_path: Path) -> None:
+    (tmp_path / "orders.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match=r"got \['orders\.xlsx'\]; save sheets as CSV"):
+        import_dataset("auto", tmp_path)
 
 
 def test_import_when_json_lines_are_mixed_then_bad_ones_are_counted(tmp_path: Path) -> None:

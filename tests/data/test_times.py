@@ -38,6 +38,9 @@ _FORMS: dict[str, Callable[[int], object]] = {
     "ISO with Z": lambda t: _utc(t).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
     "ISO with a zone": lambda t: _utc(t).astimezone(timezone(timedelta(hours=-5, minutes=-30))).isoformat(),
     "ISO with slashes": lambda t: _utc(t).strftime("%Y/%m/%d %H:%M:%S"),
+    "ISO with half days": lambda t: _utc(t).strftime("%Y-%m-%d %I:%M:%S %p"),
+    "day first with dots": lambda t: _utc(t).strftime("%d.%m.%Y %H:%M:%S"),
+    "day first with dots and a comma": lambda t: _utc(t).strftime("%d.%m.%Y, %H:%M:%S"),
     "YYYYMMDDhhmmss": lambda t: int(_utc(t).strftime("%Y%m%d%H%M%S")),
     "spreadsheet days": lambda t: t / 86_400 + 25_569,
 }
@@ -84,12 +87,37 @@ def test_read_times_when_fractions_then_nanoseconds_are_kept() -> None:
         ([_T, _T, 20231114], "1 as dates written YYYYMMDD"),
         (["2023-11-14", "1700000000", "2023-11-15"], r"2 as dates written out .* 1 as numbers \(e.g. 1700000000\)"),
         ([5, 6, _T * 1000], "2 as seconds since 1970"),
+        (["2023-11-14", "2023-11-15", "14.11.2023"], r"2 as dates written YYYY-MM-DD .* 1 as dates written DD.MM.YYYY"),
+        (["11/14/2023", "14/11/2023"], r"1 as dates written DD.MM.YYYY .* 1 as dates written MM/DD/YYYY"),
+        (["14.11.2023", "1700000000"], r"1 as dates written out .* 1 as numbers"),
     ],
 )
 def test_read_times_when_units_are_mixed_then_are_refused_with_counts(values: list, said: str) -> None:
     with pytest.raises(DataError, match=said) as refused:
         _read(values)
     assert "--time-unit" in str(refused.value)
+
+
+def test_read_times_when_a_number_above_12_tells_day_from_month_then_all_are_read_so() -> None:
+    # 2023-11-14 is day 19675; 2023-11-12 is two days before; 2023-12-11 is 27 days after
+    days = [19_673, 19_675]
+    assert _read(["12/11/2023", "14/11/2023"]).seconds_E.tolist() == [day * 86_400 for day in days]
+    assert _read(["11/12/2023", "11-14-2023"]).seconds_E.tolist() == [day * 86_400 for day in days]
+    assert _read(["12/11/2023", "12/12/2023"], unit="dmy").seconds_E.tolist() == [19_673 * 86_400, 19_703 * 86_400]
+    assert _read(["12/11/2023"], unit="mdy").seconds_E.tolist() == [19_702 * 86_400]
+    assert "day first" in _read(["12.11.2023"]).notes[0]
+
+
+def test_read_times_when_day_and_month_could_be_exchanged_then_are_refused_with_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"'12/11/2023' and no number above 12.*--time-unit dmy or --time-unit mdy"):
+        _read(["12/11/2023", "01/02/2023"])
+
+
+def test_read_times_when_hours_are_of_half_days_then_noon_and_midnight_are_told_apart() -> None:
+    # 1700000000 is 22:13:20 of 2023-11-14, whose midnight is 1699920000
+    times = _read(["2023-11-14 12:00 AM", "2023-11-14 12:00 pm", "2023-11-14 10:13:20PM", "2023-11-14 13:00 PM"])
+    assert times.seconds_E.tolist() == [1_699_920_000, 1_699_920_000 + 43_200, _T, 0]
+    assert times.valid_E.tolist() == [True, True, True, False]
 
 
 def test_read_times_when_a_unit_is_given_then_numbers_are_believed() -> None:
@@ -127,8 +155,8 @@ def test_read_times_when_a_count_from_zero_then_small_numbers_stay() -> None:
 
 
 def test_read_times_when_text_is_no_time_then_says_what_to_write() -> None:
-    with pytest.raises(DataError, match=r"got '14\.11\.2023'.*YYYY-MM-DD"):
-        _read(["14.11.2023", "15.11.2023"])
+    with pytest.raises(DataError, match=r"got '14 Nov 2023'.*YYYY-MM-DD"):
+        _read(["14 Nov 2023", "15 Nov 2023"])
     times = _read(["2023-02-30", "2023-02-28", "soon", None])
     assert (times.valid_E.tolist(), times.faults) == ([False, True, False, False], {"timestamp not a time": 3})
 
@@ -142,7 +170,7 @@ def test_read_times_when_text_is_no_time_then_says_what_to_write() -> None:
         st.lists(st.none() | st.text(max_size=8) | st.datetimes().map(str)).map(lambda v: pa.array(v, pa.string())),
         st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)).map(lambda v: pa.array(v, pa.timestamp("us"))),
     ),
-    st.sampled_from([None, "s", "ms", "us", "ns", "days", "excel", "yyyymmdd", "iso"]),
+    st.sampled_from([None, "s", "ms", "us", "ns", "days", "excel", "yyyymmdd", "iso", "dmy", "mdy"]),
 )
 def test_read_times_when_fed_anything_then_rows_are_valid_or_counted(column: pa.Array, unit: str | None) -> None:
     try:

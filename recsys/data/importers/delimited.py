@@ -49,6 +49,8 @@ def read_delimited(path: Path, form: Form | None = None) -> RawTable:
     notes = source.notes
     if form.delimiter is None and delimiter != ",":
         notes = (*notes, f"fields are separated by {SEPARATORS[delimiter]}")
+    if not source.data.strip():
+        raise DataError(f"{path} must hold a header line and rows, got an empty file; export it again")
     first, header_line = _header(source.data, delimiter, quoted=form.quoted)
     body = source.data
     if form.names is not None:

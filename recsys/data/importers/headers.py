@@ -15,7 +15,7 @@ Kind = Literal["interactions", "items"]
 _INTERACTIONS: Final = {
     schema.USER: (
         *("userid", "user", "uid", "customerid", "customer", "reviewerid", "memberid", "visitorid", "accountid"),
-        *("clientid", "buyerid"),
+        *("clientid", "buyerid", "kunde", "kundenid", "kundennr", "kundennummer", "nutzer", "nutzerid"),
     ),
     schema.ITEM: (
         *(
@@ -32,10 +32,12 @@ _INTERACTIONS: Final = {
             "articleid",
         ),
         *("trackid", "songid", "bookid", "isbn", "videoid", "newsid", "businessid", "goodsid", "contentid"),
+        *("artikel", "artikelid", "artikelnr", "artikelnummer", "produkt", "produktid", "produktnummer"),
     ),
     schema.TIMESTAMP: (
         *("timestamp", "ts", "time", "datetime", "date", "eventtime", "createdat", "unixtime", "unixreviewtime"),
-        *("timems", "invoicedate", "orderdate", "purchasedate"),
+        *("timems", "invoicedate", "orderdate", "purchasedate", "purchasedat", "orderedat", "boughtat", "viewedat"),
+        *("clickedat", "datum", "zeitpunkt", "zeitstempel", "bestelldatum", "kaufdatum"),
     ),
     schema.EVENT_TYPE: ("eventtype", "event", "behavior", "behaviour", "behaviortype", "action", "actiontype"),
     schema.RATING: ("rating", "stars", "overall"),
@@ -44,10 +46,20 @@ _INTERACTIONS: Final = {
 }
 _ITEMS: Final = {
     schema.ITEM: (*_INTERACTIONS[schema.ITEM], "id"),
-    schema.TITLE: ("title", "name", "itemname", "productname", "movietitle", "producttitle"),
-    schema.BRAND: ("brand", "brandname", "manufacturer", "store"),
-    schema.CATEGORIES: ("categories", "category", "genres", "genre", "categoryname", "class"),
-    schema.TEXT: ("text", "description"),
+    schema.TITLE: ("title", "name", "itemname", "productname", "movietitle", "producttitle", "bezeichnung", "titel"),
+    schema.BRAND: ("brand", "brandname", "manufacturer", "store", "marke", "hersteller"),
+    schema.CATEGORIES: (
+        "categories",
+        "category",
+        "genres",
+        "genre",
+        "categoryname",
+        "class",
+        "kategorie",
+        "kategorien",
+        "warengruppe",
+    ),
+    schema.TEXT: ("text", "description", "beschreibung"),
 }
 _ALIASES: Final[dict[Kind, Mapping[str, tuple[str, ...]]]] = {"interactions": _INTERACTIONS, "items": _ITEMS}
 _REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
@@ -146,8 +158,8 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without RecBole's type, capitals, blanks, dashes and underscores."""
-    return re.sub(r"[\s_\-\ufeff]", "", _RECBOLE.sub(r"\1", name.strip())).casefold()
+    """Return a name without RecBole's type, capitals, blanks, dots, dashes and underscores."""
+    return re.sub(r"[\s._\-\ufeff]", "", _RECBOLE.sub(r"\1", name.strip())).casefold()
 
 
 def _without_no_name(table: pa.Table) -> tuple[pa.Table, list[str]]:

@@ -20,10 +20,13 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_json_lines(path: Path) -> RawTable:
-    """Read objects as rows; a column whose values differ in kind is text, nested values are JSON text."""
+    """Read objects as rows; a column whose values differ in kind is text, nested values are JSON text.
+
+    The fields of an object in an object are columns of their own: ``{"user": {"id": 7}}`` has the column ``user.id``.
+    """
     source = read_text(path)
     bad: Counter[str] = Counter()
-    objects = _all_objects(source.data, bad)
+    objects = [_flat(row) for row in _all_objects(source.data, bad)]
     names = list(dict.fromkeys(name for row in objects for name in row if _clean(name) == name))
     columns = {name: _column([row.get(name) for row in objects]) for name in names}
     table = pa.table(columns) if columns else pa.table({"": pa.nulls(len(objects))})
@@ -77,6 +80,16 @@ def _all_objects(data: bytes, bad: Counter[str]) -> list[dict[str, Any]]:
             else:
                 objects.append(value)
     return objects
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with the fields of its objects, under names like ``user.id``, in their place."""
+    if not any(isinstance(value, dict) for value in row.values()):
+        return row
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found |= {f"{name}.{below}": one for below, one in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _parse(line: bytes, *, loose: bool) -> dict[str, Any] | None:

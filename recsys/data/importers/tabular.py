@@ -22,6 +22,7 @@ _PACKED = ("", ".gz", ".zst", ".bz2", ".xz", ".zip")
 _DELIMITED = tuple(end + packed for end in (".csv", ".tsv", ".txt", ".inter", ".item") for packed in _PACKED)
 _JSON = tuple(end + packed for end in (".jsonl", ".json", ".ndjson") for packed in _PACKED)
 _PARQUET = (".parquet", ".pq", ".parq")
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _TEXT = {schema.TITLE, schema.BRAND, schema.TEXT, schema.CATEGORIES, schema.EVENT_TYPE}
 _AS_THEY_ARE = {schema.USER, schema.ITEM, schema.TIMESTAMP, schema.POSITION, schema.RATING, schema.WEIGHT}
 
@@ -54,9 +55,12 @@ def import_any(source: Path, options: ImportOptions) -> Dataset:
     for suffixes, work in ((_PARQUET, import_parquet), (_DELIMITED, import_csv), (_JSON, import_json)):
         if any(path.name.lower().endswith(suffixes) for path in files):
             return work(source, options)
+    present = files or _files(source, ("",))
+    sheets = any(path.suffix.lower() in _SHEETS for path in present)
     raise DataError(
         f"{source} must be or hold a file that ends in .csv, .tsv, .txt, .inter, .jsonl, .json or .parquet, "
-        f"got {[path.name for path in files[:5]]}; name the format instead of auto"
+        f"got {[path.name for path in present[:5]] or 'no file'}; "
+        + ("save sheets as CSV" if sheets else "check the path, or name the format instead of auto")
     )
 
 
@@ -103,22 +107,20 @@ def _found(source: Path, options: ImportOptions, suffixes: tuple[str, ...], read
             "items": [read(path) for path in named["items"]],
         }
         return _Found(interactions=tables["interactions"], items=tables["items"], others=named[None])
-    tables = {"interactions": [], "items": []}
-    others = []
+    told: dict[Kind | None, list[RawTable]] = {"interactions": [], "items": [], None: []}
     for path in files:
         raw = read(path)
-        kind = kind_of(raw.table.column_names, options.columns)
-        if kind is None:
-            others.append(path)
-        else:
-            tables[kind].append(raw)
-    if not tables["interactions"]:
+        told[kind_of(raw.table.column_names, options.columns)].append(raw)
+    if not told["interactions"]:
+        columns = [
+            f"{raw.path.name} with columns {raw.table.column_names[:20]}" for raw in (*told[None], *told["items"])
+        ]
         raise DataError(
             f"{source} must hold interactions{suffixes[0]} or a file with columns user_id, item_id and timestamp, got "
-            f"{[path.name for path in files[:10]] or 'no file that ends in ' + suffixes[0]}; name the file itself, "
-            "or its columns by --map"
+            f"{'; '.join(columns[:5]) or 'no file that ends in ' + suffixes[0]}; name the columns that are "
+            "meant, as in --map timestamp=ITS_NAME"
         )
-    return _Found(interactions=tables["interactions"], items=tables["items"], others=others)
+    return _Found(interactions=told["interactions"], items=told["items"], others=[raw.path for raw in told[None]])
 
 
 def _files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
