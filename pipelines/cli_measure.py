@@ -38,6 +38,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     recipe: Annotated[str, typer.Option(help="How days trains: a shipped recipe's name, or a TOML file.")] = "default",
     sets: Sets = None,
     every: Annotated[int, typer.Option(min=1, help="Days from one full training of days to the next.")] = 1,
+    length: Annotated[int, typer.Option(min=1, help="Days of the log that make one day of days.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=1, help="Of soak; ten minutes unless said.")] = None,
     json_file: JsonFile = None,
     markdown: Markdown = None,
@@ -55,7 +56,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     it prints by how much memory grows, how many answers failed, and how late they were.
     ladq (needs --run) trains with precision chosen by layer beside fp32 and bf16, over three seeds.
     days (needs --data) ranks for the last five days by a model left as it was, one updated daily and one retrained
-    every --every days; --set changes its recipe.
+    every --every days; --set changes its recipe, and where a log has few events a day, --length takes several as one.
     pruning (needs --run) trains on parts of the run's log, with and without the run's model as a teacher.
     gpu trains, decodes and encodes on a CUDA device beside the CPU; without one it says so and ends.
     off-policy tries every estimator in worlds whose truth is known: bias, spread and how often intervals cover it.
@@ -65,7 +66,14 @@ def bench(  # noqa: PLR0913 (its options are the call)
     from pipelines.tables import bench_markdown, rewrite_table
 
     asked = BenchCall(
-        run=run, size=size, data=data, recipe=recipe, overrides=tuple(sets or ()), every=every, seconds=seconds
+        run=run,
+        size=size,
+        data=data,
+        recipe=recipe,
+        overrides=tuple(sets or ()),
+        every=every,
+        length=length,
+        seconds=seconds,
     )
     result = run_bench(name, asked)
     console().print(bench_table(result))

@@ -2,13 +2,13 @@
 
 Every event of a day whose user has one before it asks for its item, seen items removed. The three models start as one,
 trained on all before the first of the days, which nobody is asked about. Items that are new to a model get codes and
-vectors by it as they are, so that all three can recommend them.
+vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the bench
+may be several of the log.
 
-Axes: N item of the whole data set, E event.
+Axes: N item of the whole data set, E event, Q question, F figure.
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,20 +23,35 @@ from pipelines.recipe import Recipe
 from pipelines.sizing import sized_for
 from pipelines.update.flow import update_run
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.errors import DataError
+from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
+from recsys.core.usage import Usage, measured
 from recsys.data import schema
 from recsys.data.events import EventLog, LogHistories
 from recsys.data.prepare import PrepareConfig, prepare
 from recsys.data.splits import SECONDS_PER_DAY, Questions
 from recsys.data.table import BadRows, Dataset, read_dataset, write_dataset
-from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.intervals import bootstrap_intervals
+from recsys.evaluation.leave_one_out import evaluate_recommender, figures_of
 from recsys.recommender.bundle import Bundle, load_bundle
 
-DAYS, MOST_QUESTIONS = 5, 2000
+MOST_QUESTIONS = 2000
 OVERRIDES = ("alignment.steps=0", 'baselines.fitted=["popularity"]', "experts.trained=[]")
 """What no update does is left out of the full trainings too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Which days are asked about, and when models are retrained."""
+
+    count: int = 5
+    """Days that are asked about."""
+    every: int = 1
+    """A model is retrained on the first day and on every so many after it."""
+    length: int = 1
+    """Days of the log that make one day of the bench, counted back from the log's last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +59,8 @@ class Days:
     """A data set by days: its log, and when each item came.
 
     Shape:
-        day_E: (rows,) the day of each row of the interactions. first_N: (items,) the day of an item's first event.
+        day_E: (rows,) the day of each row of the interactions, 0 for the log's last and -1 for the one before.
+        first_N: (items,) the day of an item's first event.
         last: the days that are asked about, behind the one on which the models first part.
     """
 
@@ -53,9 +69,12 @@ class Days:
     day_E: IntArray
     first_N: IntArray
     last: tuple[int, ...]
+    end: int
+    """The log's last day, counted from 1970."""
+    length: int
 
     @classmethod
-    def of(cls, data: Path, count: int) -> "Days":
+    def of(cls, data: Path, schedule: Schedule) -> "Days":
         """Read a data set.
 
         Raises:
@@ -63,15 +82,27 @@ class Days:
         """
         whole = read_dataset(data)
         log = prepare(whole, PrepareConfig()).log
-        day_E = np.asarray(whole.interactions[schema.TIMESTAMP].to_numpy()) // SECONDS_PER_DAY
-        days = np.unique(day_E)
-        if len(days) < count + 2:
-            raise DataError(f"{data} must have events on {count + 2} days at least, got {len(days)}; use a longer log")
+        end, length = int(log.timestamps_E.max()) // SECONDS_PER_DAY, schedule.length
+
+        def days(times_E: IntArray) -> IntArray:
+            return -((end - times_E // SECONDS_PER_DAY) // length)
+
+        day_E = days(np.asarray(whole.interactions[schema.TIMESTAMP].to_numpy()))
+        found, wanted = np.unique(day_E), schedule.count + 2
+        if len(found) < wanted:
+            raise DataError(f"{data} must have events on {wanted} days at least, got {len(found)}; use a longer log")
         first_N = np.full(log.num_items, np.iinfo(np.int64).min)
         used_N = log.counts_N > 0
         first_N[used_N] = np.iinfo(np.int64).max
-        np.minimum.at(first_N, log.items_E, log.timestamps_E // SECONDS_PER_DAY)
-        return cls(whole=whole, log=log, day_E=day_E, first_N=first_N, last=tuple(days[-count - 1 :].tolist()))
+        np.minimum.at(first_N, log.items_E, days(log.timestamps_E))
+        last = tuple(found[-schedule.count - 1 :].tolist())
+        return cls(whole=whole, log=log, day_E=day_E, first_N=first_N, last=last, end=end, length=length)
+
+    def name(self, day: int) -> str:
+        """Return a day's date, or its first date and its length."""
+        first = self.end + 1 + self.length * (day - 1)
+        date = f"{datetime.fromtimestamp(first * SECONDS_PER_DAY, UTC):%Y-%m-%d}"
+        return date if self.length == 1 else f"{self.length} days from {date}"
 
     def write(self, folder: Path, *, since: int | None, until: int) -> Path:
         """Write the days from ``since`` (None: the beginning) to before ``until`` as a data set."""
@@ -81,81 +112,122 @@ class Days:
         write_dataset(Dataset(interactions=rows, items=items, bad_rows=BadRows()), folder)
         return folder
 
-    def asked(self, day: int) -> IntArray:
-        """Return the events of a day that ask for their item: those whose user has one before; shape (asked,)."""
-        of_day_E = self.log.timestamps_E // SECONDS_PER_DAY == day
-        return np.flatnonzero(of_day_E & (self._users_and_places()[1] > 0))[:MOST_QUESTIONS]
+    def asked(self, day: int) -> Questions:
+        """Return the events of a day as questions: those whose user has one before, of an item the user lacks.
 
-    def _users_and_places(self) -> tuple[IntArray, IntArray]:
+        At most :data:`MOST_QUESTIONS`, drawn at random; histories and targets are rows of the whole data set.
+        """
+        days_E = -((self.end - self.log.timestamps_E // SECONDS_PER_DAY) // self.length)
         users_E = np.repeat(np.arange(self.log.num_users), self.log.lengths_U)
-        return users_E, np.arange(len(users_E)) - self.log.offsets_U1[users_E]
+        place_E = np.arange(len(users_E)) - self.log.offsets_U1[users_E]
+        events_Q = np.flatnonzero((days_E == day) & (place_E > 0) & self.log.new_E)
+        if len(events_Q) > MOST_QUESTIONS:
+            events_Q = np.sort(rng_for(0, "bench days", day).choice(events_Q, MOST_QUESTIONS, replace=False))
+        before = LogHistories(log=self.log, users_U=users_E[events_Q], lengths_U=place_E[events_Q])
+        return Questions(users_U=users_E[events_Q], histories=before, targets_U=self.log.items_E[events_Q])
 
-    def ndcg(self, bundle: Bundle, day: int) -> float:
-        """Return a bundle's NDCG@10 on the events of a day."""
+    def ndcg(self, bundle: Bundle, day: int) -> FloatArray:
+        """Return a bundle's NDCG@10 on each question of a day; shape (questions,)."""
         ids = self.whole.items[schema.ITEM].to_pylist()
         known_N = bundle.vocabulary.find(ids).rows_V
         new_N = (known_N < 0) & (self.first_N <= day)
         if new_N.any():
             bundle = bundle.with_items(self.whole.items.filter(pa.array(new_N)))
             known_N = bundle.vocabulary.find(ids).rows_V
-        users_E, place_E = self._users_and_places()
-        asked_X = self.asked(day)
-        before = LogHistories(log=self.log, users_U=users_E[asked_X], lengths_U=place_E[asked_X])
-        histories = [History(items=known_N[one.items], timestamps=one.timestamps) for one in before]
-        questions = Questions(
-            users_U=users_E[asked_X], histories=histories, targets_U=known_N[self.log.items_E[asked_X]]
-        )
+        asked = self.asked(day)
+        histories = [History(items=known_N[one.items], timestamps=one.timestamps) for one in asked.histories]
         found = evaluate_recommender(
-            bundle.ranker, questions, num_items=len(bundle.catalogue.item_ids), keep_seen=False, seed=0
+            bundle.ranker,
+            Questions(users_U=asked.users_U, histories=histories, targets_U=known_N[asked.targets_U]),
+            num_items=len(bundle.catalogue.item_ids),
+            keep_seen=False,
+            seed=0,
         )
-        return found.row.accuracy["ndcg@10"].value
+        return figures_of(found.ranks_U)["ndcg@10"]
 
 
-def bench_days(data: Path, recipe: Recipe, *, count: int = DAYS, every: int = 1) -> list[Line]:
-    """Return NDCG@10 day by day of frozen, updated and retrained models, and what updates and trainings took.
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """How a day's models ranked its events, and what making them took.
+
+    Shape:
+        users_Q: (questions,) who asked. ndcg[model]: (questions,).
+    """
+
+    name: str
+    users_Q: IntArray
+    ndcg: Mapping[str, FloatArray]
+    took: Mapping[str, Usage]
+
+    def lines(self) -> list[Line]:
+        """Return the models' means beside the frozen one's, and the processor seconds of each."""
+        day, frozen = f"{self.name} ({len(self.users_Q):,} events)", float(self.ndcg["frozen"].mean())
+        ranked = [
+            Line(
+                what=f"{day}, {model}", ours=float(self.ndcg[model].mean()), peer=frozen, peer_name="frozen", unit=UNIT
+            )
+            for model in self.took
+        ]
+        return ranked + [
+            Line(what=f"{day}, {model}, processor time", ours=usage.cpu_seconds, unit="s")
+            for model, usage in self.took.items()
+        ]
+
+
+UNIT = "NDCG@10"
+
+
+def bench_days(data: Path, recipe: Recipe, schedule: Schedule) -> list[Line]:
+    """Return NDCG@10 day by day of frozen, updated and retrained models, and the processor time of each.
 
     Args:
         data: a data set.
         recipe: how the first model and the retrained ones are trained.
-        count: how many days are asked about.
-        every: a model is retrained on the first day and on every so many after it.
+        schedule: which days, and how often a model is retrained.
     """
-    days = Days.of(data, count)
-    lines: list[Line] = []
+    days = Days.of(data, schedule)
+    answered: list[Answered] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
-        base, took = _train(days, folder / "base", recipe, until=days.last[0])
-        lines.append(Line(what="training on all days before", ours=took, unit="s"))
+        base, first = _train(days, folder / "base", recipe, until=days.last[0])
         updated = base
         for place, day in enumerate(days.last[1:]):
-            yesterday = days.last[place]
-            began = time.perf_counter()
-            events = days.write(folder / f"day-{place}", since=yesterday, until=day)
-            updated = update_run(updated, events, folder / f"updated-{place}", use_ray=False).run
-            seconds = {"updated": time.perf_counter() - began}
-            runs = {"frozen": base, "updated": updated}
-            if place % every == 0:
-                runs["retrained"], seconds["retrained"] = _train(days, folder / f"retrained-{place}", recipe, until=day)
-            lines += _compared(days, day, runs, seconds)
+            with measured() as usage:
+                events = days.write(folder / f"day-{place}", since=days.last[place], until=day)
+                updated = update_run(updated, events, folder / f"updated-{place}", use_ray=False).run
+            runs, took = {"frozen": base, "updated": updated}, {"updated": usage}
+            if place % schedule.every == 0:
+                runs["retrained"], took["retrained"] = _train(days, folder / f"retrained-{place}", recipe, until=day)
+            answered.append(_answered(days, day, runs, took))
+    lines = [Line(what="training on all days before, processor time", ours=first.cpu_seconds, unit="s")]
+    return lines + [line for one in answered for line in one.lines()] + _together(answered)
+
+
+def _answered(days: Days, day: int, runs: Mapping[str, Path], took: Mapping[str, Usage]) -> Answered:
+    """Ask a day's models about its events."""
+    ndcg = {name: days.ndcg(load_bundle(run / "bundle", trace=False), day) for name, run in runs.items()}
+    LOG.info("bench days: %s %s", days.name(day), {name: round(float(each.mean()), 4) for name, each in ndcg.items()})
+    return Answered(name=days.name(day), users_Q=days.asked(day).users_U, ndcg=ndcg, took=took)
+
+
+def _together(answered: Sequence[Answered]) -> list[Line]:
+    """Return means over the events of all days that two models both answered, and their paired difference."""
+    lines = []
+    for model, other in (("updated", "frozen"), ("retrained", "frozen"), ("retrained", "updated")):
+        days = [one for one in answered if model in one.ndcg]
+        ndcg_QF = np.concatenate([np.stack([one.ndcg[model], one.ndcg[other]], axis=1) for one in days])
+        users_Q = np.concatenate([one.users_Q for one in days])
+        gain_Q1 = ndcg_QF[:, :1] - ndcg_QF[:, 1:]
+        low, high = (float(end[0]) for end in bootstrap_intervals(gain_Q1, users_Q, rng_for(0, "bench days")))
+        ours, peer = ndcg_QF.mean(axis=0).tolist()
+        what = f"{len(days)} days ({len(users_Q):,} events), {model}; less {other}, 95 %: {low:+.4f} to {high:+.4f}"
+        lines.append(Line(what=what, ours=ours, peer=peer, peer_name=other, unit=UNIT))
     return lines
 
 
-def _compared(days: Days, day: int, runs: Mapping[str, Path], seconds: Mapping[str, float]) -> list[Line]:
-    """Return NDCG@10 of a day's models beside the frozen one, and what each took."""
-    scores = {name: days.ndcg(load_bundle(run / "bundle", trace=False), day) for name, run in runs.items()}
-    date = f"{datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC):%Y-%m-%d} ({len(days.asked(day)):,} events)"
-    LOG.info("bench days: %s %s", date, scores)
-    frozen = scores["frozen"]
-    lines = [
-        Line(what=f"{date}, {name}", ours=scores[name], peer=frozen, peer_name="frozen", unit="NDCG@10")
-        for name in seconds
-    ]
-    return lines + [Line(what=f"{date}, {name}, took", ours=taken, unit="s") for name, taken in seconds.items()]
-
-
-def _train(days: Days, folder: Path, recipe: Recipe, *, until: int) -> tuple[Path, float]:
-    """Train in full on all days before one; returns the run and the seconds."""
-    began = time.perf_counter()
-    data = days.write(folder / "data", since=None, until=until)
-    train(data, folder / "run", sized_for(data, recipe, quick=False), use_ray=False)
-    return folder / "run", time.perf_counter() - began
+def _train(days: Days, folder: Path, recipe: Recipe, *, until: int) -> tuple[Path, Usage]:
+    """Train in full on all days before one; returns the run and what it took."""
+    with measured() as usage:
+        data = days.write(folder / "data", since=None, until=until)
+        train(data, folder / "run", sized_for(data, recipe, quick=False), use_ray=False)
+    return folder / "run", usage

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.benches.batch import bench_batch, bench_batch_memory, parse_size
 from pipelines.benches.codes import bench_codes
 from pipelines.benches.curves import bench_curves
-from pipelines.benches.days import OVERRIDES, bench_days
+from pipelines.benches.days import OVERRIDES, Schedule, bench_days
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
 from pipelines.benches.generate import bench_generate
@@ -45,6 +45,8 @@ class BenchCall:
     """Settings of that recipe, ``section.key=value``."""
     every: int = 1
     """How many days lie between two full trainings of ``days``."""
+    length: int = 1
+    """Days of the log that make one day of ``days``."""
     seconds: float | None = None
     """That ``soak`` takes."""
 
@@ -71,7 +73,9 @@ def run_bench(name: str, call: BenchCall) -> Bench:
         "train": lambda: bench_train(run),
         "ladq": lambda: bench_ladq(_required(run, name)),
         "days": lambda: bench_days(
-            _data(data, name), load_recipe(call.recipe, (*OVERRIDES, *call.overrides)), every=call.every
+            _data(data, name),
+            load_recipe(call.recipe, (*OVERRIDES, *call.overrides)),
+            Schedule(every=call.every, length=call.length),
         ),
         "pruning": lambda: bench_pruning(_required(run, name)),
         "gpu": lambda: bench_gpu(data),
