@@ -3,12 +3,14 @@
 Every event of a day whose user has one before it asks for its item, seen items removed. The three models start as one,
 trained on all before the first of the days, which nobody is asked about. Items that are new to a model get codes and
 vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the bench
-may be several of the log.
+may be several of the log. What a model took are the processor seconds of the stages of its run. A bench that is killed
+goes on where it was when it is given a folder for its runs.
 
 Axes: N item of the whole data set, E event, Q question, F figure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,18 +18,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines.benches.measure import Line
 from pipelines.flow import train
 from pipelines.recipe import Recipe
+from pipelines.record import read_records
 from pipelines.sizing import sized_for
 from pipelines.update.flow import update_run
 from recsys.contracts import History
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import IntArray
 from recsys.core.errors import DataError
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
-from recsys.core.usage import Usage, measured
 from recsys.data import schema
 from recsys.data.events import EventLog, LogHistories
 from recsys.data.prepare import PrepareConfig, prepare
@@ -126,7 +129,7 @@ class Days:
         before = LogHistories(log=self.log, users_U=users_E[events_Q], lengths_U=place_E[events_Q])
         return Questions(users_U=users_E[events_Q], histories=before, targets_U=self.log.items_E[events_Q])
 
-    def ndcg(self, bundle: Bundle, day: int) -> FloatArray:
+    def ndcg(self, bundle: Bundle, day: int) -> NDArray[np.float64]:
         """Return a bundle's NDCG@10 on each question of a day; shape (questions,)."""
         ids = self.whole.items[schema.ITEM].to_pylist()
         known_N = bundle.vocabulary.find(ids).rows_V
@@ -151,13 +154,13 @@ class Answered:
     """How a day's models ranked its events, and what making them took.
 
     Shape:
-        users_Q: (questions,) who asked. ndcg[model]: (questions,).
+        users_Q: (questions,) who asked. ndcg[model]: (questions,). took: processor seconds of those made that day.
     """
 
     name: str
     users_Q: IntArray
-    ndcg: Mapping[str, FloatArray]
-    took: Mapping[str, Usage]
+    ndcg: Mapping[str, NDArray[np.float64]]
+    took: Mapping[str, float]
 
     def lines(self) -> list[Line]:
         """Return the models' means beside the frozen one's, and the processor seconds of each."""
@@ -169,45 +172,59 @@ class Answered:
             for model in self.took
         ]
         return ranked + [
-            Line(what=f"{day}, {model}, processor time", ours=usage.cpu_seconds, unit="s")
-            for model, usage in self.took.items()
+            Line(what=f"{day}, {model}, processor time", ours=seconds, unit="s") for model, seconds in self.took.items()
         ]
 
 
 UNIT = "NDCG@10"
 
 
-def bench_days(data: Path, recipe: Recipe, schedule: Schedule) -> list[Line]:
+def bench_days(data: Path, recipe: Recipe, schedule: Schedule, *, runs: Path | None = None) -> list[Line]:
     """Return NDCG@10 day by day of frozen, updated and retrained models, and the processor time of each.
 
     Args:
         data: a data set.
         recipe: how the first model and the retrained ones are trained.
         schedule: which days, and how often a model is retrained.
+        runs: where the runs are kept, for a bench that is killed to go on from; None keeps nothing.
     """
     days = Days.of(data, schedule)
     answered: list[Answered] = []
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        base, first = _train(days, folder / "base", recipe, until=days.last[0])
-        updated = base
+    with _kept(runs) as folder:
+        base = updated = _train(days, folder / "base", recipe, until=days.last[0])
         for place, day in enumerate(days.last[1:]):
-            with measured() as usage:
-                events = days.write(folder / f"day-{place}", since=days.last[place], until=day)
-                updated = update_run(updated, events, folder / f"updated-{place}", use_ray=False).run
-            runs, took = {"frozen": base, "updated": updated}, {"updated": usage}
+            events = days.write(folder / f"day-{place}", since=days.last[place], until=day)
+            updated = update_run(updated, events, folder / f"updated-{place}", use_ray=False).run
+            made = {"updated": updated}
             if place % schedule.every == 0:
-                runs["retrained"], took["retrained"] = _train(days, folder / f"retrained-{place}", recipe, until=day)
-            answered.append(_answered(days, day, runs, took))
-    lines = [Line(what="training on all days before, processor time", ours=first.cpu_seconds, unit="s")]
-    return lines + [line for one in answered for line in one.lines()] + _together(answered)
+                made["retrained"] = _train(days, folder / f"retrained-{place}", recipe, until=day)
+            answered.append(_answered(days, day, base, made))
+        first = Line(what="training on all days before, processor time", ours=_processor_seconds(base), unit="s")
+    return [first, *(line for one in answered for line in one.lines()), *_together(answered)]
 
 
-def _answered(days: Days, day: int, runs: Mapping[str, Path], took: Mapping[str, Usage]) -> Answered:
-    """Ask a day's models about its events."""
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    """Yield a folder, or one for the block alone."""
+    if folder is not None:
+        yield folder
+        return
+    with TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def _answered(days: Days, day: int, base: Path, made: Mapping[str, Path]) -> Answered:
+    """Ask a day's models and the first one about its events."""
+    runs = {"frozen": base, **made}
     ndcg = {name: days.ndcg(load_bundle(run / "bundle", trace=False), day) for name, run in runs.items()}
     LOG.info("bench days: %s %s", days.name(day), {name: round(float(each.mean()), 4) for name, each in ndcg.items()})
+    took = {name: _processor_seconds(run) for name, run in made.items()}
     return Answered(name=days.name(day), users_Q=days.asked(day).users_U, ndcg=ndcg, took=took)
+
+
+def _processor_seconds(run: Path) -> float:
+    """Return what a run's stages took, those of a bench that was killed included."""
+    return sum(record.cpu_seconds for record in read_records(run).values())
 
 
 def _together(answered: Sequence[Answered]) -> list[Line]:
@@ -225,9 +242,8 @@ def _together(answered: Sequence[Answered]) -> list[Line]:
     return lines
 
 
-def _train(days: Days, folder: Path, recipe: Recipe, *, until: int) -> tuple[Path, Usage]:
-    """Train in full on all days before one; returns the run and what it took."""
-    with measured() as usage:
-        data = days.write(folder / "data", since=None, until=until)
-        train(data, folder / "run", sized_for(data, recipe, quick=False), use_ray=False)
-    return folder / "run", usage
+def _train(days: Days, folder: Path, recipe: Recipe, *, until: int) -> Path:
+    """Train in full on all days before one; returns the run."""
+    data = days.write(folder / "data", since=None, until=until)
+    train(data, folder / "run", sized_for(data, recipe, quick=False), use_ray=False)
+    return folder / "run"

@@ -1,14 +1,16 @@
 """Bench pruning: what a generator loses and saves when it trains on a part of the log, with and without a teacher.
 
 The teacher is a run's own pre-trained generator. Every student is of the run's shape and settings, starts from the same
-weights and is ranked by its item head on the same validation users, seen items removed.
+weights and is ranked by its item head on the same validation users, seen items removed. The curve is written to
+``reports/pruning.json`` of the run, where the report finds it.
 
 Axes: U user.
 """
 
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipelines.benches.measure import Line
 from pipelines.benches.training_world import TrainingWorld
@@ -17,8 +19,10 @@ from pipelines.stages.pretrain import validation_sample
 from pipelines.stages.pruning import load_teacher
 from recsys.codes.catalogue import Catalogue
 from recsys.core.arrays import FloatArray
+from recsys.core.artifacts import write_json
 from recsys.core.device import pick_device
-from recsys.core.telemetry import LOG
+from recsys.core.telemetry import LOG, track
+from recsys.core.usage import measured
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions
 from recsys.model.calibrate import item_head_ndcg
@@ -29,10 +33,27 @@ from recsys.model.generator import Generator
 from recsys.model.pruning import plan_pruning
 from recsys.model.training_objective import TrainingObjective
 
+CURVE = Path("reports") / "pruning.json"
 SHARES = (0.1, 0.25, 0.5)
-PREFERENCES = ("random", "hard", "easy")
+PREFERENCES: tuple[Literal["hard", "easy", "random"], ...] = ("random", "hard", "easy")
 DISTILLATION = 0.5
 _WHOLE = "the whole log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One student: how it was trained, its NDCG@10 on validation, and the processor seconds of its training."""
+
+    keep: float
+    prefer: str
+    taught: bool
+    ndcg: float
+    cpu_seconds: float
+
+    @property
+    def name(self) -> str:
+        """How it was trained, in words."""
+        return f"{self.keep:.0%} of users" + (f", {self.prefer}" if self.keep < 1 else "") + ", taught" * self.taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +71,40 @@ class Setting:
 
 
 def bench_pruning(run: Path) -> list[Line]:
-    """Return NDCG@10 and training seconds of every share, choice of users and teaching, beside the whole log."""
-    setting = _setting(run)
-    whole, whole_seconds = _student(setting, PruningConfig())
-    tried = [PruningConfig(distillation=DISTILLATION, teacher=str(run))]
-    tried += [
-        PruningConfig(keep=keep, prefer=prefer, distillation=distillation, teacher=str(run))
-        for keep in SHARES
-        for prefer in PREFERENCES
-        for distillation in (0.0, DISTILLATION)
+    """Return NDCG@10 and processor seconds of every share, choice of users and teaching, beside the whole log."""
+    setting, tried = _setting(run), list(_tried(run))
+    whole, *points = (_student(setting, config) for config in track(tried, what="pruning", total=len(tried)))
+    write_json(
+        run / CURVE, {"users": len(setting.asked.targets_U), "points": [asdict(one) for one in (whole, *points)]}
+    )
+    lines = [
+        Line(what=_WHOLE, ours=whole.ndcg, unit="NDCG@10"),
+        Line(what=f"{_WHOLE}, training", ours=whole.cpu_seconds, unit="processor s"),
     ]
-    lines = [Line(what=_WHOLE, ours=whole, unit="NDCG@10")]
-    for config in tried:
-        ndcg, seconds = _student(setting, config)
-        what = f"{config.keep:.0%} of users, {config.prefer}" + (", taught" if config.distillation else "")
-        ratio = whole_seconds / seconds
-        lines.append(Line(what=what, ours=ndcg, peer=whole, peer_name=_WHOLE, unit="NDCG@10"))
+    for one in points:
+        ratio = whole.cpu_seconds / max(one.cpu_seconds, 0.01)
+        lines.append(Line(what=one.name, ours=one.ndcg, peer=whole.ndcg, peer_name=_WHOLE, unit="NDCG@10"))
         lines.append(
-            Line(what=f"{what}, training", ours=seconds, peer=whole_seconds, peer_name=_WHOLE, ratio=ratio, unit="s")
+            Line(
+                what=f"{one.name}, training",
+                ours=one.cpu_seconds,
+                peer=whole.cpu_seconds,
+                peer_name=_WHOLE,
+                ratio=ratio,
+                unit="processor s",
+            )
         )
     return lines
+
+
+def _tried(run: Path) -> Iterator[PruningConfig]:
+    """Yield the whole log, without and with the teacher, then every share."""
+    yield PruningConfig()
+    yield PruningConfig(distillation=DISTILLATION, teacher=str(run))
+    for keep in SHARES:
+        for prefer in PREFERENCES:
+            for distillation in (0.0, DISTILLATION):
+                yield PruningConfig(keep=keep, prefer=prefer, distillation=distillation, teacher=str(run))
 
 
 def _setting(run: Path) -> Setting:
@@ -84,14 +119,19 @@ def _setting(run: Path) -> Setting:
     )
 
 
-def _student(setting: Setting, config: PruningConfig) -> tuple[float, float]:
-    """Return the best epoch's NDCG@10, and the seconds of training and validation."""
+def _student(setting: Setting, config: PruningConfig) -> Point:
+    """Train one student, and return its best epoch's NDCG@10 and what training and validation took."""
     everybody = config.keep == 1 and not config.distillation
     pruning = None if everybody else plan_pruning(config, setting.difficulty_U, setting.teacher, seed=0)
-    began = time.perf_counter()
     teacher = setting.teacher
-    trainer = setting.world.trainer(pruning=pruning, prior=teacher.head.prior(), device=teacher.device)
-    pretrain(trainer, validate=lambda model: item_head_ndcg(model, setting.asked))
-    seconds = time.perf_counter() - began
-    LOG.info("pruning %s: ndcg@10 %.4f in %.1f s", config, trainer.training.best, seconds)
-    return trainer.training.best, seconds
+    with measured() as usage:
+        trainer = setting.world.trainer(pruning=pruning, prior=teacher.head.prior(), device=teacher.device)
+        pretrain(trainer, validate=lambda model: item_head_ndcg(model, setting.asked))
+    LOG.info("pruning %s: ndcg@10 %.4f in %.1f processor s", config, trainer.training.best, usage.cpu_seconds)
+    return Point(
+        keep=config.keep,
+        prefer=config.prefer,
+        taught=config.distillation > 0,
+        ndcg=trainer.training.best,
+        cpu_seconds=usage.cpu_seconds,
+    )

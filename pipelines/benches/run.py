@@ -45,6 +45,8 @@ class BenchCall:
     """Settings of that recipe, ``section.key=value``."""
     every: int = 1
     """How many days lie between two full trainings of ``days``."""
+    to: Path | None = None
+    """Where ``days`` keeps its runs."""
     length: int = 1
     """Days of the log that make one day of ``days``."""
     seconds: float | None = None
@@ -76,6 +78,7 @@ def run_bench(name: str, call: BenchCall) -> Bench:
             _data(data, name),
             load_recipe(call.recipe, (*OVERRIDES, *call.overrides)),
             Schedule(every=call.every, length=call.length),
+            runs=call.to,
         ),
         "pruning": lambda: bench_pruning(_required(run, name)),
         "gpu": lambda: bench_gpu(data),

@@ -11,6 +11,7 @@ from pipelines.recommend import item_titles
 from pipelines.report import parts
 from pipelines.report.belief_part import beliefs
 from pipelines.report.replay_part import replay
+from pipelines.report.training_part import data_pruning, training
 from pipelines.show import share
 from pipelines.stages.evaluate import OURS
 from recsys.codes.words import SEPARATOR, path_words
@@ -29,7 +30,8 @@ _PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
     ("headline", parts.headline),
     ("evaluation", parts.evaluation),
     ("replay", replay),
-    ("training", parts.training),
+    ("training", training),
+    ("data_pruning", data_pruning),
     ("alignment", parts.alignment),
     ("curves", parts.curves),
     ("beliefs", beliefs),

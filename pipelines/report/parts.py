@@ -74,35 +74,6 @@ def evaluation(run: Path) -> Part:
     return {"result": result, "groups": groups, "plots": drawn}
 
 
-def training(run: Path) -> Part:
-    """Return one curve a figure that every epoch of the training has, and what was then chosen for the item head."""
-    figures = read(run, "model/training.json")
-    epochs = figures["epochs"]
-    chosen = read(run, "calibrated/calibration.json")
-    names = [name for name, value in epochs[0].items() if isinstance(value, int | float)] if epochs else []
-    shown = [name for name in names if name != "epoch" and all(name in epoch for epoch in epochs)]
-    drawn = [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]
-    precision = _precision(figures.get("precision", []))
-    return {"epochs": len(epochs), "plots": drawn, "chosen": _spoken(chosen), "precision": precision}
-
-
-def _precision(decisions: list[dict[str, Any]]) -> list[Part]:
-    """Return each layer as the latest choice of precision measured it, and in how many choices it was in bf16."""
-    if not decisions:
-        return []
-    return [
-        {
-            "layer": cost["layer"],
-            "sensitivity": f"{cost['sensitivity']:.1e}",
-            "share": f"{cost['share']:.1%}",
-            "faster": f"{cost['seconds_fp32'] / cost['seconds_bf16']:.2f}",
-            "bf16": sum(cost["layer"] in decision["bf16"] for decision in decisions),
-            "choices": len(decisions),
-        }
-        for cost in sorted(decisions[-1]["layers"], key=lambda cost: -cost["share"])
-    ]
-
-
 _STEP_CURVES = {
     "reward": "reward",
     "group_hits": "groups that hit",
@@ -116,7 +87,7 @@ def alignment(run: Path) -> Part:
     """Return each reward before and after alignment, and the other figures of its summary."""
     summary = read(run, "aligned/alignment.json")
     before, after = (summary.get(key, {}) for key in _REWARDS)
-    others = _spoken({name: value for name, value in summary.items() if name not in _REWARDS})
+    others = spoken({name: value for name, value in summary.items() if name not in _REWARDS})
     steps = summary.get("steps", [])
     drawn = [name for name in _STEP_CURVES if steps and all(name in step for step in steps)]
     return {
@@ -126,7 +97,7 @@ def alignment(run: Path) -> Part:
     }
 
 
-def _spoken(summary: dict[str, Any]) -> dict[str, float]:
+def spoken(summary: dict[str, Any]) -> dict[str, float]:
     """Return a summary's numbers under names with spaces."""
     return {name.replace("_", " "): value for name, value in summary.items() if isinstance(value, int | float)}
 

@@ -6,6 +6,7 @@ Axes: M codebook.
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import product
 from typing import Any
 
 import matplotlib as mpl
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from recsys.evaluation.results import Estimate
@@ -87,6 +88,42 @@ def marked(points: Sequence[tuple[str, float]], title: str, *, across: str) -> M
         axes.set_xlabel(across)
         axes.margins(x=0.08, y=0.25)
         return _svg(figure, f"{title} by {across}")
+
+
+def trade_off(
+    series: Mapping[str, Sequence[tuple[float, float]]], title: str, *, across: str, level: float | None = None
+) -> Markup:
+    """Draw up to three figures by a share, told apart by colour and mark in a legend; dashes mark a level."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"trade-off {title}"}):
+        figure, axes = _figure(3.6, 2.5)
+        for (name, points), color, mark in zip(series.items(), (MAIN, WARM, SOFT), ("o", "s", "^"), strict=False):
+            shares, values = zip(*sorted(points), strict=True)
+            axes.plot(shares, values, color=color, linewidth=1.4, marker=mark, markersize=3.5, label=name)
+        if level is not None:
+            axes.axhline(level, color=SOFT, linewidth=0.8, linestyle=(0, (3, 2)))
+        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+        axes.set_title(title)
+        axes.set_xlabel(across)
+        axes.legend(frameon=False, fontsize=7)
+        axes.margins(x=0.08, y=0.15)
+        return _svg(figure, f"{title} by {across}")
+
+
+def filled(rows: Mapping[str, Sequence[bool]], title: str, *, marks: Sequence[str], across: str) -> Markup:
+    """Draw a row of squares a name, one a mark, full where true."""
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"filled {title}"}):
+        figure, axes = _figure(4.6, 0.9 + 0.2 * len(rows))
+        for (row, values), column in product(enumerate(rows.values()), range(len(marks))):
+            color = MAIN if values[column] else LINE
+            axes.add_patch(Rectangle((column - 0.45, row - 0.4), 0.9, 0.8, facecolor=color, edgecolor="none"))
+        axes.set(xlim=(-0.5, len(marks) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=across)
+        axes.set_yticks(range(len(rows)), list(rows))
+        shown = sorted({0, len(marks) // 2, len(marks) - 1})
+        axes.set_xticks(shown, [marks[place] for place in shown])
+        axes.set_title(title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        return _svg(figure, f"{title}, one row of squares a layer, by {across}")
 
 
 def reliability(points: Sequence[tuple[float, float]], title: str) -> Markup:

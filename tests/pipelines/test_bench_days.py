@@ -64,8 +64,10 @@ def test_days_when_there_are_too_few_then_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bench_days_when_retrained_every_other_day_then_the_second_has_two_models(world: Path, recipe: Recipe) -> None:
-    lines = bench_days(world, recipe, Schedule(count=2, every=2))
+def test_bench_days_when_retrained_every_other_day_then_the_second_has_two_models(
+    world: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    lines = bench_days(world, recipe, Schedule(count=2, every=2), runs=tmp_path / "runs")
     kinds = [line.what.split(", ", 1)[-1] for line in lines]
     assert kinds[:-3] == [
         "processor time",
@@ -78,3 +80,9 @@ def test_bench_days_when_retrained_every_other_day_then_the_second_has_two_model
     assert lines[-3].what.startswith(f"2 days ({first + second:.0f} events), updated; less frozen, 95 %")
     assert lines[-3].ours == pytest.approx(mean)
     assert lines[-1].what.startswith(f"1 days ({first:.0f} events), retrained; less updated")
+    # with its runs kept it says the same again, and no stage is run anew
+    models = [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("**/model/model.safetensors"))]
+    assert len(models) == 4
+    assert bench_days(world, recipe, Schedule(count=2, every=2), runs=tmp_path / "runs") == lines
+    again = [file.stat().st_mtime_ns for file in sorted((tmp_path / "runs").glob("**/model/model.safetensors"))]
+    assert again == models

@@ -17,11 +17,15 @@ from pipelines.benches.curves import BEAMS, CURVES, FEWEST, PERPLEXITIES, QUANTI
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
+from pipelines.report.training_part import training
 from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
 from recsys.recommender.manifest import read_manifest, write_manifest
 
-PARTS = ("evaluation", "replay", "training", "alignment", "curves", "beliefs", "tokenizer", "facets", "users", "costs")
+PARTS = (
+    *("evaluation", "replay", "training", "data-pruning", "alignment", "curves", "beliefs", "tokenizer", "facets"),
+    *("users", "costs"),
+)
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 SVG_EMPTY = {"path", "use", "rect"}
 
@@ -90,11 +94,12 @@ def test_page_when_made_then_has_the_evaluations_figures_and_ours_stands_out(pag
     assert shown.count('<tr class="ours"><td>recsys</td>') == 2  # once with seen items kept, once with them removed
 
 
-def test_page_when_made_then_every_part_but_replay_and_curves_is_there(page: str, copy: Path) -> None:
+def test_page_when_made_then_every_part_but_those_of_other_commands_is_there(page: str, copy: Path) -> None:
     assert not (copy / "reports" / "replay.json").exists()
     lacking = {name for name in PARTS if 'class="lacks"' in section(page, name)}
-    assert lacking == {"replay", "curves"}
+    assert lacking == {"replay", "curves", "data-pruning"}
     assert f"recsys bench curves --run {copy}" in section(page, "curves")
+    assert f"recsys bench pruning --run {copy}" in section(page, "data-pruning")
     assert f"recsys replay {copy}" in section(page, "replay")
     report = json.loads((copy / "data" / "report.json").read_text())
     assert all(f"<dd>{report[key]:,}</dd>" in page for key in ("users", "items", "events"))
@@ -119,8 +124,8 @@ def test_page_when_made_twice_then_the_same_bytes(page: str, copy: Path) -> None
     ("gone", "builders"),
     [
         ("reports/evaluation.json", [parts.evaluation]),
-        ("model/training.json", [parts.training]),
-        ("calibrated/calibration.json", [parts.training]),
+        ("model/training.json", [training]),
+        ("calibrated/calibration.json", [training]),
         ("aligned/alignment.json", [parts.alignment]),
         ("tokenizer/quality.json", [parts.tokenizer]),
         ("catalog/codes.parquet", [parts.tokenizer, parts.facet_sample]),

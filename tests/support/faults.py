@@ -17,8 +17,8 @@ from ray.cluster_utils import Cluster
 AT_REST = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Processes of Ray that do no work of ours; with an agent its whole machine ends, and is not replaced."""
 KINDS = ("driver", "worker", "node")
-STARTS = 4
-"""So often a machine is started, the first time included."""
+STARTS = 12
+"""So often a machine is started, the first time included: on a busy one Ray's 30 seconds are soon over."""
 PATIENCE = {"health_check_period_ms": 500, "health_check_failure_threshold": 40, "health_check_timeout_ms": 30_000}
 """A machine that is gone refuses calls at once and is given up after 20 s; a slow one may take minutes to answer."""
 ROOT = Path(__file__).parents[2]
