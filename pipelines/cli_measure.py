@@ -39,7 +39,9 @@ def bench(  # noqa: PLR0913 (its options are the call)
     sets: Sets = None,
     every: Annotated[int, typer.Option(min=1, help="Days from one full training of days to the next.")] = 1,
     length: Annotated[int, typer.Option(min=1, help="Days of the log that make one day of days.")] = 1,
-    to: Annotated[Path | None, typer.Option(help="Folder for the runs of days: if killed, it goes on there.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for what days and scale make: killed, they go on there.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="Of soak; ten minutes unless said.")] = None,
     json_file: JsonFile = None,
     markdown: Markdown = None,

@@ -46,7 +46,7 @@ class BenchCall:
     every: int = 1
     """How many days lie between two full trainings of ``days``."""
     to: Path | None = None
-    """Where ``days`` keeps its runs."""
+    """Where ``days`` keeps its runs, and ``scale`` its logs and runs."""
     length: int = 1
     """Days of the log that make one day of ``days``."""
     seconds: float | None = None
@@ -82,7 +82,7 @@ def run_bench(name: str, call: BenchCall) -> Bench:
         ),
         "pruning": lambda: bench_pruning(_required(run, name)),
         "gpu": lambda: bench_gpu(data),
-        "scale": lambda: bench_scale(FULL if call.size is None else MadeUpSize.parse(call.size)),
+        "scale": lambda: bench_scale(FULL if call.size is None else MadeUpSize.parse(call.size), kept=call.to),
     }
     if name not in benches:
         raise CallError(f"bench must be one of {', '.join(benches)}, got {name!r}")

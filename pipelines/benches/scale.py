@@ -4,12 +4,16 @@ Every step runs in a process of its own, so that its peak memory is its own. It 
 is counted, which says the same on a busy machine. The recipe is the default one without the
 co-occurrence prior, whose pairs alone would outgrow the memory, with ten epochs of the tokenizer, whose epochs are
 longer too, and without a bound on what codebooks share, for the made-up items differ in little but their category.
+A bench that is killed goes on behind its last finished step when it is given a folder.
 """
 
+import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from pipelines.flow import STAGES, claim_run
 from pipelines.importing import run_import
 from pipelines.recipe import load_recipe, save_recipe
 from pipelines.runtime import run_stages
+from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.core.usage import Usage, measured
@@ -37,11 +42,19 @@ OVERRIDES = (
 )
 UNTIL_TOKENS = ("data", "features", "tokenizer", "catalog")
 TRAINING_STEPS = 200
+TAKEN = "taken.json"
+"""What finished steps took, in the folder of a size."""
 
 
-def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
-    """Return processor seconds and peak memory of every step in full beside a tenth, and the growth of their sum."""
-    tenth, full = (steps_of(one) for one in (size.tenth(), size))
+def bench_scale(size: MadeUpSize = FULL, *, kept: Path | None = None) -> list[Line]:
+    """Return processor seconds and peak memory of every step in full beside a tenth, and the growth of their sum.
+
+    Args:
+        size: of the full log.
+        kept: where logs and runs are kept, for a bench that is killed to go on from; None keeps nothing.
+    """
+    folders = [None if kept is None else kept / f"{one.users}-{one.events}-{one.items}" for one in (size.tenth(), size)]
+    tenth, full = (steps_of(one, folder) for one, folder in zip((size.tenth(), size), folders, strict=True))
     name = f"{size.tenth().users:,} users, {size.tenth().events:,} events, {size.tenth().items:,} items"
     lines = []
     for step, usage in full.items():
@@ -64,19 +77,31 @@ def bench_scale(size: MadeUpSize = FULL) -> list[Line]:
 
 
 def steps_of(
-    size: MadeUpSize, *, training: int = TRAINING_STEPS, measure: Callable[..., Usage] | None = None
+    size: MadeUpSize,
+    kept: Path | None = None,
+    *,
+    training: int = TRAINING_STEPS,
+    measure: Callable[..., Usage] | None = None,
 ) -> dict[str, Usage]:
-    """Write a log and return what each step on it takes; ``measure`` does a step's work, else a new process."""
+    """Write a log and return what each step on it takes; ``measure`` does a step's work, else a new process.
+
+    Steps that a folder keeps as finished are not done again.
+    """
     measure = measure or _apart
-    found: dict[str, Usage] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() if kept is None else nullcontext(kept) as folder:
+        taken = Path(folder) / TAKEN
+        found = {step: Usage(**each) for step, each in json.loads(taken.read_text()).items()} if taken.exists() else {}
         source, data, run = (Path(folder) / name for name in ("source", "data", "run"))
-        write_large_log(size, source)
+        if not found:
+            write_large_log(size, source)
         steps: dict[str, tuple[Any, ...]] = {"import": (_import, source, data)}
         steps |= {f"stage {stage}": (_stage, stage, data, run) for stage in UNTIL_TOKENS}
         steps[f"{training} training steps"] = (_train, run, training)
         for step, (work, *arguments) in steps.items():
+            if step in found:
+                continue
             used = found[step] = measure(work, *arguments)
+            write_json(taken, {name: asdict(each) for name, each in found.items()})
             LOG.info(
                 "scale, %s users: %s took %.1f s, %.1f processor seconds and %d MiB",
                 *(size.users, step, used.seconds, used.cpu_seconds, used.peak_memory_mb),

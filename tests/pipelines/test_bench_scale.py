@@ -1,5 +1,6 @@
 """The bench of large logs, on a small one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,8 +43,27 @@ def test_steps_of_when_the_log_is_small_then_every_step_has_its_time_and_memory(
     assert all(usage.seconds > 0 and usage.peak_memory_mb > 50 for usage in found.values())
 
 
+def test_steps_of_when_killed_then_goes_on_behind_the_last_finished_step(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def measure(work: Callable[..., None], *_: object) -> Usage:
+        begun.append(work.__name__)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return Usage(seconds=len(begun), cpu_seconds=len(begun), peak_memory_mb=len(begun))
+
+    size = MadeUpSize.parse("10,80,10")
+    with pytest.raises(KeyboardInterrupt):
+        steps_of(size, tmp_path, measure=measure)
+    found = steps_of(size, tmp_path, measure=measure)
+    # import and the stage data are kept; features was begun twice, tokenizer, catalog and training once
+    assert begun == ["_import", *5 * ["_stage"], "_train"]
+    assert [usage.cpu_seconds for usage in found.values()] == [1, 2, 4, 5, 6, 7]
+    assert steps_of(size, tmp_path, measure=measure) == found
+
+
 def test_bench_scale_when_steps_are_measured_then_growth_is_that_of_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(size: MadeUpSize) -> dict[str, Usage]:
+    def measured(size: MadeUpSize, _: Path | None) -> dict[str, Usage]:
         # a step that is linear, and one that takes the same for any size: 10 + 5 seconds beside 1 + 5
         linear, constant = (
             Usage(cpu_seconds=size.users / 100, peak_memory_mb=size.users),
