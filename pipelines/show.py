@@ -77,10 +77,11 @@ def bench_row(line: Line) -> tuple[str, str, str, str, str]:
     ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
     if line.ratio_low is not None and line.ratio_high is not None:
         ratio += f" ({line.ratio_low:.2f}-{line.ratio_high:.2f})"
-    return line.what, _figure(line.ours), "" if line.peer is None else _figure(line.peer), line.unit, ratio
+    what = f"{line.what}, {line.figure}" if line.figure else line.what
+    return what, shown_figure(line.ours), "" if line.peer is None else shown_figure(line.peer), line.unit, ratio
 
 
-def _figure(value: float) -> str:
+def shown_figure(value: float) -> str:
     """Return a figure with two decimals, or four where it is below one."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 

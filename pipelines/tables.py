@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.benches.measure import Bench
-from pipelines.show import bench_row, share
+from pipelines.show import bench_row, share, shown_figure
 from recsys.core.errors import CallError
 from recsys.evaluation.results import METRICS, Estimate, Evaluation, EvaluationRow
 
@@ -70,6 +70,7 @@ def bench_markdown(result: Bench) -> str:
     """Return a bench as a Markdown table under a line that names its peers and the machine."""
     peers = " or ".join(dict.fromkeys(line.peer_name for line in result.rows if line.peer_name))
     machine = result.machine
+    by_what = all(line.figure for line in result.rows)
     rows = [(what, unit, ours, peer, ratio) for what, ours, peer, unit, ratio in map(bench_row, result.rows)]
     on = f"{machine.cores} cores, {machine.processor}, torch {machine.torch}"
     return "\n".join(
@@ -78,8 +79,19 @@ def bench_markdown(result: Bench) -> str:
             + (f", {machine.accelerator}" if machine.accelerator else "")
             + (f"; peer: {peers}." if peers else "."),
             "",
-            *grid(("what", "unit", "ours", "peer", "peer / ours"), rows, texts=2),
+            *(_by_what(result) if by_what else grid(("what", "unit", "ours", "peer", "peer / ours"), rows, texts=2)),
         ]
+    )
+
+
+def _by_what(result: Bench) -> list[str]:
+    """Return a table with a row for everything that was measured and a column for each of its figures."""
+    figures = list(dict.fromkeys(line.figure for line in result.rows))
+    rows: dict[str, dict[str, str]] = {}
+    for line in result.rows:
+        rows.setdefault(line.what, {})[line.figure] = shown_figure(line.ours)
+    return grid(
+        ("what", *figures), [(what, *(row.get(name, "") for name in figures)) for what, row in rows.items()], texts=1
     )
 
 

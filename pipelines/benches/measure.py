@@ -30,6 +30,8 @@ class Line:
     ratio_low: float | None = None
     ratio_high: float | None = None
     unit: str = "s"
+    figure: str = ""
+    """Which of several figures of ``what`` it is; Markdown then has a row for each ``what``, a column for each."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 
 from pipelines.benches import curves
 from pipelines.benches.curves import BEAMS, CURVES, FEWEST, PERPLEXITIES, QUANTILES, WIDER, bench_curves
+from pipelines.benches.measure import as_result
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
 from pipelines.report.training_part import training
+from pipelines.tables import bench_markdown
 from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
 from recsys.recommender.manifest import read_manifest, write_manifest
@@ -170,8 +172,15 @@ def test_curves_when_tokens_are_served_then_one_point_a_way_to_search_is_drawn(c
     assert paths == sorted(paths, reverse=True)  # the more perplexity one path stands for, the fewer there are
     assert FEWEST <= paths[-1] <= paths[0] <= WIDER[-1]
     assert len(_points(run, "catalogue")) == len(_points(run, "mean")) == len(_points(run, "weibull")) == 1
-    # three figures a point: 8 numbers of paths, 5 efforts, 6 thresholds, 2 rules, the catalogue
-    assert len(lines) == 3 * (8 + 5 + 6 + 2 + 1)
+    # five figures a point: 8 numbers of paths, 5 efforts, 6 thresholds, 2 rules, the catalogue
+    assert len(lines) == 5 * (8 + 5 + 6 + 2 + 1)
+    table = bench_markdown(as_result("curves", lines)).splitlines()
+    # a line for the machine, an empty one, headings and ruler, then a row for each way to search with its five figures
+    assert len(table) == 4 + (8 + 5 + 6 + 2 + 1)
+    assert {row.count("|") for row in table[2:]} == {7}
+    unpruned = _points(run, "theta")[-1]
+    same = next(point for point in _points(run, "beam") if point["at"] == unpruned["paths"])
+    assert all(same[key] == unpruned[key] for key in ("ndcg@10", "tokens_ndcg@10"))
     assert len(parts.curves(run)["plots"]) == 6
 
 
