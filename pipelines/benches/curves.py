@@ -49,7 +49,8 @@ class KeptEvidence(Evidence):
     """Evidence that is computed once for every history, for trials that differ in the search alone."""
 
     def __init__(self, evidence: Evidence) -> None:
-        super().__init__(evidence.sources, belief=evidence.belief, rank=evidence.rank)
+        belief, rank = ({name: w for name, w in each.items() if w} for each in (evidence.belief, evidence.rank))
+        super().__init__(evidence.sources, belief=belief, rank=rank)
         self._kept: dict[bytes, tuple[FloatArray, FloatArray]] = {}
 
     def of(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
@@ -100,10 +101,11 @@ def bench_curves(run: Path) -> list[Line]:
     bundle = load_served(run / "bundle")
     log = load_prepared(run / "data").log
     asked = questions(log, "validation").sample(USERS, seed=0)
-    if bundle.tokens is None:
-        tried = _of_generator(bundle.generative.untraced(), asked)
+    ranker = bundle.ranker
+    if bundle.tokens is not None and isinstance(ranker, TokenRecommender):
+        tried = _of_tokens(ranker, bundle.tokens, asked)
     else:
-        tried = _of_tokens(bundle.ranker, bundle.tokens, asked)
+        tried = _of_generator(bundle.generative.untraced(), asked)
     milliseconds = _milliseconds(tried, asked.histories[:TIMED])
     LOG.info("curves: %d ways to search are timed", len(tried))
     _keep_evidence(tried)

@@ -2,7 +2,6 @@
 
 They are exact for every order of codebooks, and cost O(remaining items) a path and step.
 
-
 Axes: P path, B request, C candidate (an item that remains on a path), M codebook, K code, N item.
 """
 
