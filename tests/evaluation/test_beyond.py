@@ -77,5 +77,5 @@ def test_beside_when_the_peer_takes_twice_as_long_then_the_ratio_is_two() -> Non
     assert (line.ratio, line.ratio_low, line.ratio_high) == (2.0, 2.0, 2.0)
     result = as_result("x", [line])
     assert set(result.to_json()["rows"][0]) == {
-        "what", "ours", "peer", "peer_name", "ratio", "ratio_low", "ratio_high", "unit",
+        "what", "ours", "peer", "peer_name", "ratio", "ratio_low", "ratio_high", "unit", "figure",
     }  # fmt: skip
