@@ -4,6 +4,7 @@ Axes: U user, N item.
 """
 
 from collections.abc import Container, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,48 @@ SHOWN_USERS = 200
 """How many users' slates are compared."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class KindChanges:
+    """How much stays for one kind of users."""
+
+    kind: str
+    users: int
+    overlap: float
+    """The mean share of their slates that both releases show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserChanges:
+    """What one user would see more and less of, in titles."""
+
+    user: str
+    enters: tuple[str, ...]
+    leaves: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlateChanges:
+    """What would change for a sample of users from one release to another."""
+
+    users: int
+    """How many users were asked."""
+    overlap: float
+    """The mean share of a slate that both releases show."""
+    kinds: tuple[KindChanges, ...]
+    enters: tuple[tuple[str, int], ...]
+    """Titles that enter most slates, and how many; ``leaves`` likewise."""
+    leaves: tuple[tuple[str, int], ...]
+    examples: tuple[UserChanges, ...]
+    """The users whose slates change most."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by their names, kinds as lists of name, users and overlap."""
+        return asdict(self) | {"kinds": [[one.kind, one.users, one.overlap] for one in self.kinds]}
+
+
 def changes(
     both: Sequence[Recommender], prepared: Prepared, *, seed: int, known: Container[int | str] | None = None
-) -> dict[str, Any]:
+) -> SlateChanges:
     """Return what would change for a seeded sample of users: items, kinds of users, and the users who see most of it.
 
     Args:
@@ -36,21 +76,21 @@ def changes(
     histories = [log.history(user) for user in drawn_U.tolist()]
     found = side_by_side(both[0], both[1], histories, users=drawn_U.tolist(), num_items=log.num_items)
     titles = titles_of(prepared)
-    return {
-        "users": found.histories,
-        "overlap": found.overlap,
-        "kinds": _by_kind(found, _kinds(prepared, drawn_U, known)),
-        "enters": [[titles[item], count] for item, count in found.enters],
-        "leaves": [[titles[item], count] for item, count in found.leaves],
-        "examples": [
-            {
-                "user": str(prepared.user_ids[one.user]),
-                "enters": [titles[item] for item in one.enters],
-                "leaves": [titles[item] for item in one.leaves],
-            }
+    return SlateChanges(
+        users=found.histories,
+        overlap=found.overlap,
+        kinds=_by_kind(found, _kinds(prepared, drawn_U, known)),
+        enters=tuple((titles[item], count) for item, count in found.enters),
+        leaves=tuple((titles[item], count) for item, count in found.leaves),
+        examples=tuple(
+            UserChanges(
+                user=str(prepared.user_ids[one.user]),
+                enters=tuple(titles[item] for item in one.enters),
+                leaves=tuple(titles[item] for item in one.leaves),
+            )
             for one in found.examples
-        ],
-    }
+        ),
+    )
 
 
 def titles_of(prepared: Prepared) -> list[str]:
@@ -74,7 +114,10 @@ def _kinds(prepared: Prepared, drawn_U: IntArray, known: Container[int | str] | 
     return {name: of_kind_U for name, of_kind_U in kinds.items() if of_kind_U.any()}
 
 
-def _by_kind(found: SideBySide, kinds: dict[str, BoolArray]) -> list[list[Any]]:
-    """Return each kind of users with how many they are and the mean share of their slates that stays."""
+def _by_kind(found: SideBySide, kinds: dict[str, BoolArray]) -> tuple[KindChanges, ...]:
+    """Return for each kind of users how many they are and the mean share of their slates that stays."""
     shared_U = np.array(found.shared)
-    return [[name, int(of_kind_U.sum()), float(shared_U[of_kind_U].mean())] for name, of_kind_U in kinds.items()]
+    return tuple(
+        KindChanges(kind=name, users=int(of_kind_U.sum()), overlap=float(shared_U[of_kind_U].mean()))
+        for name, of_kind_U in kinds.items()
+    )

@@ -96,7 +96,8 @@ def gate_verdict(run: Path, recipe: Recipe, current: Path) -> GateVerdict:
     for check in verdict.checks:
         LOG.info("gate: %s %s", "passed" if check.passed else "failed", check.words)
     (run / REPORTS).mkdir(exist_ok=True)
-    write_json(run / REPORTS / "gate.json", verdict.to_json() | {"changes": changes(both, prepared, seed=recipe.seed)})
+    changed = changes(both, prepared, seed=recipe.seed)
+    write_json(run / REPORTS / "gate.json", verdict.to_json() | {"changes": changed.to_json()})
     return verdict
 
 

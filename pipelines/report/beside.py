@@ -204,4 +204,4 @@ def changed_slates(before: Path, after: Path) -> Part:
     items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
     both = [ReleaseRecommender.load(bundle_of(run), items, name=name) for run, name in ((before, "a"), (after, "b"))]
     known = load_prepared(before / "data").users if (before / "data").exists() else None
-    return changes(both, prepared, seed=0, known=None if known is None else set(known.ids))
+    return changes(both, prepared, seed=0, known=None if known is None else set(known.ids)).to_json()

@@ -49,7 +49,6 @@ FAULTS: Final = (NULL, NOT_WHOLE, ROUNDED, UNREADABLE, TOO_LONG)
 EXACT_FLOAT: Final = 2**53
 """From here on a 64-bit float does not tell neighbouring whole numbers apart; nor does a browser."""
 
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _SCIENTIFIC = r"^-?[1-9](\.[0-9]+)?[eE]\+[0-9]{2,3}$"
 _WHOLE_FLOAT = r"^-?(0|[1-9][0-9]*)\.0$"
 _ROUNDED_WHOLE = r"^-?[1-9][0-9]{16,}\.0$"
@@ -164,13 +163,6 @@ def compact_ids(texts: pa.ChunkedArray) -> pa.ChunkedArray:
         return texts.cast(pa.int64())
     except pa.ArrowInvalid:  # 19 digits, beyond 64 bits
         return texts
-
-
-def stored_id(text: str) -> int | str:
-    """Return an id as a table of integers would hold it: a number where it is written as a 64-bit integer."""
-    if re.search(_INTEGER, text) and _SMALLEST <= int(text) <= _LARGEST:
-        return int(text)
-    return text
 
 
 def wire_id(value: int | str) -> int | str:

@@ -4,8 +4,7 @@ Axes: B history, N item.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,10 +39,6 @@ class SideBySide:
     leaves: tuple[tuple[int, int], ...]
     examples: tuple[Changed, ...]
     shared: tuple[float, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields by their names."""
-        return asdict(self)
 
 
 def side_by_side(
