@@ -46,7 +46,7 @@ class PromptTable:
         return [prior_BN[prompt_X] for prior_BN in self.prior_scores]
 
 
-def draw_prompts(  # noqa: PLR0913 (which log, how many, what about whom)
+def draw_prompts(  # noqa: PLR0913 (a log, how many prompts, and what weighs users and items)
     log: EventLog,
     *,
     count: int,

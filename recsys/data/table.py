@@ -63,7 +63,7 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def build_folder(folder: Path, options: ImportOptions) -> Dataset:
-    """Read a folder in the contract; times of files that :func:`write_dataset` wrote are believed."""
+    """Read a folder in the contract; times that :func:`write_dataset` wrote are seconds and not recognised again."""
     path = folder / schema.INTERACTIONS
     interactions = read_parquet(path)
     items = read_parquet(folder / schema.ITEMS) if (folder / schema.ITEMS).exists() else None

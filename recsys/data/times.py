@@ -253,7 +253,7 @@ def _from_numbers(numbers: Numbers, where: str, unit: str | None) -> _Read:
 
 
 def _recognised(numbers: Numbers, where: str) -> str:
-    """Return the one unit that the magnitudes speak for; 0 speaks for none."""
+    """Return the one unit in which all values but 0 are plausible dates, judged by their magnitude."""
     speaks_E = numbers.valid_E & (numbers.whole_E != 0)
     size_E = np.abs(numbers.whole_E)
     _, dated_E = digits_as_dates(numbers.whole_E)

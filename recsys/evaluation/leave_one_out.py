@@ -45,7 +45,7 @@ def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
     return figures
 
 
-def evaluate_recommender(  # noqa: PLR0913 (each says how to evaluate; none belongs to another)
+def evaluate_recommender(  # noqa: PLR0913 (the settings of one evaluation)
     recommender: Recommender,
     questions: Questions,
     *,

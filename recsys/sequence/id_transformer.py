@@ -231,7 +231,7 @@ def go_on_training(
     return network.eval()
 
 
-def _train(  # noqa: PLR0913 (as the public functions)
+def _train(  # noqa: PLR0913 (the arguments of fit_id_transformer)
     network: IdTransformer,
     log: EventLog,
     config: IdTransformerConfig,

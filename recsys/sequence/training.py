@@ -48,7 +48,7 @@ def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list
     return [groups[g] for g in rng.permutation(len(groups))]
 
 
-def train_best_epoch(  # noqa: PLR0913 (each is said by one caller and belongs to none of the others)
+def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
     network: nn.Module,
     config: TrainingConfig,
     rng: np.random.Generator,

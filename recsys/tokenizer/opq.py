@@ -87,7 +87,7 @@ class OPQTokenizer(ItemTokenizer):
         books = range(self.config.num_codebooks)
         return torch.stack([nearest_codewords(blocks_BMD[:, m], self.codebooks_MKD[m]) for m in books], dim=1)
 
-    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 - the codes say all
+    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 (these codes decode alone)
         """Return the codewords side by side, rotated back, shape (batch, features)."""
         return self.look_up(codes_BM).flatten(1) @ self.rotation_WW[: self.num_features].T
 

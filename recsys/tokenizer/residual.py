@@ -53,7 +53,7 @@ class ResidualTokenizer(ItemTokenizer):
         """Return the codes level by level, shape (batch, levels)."""
         return greedy_codes(vectors_BF, self.codebooks_MKF)
 
-    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 - the codes say all
+    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 (these codes decode alone)
         """Return the sum of the codewords, shape (batch, features)."""
         return summed(codes_BM, self.codebooks_MKF)
 

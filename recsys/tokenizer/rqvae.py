@@ -163,7 +163,7 @@ class RQVAETokenizer(ItemTokenizer):
         """Return the codes level by level, shape (batch, levels)."""
         return greedy_codes(self.latents(vectors_BF), self.codebooks_MKD)
 
-    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 - the codes say all
+    def decode(self, vectors_BF: Tensor, codes_BM: Tensor) -> Tensor:  # noqa: ARG002 (these codes decode alone)
         """Return what the decoder makes of the summed codewords, shape (batch, features)."""
         return self.features(summed(codes_BM, self.codebooks_MKD))
 
