@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pipelines.cli import app
 from pipelines.cli_measure import NAMES
 from pipelines.recipe import Recipe, load_recipe
+from serving.settings import ServingConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -90,6 +91,25 @@ def test_settings_of_the_docs_when_looked_up_then_exist() -> None:
     ]
     assert len(named) > 10
     assert [one for one in named if one[1] not in known] == []
+
+
+def default_of(name: str) -> float | None:
+    """Return the default of a setting of the server or of a recipe; None where there is no such number."""
+    value: Any = ServingConfig() if name in ServingConfig.model_fields else Recipe()
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value if isinstance(value, int | float) else None
+
+
+def test_defaults_of_the_docs_when_a_number_follows_a_setting_then_it_is_the_default() -> None:
+    told = {
+        (name, float(number.replace(",", "")))
+        for page in PAGES
+        for name, number in re.findall(r"`([a-z_.]+)` \(([0-9.,]*[0-9])\)", page.read_text())
+    }
+    compared = {(name, number, default) for name, number in told if (default := default_of(name)) is not None}
+    assert len(compared) >= 4
+    assert {one for one in compared if one[1] != one[2]} == set()
 
 
 def test_files_and_variables_of_the_docs_when_looked_up_then_exist() -> None:
