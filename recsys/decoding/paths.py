@@ -110,13 +110,13 @@ class Beam:
 
     def path(self, at: int, *, reason: str = "") -> Path:
         """Return one path as a value of the contract; with a reason it is a pruned path."""
-        order_M = self.order_PM[at]
-        chosen = np.flatnonzero(order_M >= 0)
-        chosen = chosen[np.argsort(order_M[chosen], kind="stable")]
-        codes, confidences = self.codes_PM[at, chosen], np.minimum(self.confidence_PM[at, chosen], 1.0)
+        # a path has a few steps: plain numbers are sorted sooner than an array is indexed
+        order_M = self.order_PM[at].tolist()
+        codes_M, confidence_M = self.codes_PM[at], self.confidence_PM[at]
+        chosen = sorted((step, book) for book, step in enumerate(order_M) if step >= 0)
         steps = tuple(
-            Step(codebook=book, code=code, confidence=confidence)
-            for book, code, confidence in zip(chosen.tolist(), codes.tolist(), confidences.tolist(), strict=True)
+            Step(codebook=book, code=int(codes_M[book]), confidence=min(float(confidence_M[book]), 1.0))
+            for _, book in chosen
         )
         return Path(steps=steps, log_prob=float(self.log_prob_P[at]), pruned=bool(reason), reason=reason)
 

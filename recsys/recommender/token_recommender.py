@@ -96,7 +96,8 @@ class TokenRecommender:
         found = []
         for wanted, ranked in ((False, "reached"), (True, "catalogue")):
             if rows := [row for row, value in enumerate(whole) if value is wanted]:
-                found.append((self.config.model_copy(update={"ranked": ranked}), rows))
+                is_own = self.config.ranked == ranked
+                found.append((self.config if is_own else self.config.model_copy(update={"ranked": ranked}), rows))
         return found
 
 
