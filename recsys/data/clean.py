@@ -6,6 +6,7 @@ Axes: E event, N item.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +20,12 @@ from recsys.data.ids import NULL, NULL_WORDS, IdColumn, compact_ids, read_ids
 from recsys.data.numbers import floats, read_numbers
 from recsys.data.options import ImportOptions
 from recsys.data.preferences import said_of_types
+from recsys.data.repeats import repeated
 from recsys.data.times import Times, read_times
 
 DUPLICATE = "duplicate"
 NO_POSITION = "position not a number"
+Rows = TypeVar("Rows", pa.Table, pa.ChunkedArray, pa.Array)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +75,10 @@ def clean_interactions(table: pa.Table, where: str, options: ImportOptions) -> C
     key = [columns[schema.USER], columns[schema.ITEM], columns[schema.TIMESTAMP], pa.array(times.nanoseconds_E)]
     key += [pa.array(order_E)] if has_position else []
     key += [columns[schema.EVENT_TYPE]] if schema.EVENT_TYPE in columns else []
-    repeated_E = repeated([column.filter(pa.array(kept_E)) for column in key])
+    repeated_E = repeated([_those(column, kept_E) for column in key])
     counts[DUPLICATE] = int(repeated_E.sum())
     kept_E[np.flatnonzero(kept_E)[repeated_E]] = False
-    return Cleaned(table=pa.table(columns).filter(pa.array(kept_E)), counts=counts, notes=notes)
+    return Cleaned(table=_those(pa.table(columns), kept_E), counts=counts, notes=notes)
 
 
 def clean_items(table: pa.Table, where: str) -> Cleaned:
@@ -112,27 +115,9 @@ def _attributes(columns: pa.Schema) -> tuple[str, ...]:
     return (f"columns of the items that are kept and not learned from: {shown}",) if others else ()
 
 
-def repeated(key: list[pa.ChunkedArray]) -> BoolArray:
-    """Return which rows repeat an earlier row in all columns of the key; shape (rows,) bool."""
-    keys = [codes_of(pa.chunked_array([column]) if isinstance(column, pa.Array) else column) for column in key]
-    by = np.lexsort(keys)
-    same = np.ones(max(len(by) - 1, 0), dtype=np.bool_)
-    for codes in keys:
-        same &= codes[by][1:] == codes[by][:-1]
-    again = np.zeros(len(by), dtype=np.bool_)
-    again[by[1:]] = same
-    return again
-
-
-def codes_of(column: pa.ChunkedArray) -> IntArray:
-    """Return for each value its number in the order of first appearance; nulls share one number.
-
-    Shape: (rows,) int64.
-    """
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    array = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    codes: IntArray = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+def _those(rows: Rows, kept_E: BoolArray) -> Rows:
+    """Return the rows that are kept, without a copy where all are."""
+    return rows if kept_E.all() else rows.filter(pa.array(kept_E))
 
 
 def _id_masks(ids: IdColumn, name: str) -> dict[str, BoolArray]:

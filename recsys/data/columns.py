@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.core.arrays import IntArray
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.category_lists import category_lists
@@ -77,3 +79,14 @@ def text_of(*, title: str | None, brand: str | None, categories: list[str] | Non
         more or "",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def codes_of(column: pa.ChunkedArray) -> IntArray:
+    """Return for each value its number in the order of first appearance; nulls share one number.
+
+    Shape: (rows,) int64.
+    """
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    array = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    codes: IntArray = array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes

@@ -17,7 +17,7 @@ from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, ConfigError, DataError
 from recsys.core.seeds import rng_for
 from recsys.data import schema
-from recsys.data.clean import codes_of
+from recsys.data.columns import codes_of
 from recsys.data.events import EventLog, TimeCuts, build_log, log_in_order
 from recsys.data.preferences import counts_by_type, event_weights
 from recsys.data.splits import SplitKind, time_cuts

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.data import schema
-from recsys.data.clean import codes_of
+from recsys.data.columns import codes_of
 from recsys.data.events import EventLog
 from recsys.data.prepare import Prepared
 from recsys.data.splits import held_out_events, protocol, time_unit

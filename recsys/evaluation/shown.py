@@ -17,7 +17,7 @@ from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data import schema
-from recsys.data.clean import codes_of
+from recsys.data.columns import codes_of
 from recsys.data.events import EventLog
 from recsys.data.splits import SECONDS_PER_DAY
 from recsys.data.vocabulary import UNKNOWN, Vocabulary

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from recsys.core.errors import DataError
 from recsys.data import schema
-from recsys.data.clean import check_columns, codes_of
+from recsys.data.clean import check_columns
+from recsys.data.columns import codes_of
 from recsys.data.importers.text_source import read_text
 from recsys.data.impressions import clean_impressions
 from recsys.data.options import ImportOptions

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.data import schema
-from recsys.data.clean import codes_of
+from recsys.data.columns import codes_of
 from recsys.data.vocabulary import Vocabulary
 from recsys.evaluation.off_policy.estimate import Array
 
