@@ -18,9 +18,7 @@ from pipelines.benches.measure import Line
 from pipelines.benches.one_server import Target, load_run, milliseconds, one_server, request_bodies
 from recsys.core.seeds import rng_for
 
-SECONDS, RATE, CHUNK_SECONDS, FAULT_SECONDS = 600.0, 20.0, 2.0, 0.5
-WARM_UP = 0.5
-"""The share of the time in which memory may grow: each kind of work takes some at its first times, on each thread."""
+SECONDS, RATE, CHUNK_SECONDS, FAULT_SECONDS, WARM_UP = 600.0, 20.0, 2.0, 0.5, 0.25
 LIMIT = 1.0
 """Megabytes a minute that memory may grow by after warm-up."""
 
@@ -62,7 +60,7 @@ def bench_soak(run: Path, *, seconds: float = SECONDS) -> list[Line]:
     third = len(soaked.answers) // 3
     early, late = soaked.answers[third : 2 * third], soaked.answers[2 * third :]
     return [
-        Line(what=f"MB a minute in the second half (at most {LIMIT:g})", ours=soaked.slope, unit="MB"),
+        Line(what=f"MB a minute after warm-up (at most {LIMIT:g})", ours=soaked.slope, unit="MB"),
         Line(what="memory at the end", ours=soaked.memory[-1].megabytes, unit="MB"),
         Line(what=f"answers over {seconds:g} s", ours=len(soaked.answers), unit="count"),
         Line(what="answers that failed", ours=soaked.failed, unit="count"),
@@ -184,7 +182,7 @@ _HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/js
 
 
 def slope_per_minute(memory: Sequence[Memory]) -> float:
-    """Return by how many megabytes a minute memory grows in the second half, by least squares."""
+    """Return by how many megabytes a minute memory grows after the first quarter, by least squares."""
     until = memory[-1].seconds * WARM_UP
     after = [one for one in memory if one.seconds >= until]
     if len(after) < 2:

@@ -42,9 +42,9 @@ def leaking(run: Path, size: int) -> Iterator[Target]:
 
 
 def test_slope_when_memory_grows_after_warm_up_then_is_that_growth() -> None:
-    # 100 MB more in the first half are warm-up; then 3 MB a minute: at 30 s 200, at 60 s 201.5.
-    warm = [Memory(seconds=at, megabytes=100 + 100 * at / 30) for at in range(0, 30, 5)]
-    after = [Memory(seconds=at, megabytes=200 + 3 * (at - 30) / 60) for at in range(30, 61, 5)]
+    # 100 MB more in the first quarter are warm-up; then 3 MB a minute: at 15 s 200, at 60 s 202.25.
+    warm = [Memory(seconds=at, megabytes=100 + 100 * at / 15) for at in range(0, 15, 5)]
+    after = [Memory(seconds=at, megabytes=200 + 3 * (at - 15) / 60) for at in range(15, 61, 5)]
     assert slope_per_minute([*warm, *after]) == pytest.approx(3.0)
     still = [Memory(seconds=at, megabytes=200 + at % 2) for at in range(0, 601, 5)]
     assert abs(slope_per_minute(still)) < LIMIT
