@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.core.artifacts import atomic_file
+from recsys.core.averaging import WeightAverage
 from recsys.core.errors import ArtifactError
 from recsys.core.finite import clip_gradients, require_finite
 from recsys.core.workers import Workers, weighted
@@ -78,6 +79,11 @@ class Training:
         self.stale = 0
         """Validations since the best one."""
         self._kept: dict[str, Tensor] = {}
+        self.average: WeightAverage | None = None
+
+    def average_weights(self, decay: float) -> None:
+        """Average the weights over steps from here on, with this decay a step; what validates best is an average."""
+        self.average = WeightAverage(self.network, decay)
 
     def step(self, loss: Tensor, parts: Mapping[str, float], where: str, *, weight: float = 1.0) -> Mapping[str, float]:
         """Take one optimizer step on a batch's loss, and return its parts for the whole batch.
@@ -100,7 +106,13 @@ class Training:
             clip_gradients(list(self.network.parameters()), self.clip)
         self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update()
         return parts
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Have the averaged weights in the network within a block; without an average its own stay."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def keep_if_best(self, score: float) -> None:
         """Keep a copy of the weights if their score is the highest so far."""
@@ -110,9 +122,11 @@ class Training:
             self._kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
     def take_best(self) -> None:
-        """Put the kept weights into the network; without any it stays as it is."""
+        """Put the kept weights into the network; without any the averaged ones, and without an average it stays."""
         if self._kept:
             self.network.load_state_dict(self._kept)
+        elif self.average is not None:
+            self.average.take()
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, under a temporary name first, so that a kill leaves the one before.
@@ -134,6 +148,7 @@ class Training:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "beside": None if self.beside is None else self.beside.state_dict(),
             "draws": None if self.draws is None else json.dumps(self.draws.bit_generator.state),
             "random": torch.get_rng_state(),
@@ -175,6 +190,8 @@ class Training:
             getattr(self, part).load_state_dict(state[part])
         self.epochs_done, self.log = state["epochs_done"], state["log"]
         self.best, self.stale, self._kept = state["best"], state["stale"], state["kept"]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         if self.beside is not None:
             self.beside.load_state_dict(state["beside"])
         if self.draws is not None:

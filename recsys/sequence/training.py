@@ -1,14 +1,16 @@
 """Training of a network of item sequences: windows of histories in batches of like lengths, the best epoch kept."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from recsys.core.arrays import IntArray
-from recsys.core.config import Config
+from recsys.core.config import Config, Neutral
 from recsys.core.schedule import warm_cosine
 from recsys.core.telemetry import LOG, track
 from recsys.core.training import Training
@@ -33,6 +35,8 @@ class TrainingConfig(Config):
     """Largest norm of a step's gradient; 0 does not clip."""
     patience: int = Field(default=0, ge=0)
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
+    averaged_epochs: Annotated[float, Neutral(0.0)] = Field(default=0.0, ge=0)
+    """Over about how many of the latest epochs weights are averaged, for validation and for use; 0 averages none."""
 
 
 def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list[IntArray]:
@@ -86,6 +90,8 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         clip=config.gradient_clip,
         draws=rng,
     )
+    if config.averaged_epochs:
+        training.average_weights(math.exp(-config.epochs / (config.averaged_epochs * steps)))
     if training.restore(checkpoint):
         LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
     workers, targets = training.workers, lengths if targets is None else targets
@@ -98,9 +104,10 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         network.eval()
         training.epochs_done = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            score = workers.of_first(validate() if workers.first else None)
+            with training.averaged():
+                score = workers.of_first(validate() if workers.first else None)
+                training.keep_if_best(score)
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
-            training.keep_if_best(score)
             if checkpoint is not None:
                 training.save(checkpoint)
             if config.patience and training.stale >= config.patience:

@@ -17,13 +17,16 @@ from recsys.core.training import Training
 EPOCHS, BATCHES = 6, 3
 
 
-def training(seed: int) -> Training:
+def training(seed: int, average: float = 0.0) -> Training:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 1))
     draws = np.random.default_rng(seed)
-    return Training(
+    one = Training(
         network, learning_rate=0.1, weight_decay=0.01, share_of_rate=lambda step: 1 / (step + 1), clip=0.5, draws=draws
     )
+    if average:
+        one.average_weights(average)
+    return one
 
 
 def run(one: Training, *, until: int = EPOCHS, checkpoint: Path | None = None) -> None:
@@ -45,17 +48,20 @@ def weights(one: Training) -> list[list[float]]:
     return [tensor.flatten().tolist() for tensor in one.network.state_dict().values()]
 
 
-def test_training_when_killed_and_restored_then_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole, first = training(1), training(1)
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_training_when_killed_and_restored_then_ends_as_if_it_had_not_been(tmp_path: Path, average: float) -> None:
+    whole, first = training(1, average), training(1, average)
     torch.manual_seed(5)
     run(whole)
     torch.manual_seed(5)
     run(first, until=3, checkpoint=tmp_path / "c.pt")
-    second = training(2)  # another start, which the checkpoint replaces
+    second = training(2, average)  # another start, which the checkpoint replaces
     assert second.restore(tmp_path / "c.pt")
     run(second)
     assert second.log == whole.log
     assert weights(second) == weights(whole)
+    with whole.averaged(), second.averaged():
+        assert weights(second) == weights(whole)
     whole.take_best()
     second.take_best()
     assert weights(second) == weights(whole)
@@ -72,6 +78,19 @@ def test_take_best_when_later_epochs_were_worse_then_gives_the_best_weights_back
     one.take_best()
     assert weights(one) == best
     assert one.stale == 1
+
+
+def test_take_best_when_nothing_was_validated_then_takes_the_average() -> None:
+    one = training(4, average=0.9)
+    for _ in range(5):
+        loss = one.network(torch.ones(2, 4)).square().mean()
+        one.step(loss, {}, "a step")
+    trained = weights(one)
+    with one.averaged():
+        averaged = weights(one)
+    assert averaged != trained
+    one.take_best()
+    assert weights(one) == averaged
 
 
 @contextmanager
