@@ -94,7 +94,7 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         training.average_weights(math.exp(-config.epochs / (config.averaged_epochs * steps)))
     if training.restore(checkpoint):
         LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
-    workers, targets = training.workers, lengths if targets is None else targets
+    targets = lengths if targets is None else targets
     over = config.patience and training.stale >= config.patience
     left = range(training.epochs_done + 1, training.epochs_done + 1 if over else config.epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
@@ -104,9 +104,7 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         network.eval()
         training.epochs_done = epoch
         if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
-            with training.averaged():
-                score = workers.of_first(validate() if workers.first else None)
-                training.keep_if_best(score)
+            score = _keep_if_best(training, validate)
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
             if checkpoint is not None:
                 training.save(checkpoint)
@@ -114,6 +112,14 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
                 LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, training.stale, epoch)
                 break
     training.take_best()
+
+
+def _keep_if_best(training: Training, validate: Callable[[], float]) -> float:
+    """Return the figure of the weights, or of their average where one is kept; the best ones are copied."""
+    with training.averaged():
+        score = training.workers.of_first(validate() if training.workers.first else None)
+        training.keep_if_best(score)
+    return score
 
 
 def _take_steps(
