@@ -1,15 +1,13 @@
-"""Owns what an administrator does: rules, activation, and forgetting a person."""
+"""Owns what an administrator does: rules and activation."""
 
 from recsys.core.errors import ArtifactError
 from serving.filters import filter_mask
 from serving.problems import ProblemError, shown
 from serving.release import Release
 from serving.rules import read_rules
-from serving.schemas.writes import ForgetResponse, Rule
+from serving.schemas.writes import Rule
 from serving.service import Service
 from serving.store.changes import ACTIVE_MODEL, StoredRule
-
-_FLUSH_SECONDS = 5.0
 
 
 async def put_rule(service: Service, name: str, rule: Rule) -> StoredRule:
@@ -47,21 +45,6 @@ async def activate(service: Service, version: str) -> Release:
         ) from error
     except ArtifactError as error:
         raise ProblemError(409, f"the version was refused and the old one stays: {error}") from error
-
-
-async def forget(service: Service, user_id: str) -> ForgetResponse:
-    """Delete a person's events and exposures, and all that is kept of them in memory."""
-
-    def work() -> tuple[int, int]:
-        # What was shown a moment ago may still be on its way to the store.
-        service.exposures.flush(_FLUSH_SECONDS)
-        return service.store.events.forget(user_id)
-
-    events, exposures = await service.threads.run(work, service.config.write_seconds)
-    service.histories.forget(user_id)
-    service.last_good.forget(user_id)
-    service.releases.forget()
-    return ForgetResponse(events=events, exposures=exposures)
 
 
 def _require_applicable(release: Release, rule: Rule) -> None:

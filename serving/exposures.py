@@ -23,8 +23,8 @@ class ExposureWriter:
         self._metrics = metrics
         self._queue: queue.Queue[Exposure] = queue.Queue(maxsize=size)
         self._closing = threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
+        self._written = threading.Condition()
+        self._added = self._done = 0
         self._thread = threading.Thread(target=self._work, name="recsys-exposures", daemon=True)
         self._thread.start()
 
@@ -33,19 +33,23 @@ class ExposureWriter:
         if self._closing.is_set():
             self._metrics.lost_exposures(1)
             return
-        self._idle.clear()
         try:
             self._queue.put_nowait(exposure)
         except queue.Full:
             self._metrics.lost_exposures(1)
+            return
+        with self._written:
+            self._added += 1
 
     def waiting(self) -> int:
         """Return how many exposures wait."""
         return self._queue.qsize()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all that was queued is written, and return whether it is."""
-        return self._idle.wait(seconds)
+        """Wait until all that was queued before the call is written, and return whether it is."""
+        with self._written:
+            added = self._added
+            return self._written.wait_for(lambda: self._done >= added, seconds)
 
     def close(self, seconds: float) -> None:
         """Write what is queued, for so long; what is left then is lost and counted."""
@@ -60,12 +64,11 @@ class ExposureWriter:
             group = self._next_group()
             if group:
                 self._write(group)
-            if self._queue.empty():
-                self._idle.set()
-                if not self._queue.empty():
-                    self._idle.clear()
-                elif self._closing.is_set():
-                    return
+                with self._written:
+                    self._done += len(group)
+                    self._written.notify_all()
+            elif self._closing.is_set():
+                return
 
     def _next_group(self) -> list[Exposure]:
         """Return up to 500 exposures: whatever came within a moment, so that one sync to disk serves them all."""

@@ -13,16 +13,29 @@ from serving.items import ItemId, ItemTable
 
 
 class LastGood:
-    """The last good answer of each user, as external ids; safe to use from several threads."""
+    """The last good answer of each user, as external ids; safe to use from several threads.
+
+    Attributes:
+        forgotten: how often a user was forgotten; an answer that began before the latest time is not kept.
+    """
 
     def __init__(self, users: int) -> None:
         self._limit = users
         self._last: OrderedDict[str, tuple[ItemId, ...]] = OrderedDict()
         self._lock = threading.Lock()
+        self.forgotten = 0
 
-    def keep(self, user_id: str, item_ids: Sequence[ItemId]) -> None:
-        """Keep a good answer for the user; the user unheard of for longest makes room."""
+    def keep(self, user_id: str, item_ids: Sequence[ItemId], *, began: int) -> None:
+        """Keep a good answer for the user; the user unheard of for longest makes room.
+
+        Args:
+            user_id: whose answer it is.
+            item_ids: what it shows.
+            began: ``forgotten`` when the answer was begun.
+        """
         with self._lock:
+            if began != self.forgotten:
+                return
             self._last[user_id] = tuple(item_ids)
             self._last.move_to_end(user_id)
             while len(self._last) > self._limit:
@@ -38,7 +51,13 @@ class LastGood:
     def forget(self, user_id: str) -> None:
         """Drop what is kept of a user."""
         with self._lock:
+            self.forgotten += 1
             self._last.pop(user_id, None)
+
+    def users(self) -> list[str]:
+        """Return the users of whom something is kept."""
+        with self._lock:
+            return list(self._last)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

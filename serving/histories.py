@@ -75,6 +75,8 @@ class Histories:
         self._pasts: OrderedDict[str, Past] = OrderedDict()
         self._changed: set[str] = set()
         self._reading: Counter[str] = Counter()
+        self._forgotten: set[str] = set()
+        """Users forgotten while they are read: what is read of them is not kept."""
         self._lock = threading.Lock()
 
     async def of(self, user_id: str) -> Known:
@@ -104,25 +106,36 @@ class Histories:
         """Drop what is kept of a user."""
         with self._lock:
             self._pasts.pop(user_id, None)
+            self._changed.discard(user_id)
             if user_id in self._reading:
-                self._changed.add(user_id)
+                self._forgotten.add(user_id)
+
+    def users(self) -> list[str]:
+        """Return the users of whom something is kept, or is being read."""
+        with self._lock:
+            return [*self._pasts, *self._reading]
 
     def _read(self, user_id: str) -> Past:
         with self._lock:
             self._changed.discard(user_id)
             self._reading[user_id] += 1
+        past = None
         try:
             past = self._events.past(user_id, self._limit)
+            return past
         finally:
             with self._lock:
-                self._reading[user_id] -= 1
-                if not self._reading[user_id]:
-                    del self._reading[user_id]
-        with self._lock:
-            # An event that was stored meanwhile marks the user again, and the next request reads anew.
+                self._end_reading(user_id, past)
+
+    def _end_reading(self, user_id: str, past: Past | None) -> None:
+        """Keep what was read; a user whose event was stored meanwhile is marked, and read anew by the next request."""
+        if past is not None and user_id not in self._forgotten:
             self._pasts[user_id] = past
             self._pasts.move_to_end(user_id)
             while len(self._pasts) > self._cached:
                 dropped, _ = self._pasts.popitem(last=False)
                 self._changed.discard(dropped)
-        return past
+        self._reading[user_id] -= 1
+        if not self._reading[user_id]:
+            del self._reading[user_id]
+            self._forgotten.discard(user_id)

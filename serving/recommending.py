@@ -40,7 +40,7 @@ class Answer:
 
 async def recommend(service: Service, request: RecommendRequest) -> RecommendResponse:
     """Answer from the model, or from the fallback with ``degraded`` saying why; never fails for want of either."""
-    started = time.perf_counter()
+    started, began = time.perf_counter(), service.last_good.forgotten
     with service.tracing.stage("question"):
         asked = await ask_for(service, request, n=request.n)
     add_exploration(asked.question.plan, service.config)
@@ -52,7 +52,8 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
     service.metrics.recommended(answer.strategy, response.degraded)
     if answer.by_model and refusal is None and request.user_id is not None and answer.composed.places:
         ids = asked.question.release.items.item_ids
-        service.last_good.keep(request.user_id, [ids[place.row] for place in answer.composed.places])
+        shown = [ids[place.row] for place in answer.composed.places]
+        service.last_good.keep(request.user_id, shown, began=began)
     service.exposures.add(_exposure(service, request, response, asked, answer))
     if answer.by_model and refusal is None:
         ids = asked.question.release.items.item_ids

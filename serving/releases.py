@@ -136,7 +136,7 @@ class Releases:
 
     def forget(self) -> None:
         """Drop what models keep of users between requests."""
-        for release in (self.current, self.second, *self._loaded.values()):
+        for release in (self.current, *self._grown.values(), *self._loaded.values()):
             if release is not None and isinstance(release.model, Remembering):
                 release.model.forget()
 

@@ -8,17 +8,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
 from recsys.recommender.pointer import published_version
+from serving.forgetting import forget_here
 from serving.rules import read_rules
 from serving.service import Service
 from serving.shop import refresh_items
 from serving.store.changes import ACTIVE_MODEL
+from serving.store.counters import FORGOTTEN, ITEMS, RULES
 
 _DAY = 86_400
 _EXPIRE_EVERY_SECONDS = 3600.0
 
 
 class Sync:
-    """One thread that keeps a server's items, rules and release those of the store."""
+    """One thread that keeps a server's items, rules and release those of the store, and forgets whom others forgot."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -45,10 +47,12 @@ class Sync:
         """Take over whatever changed since the last round."""
         service, changes = self._service, self._service.store.changes
         counters = changes.counters()
-        if counters.get("rules", 0) != self._seen.get("rules", 0):
+        if counters.get(RULES, 0) != self._seen.get(RULES, 0):
             service.rules = read_rules(changes.rules())
-        if counters.get("items", 0) != self._seen.get("items", 0):
+        if counters.get(ITEMS, 0) != self._seen.get(ITEMS, 0):
             refresh_items(service)
+        if self._seen and counters.get(FORGOTTEN, 0) != self._seen.get(FORGOTTEN, 0):
+            forget_here(service, service.store.events.forgotten_since(self._seen.get(FORGOTTEN, 0)))
         self._seen = counters
         if service.activation.acquire(blocking=False):  # else an activation is under way here: next round
             try:

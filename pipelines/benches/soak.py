@@ -33,11 +33,11 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Soaked:
-    """What a server did under load and faults; ``failed`` are answers of 5xx to sound requests."""
+    """What a server did under load and faults; ``failed`` counts what went wrong, by what was asked and what came."""
 
     memory: tuple[Memory, ...]
     answers: tuple[Answer, ...]
-    failed: int
+    failed: Counter[str]
     faults: Counter[str]
 
     @property
@@ -63,7 +63,8 @@ def bench_soak(run: Path, *, seconds: float = SECONDS) -> list[Line]:
         Line(what=f"MB a minute after warm-up (at most {LIMIT:g})", ours=soaked.slope, unit="MB"),
         Line(what="memory at the end", ours=soaked.memory[-1].megabytes, unit="MB"),
         Line(what=f"answers over {seconds:g} s", ours=len(soaked.answers), unit="count"),
-        Line(what="answers that failed", ours=soaked.failed, unit="count"),
+        Line(what="answers that failed", ours=soaked.failed.total(), unit="count"),
+        *(Line(what=f"failed: {name}", ours=count, unit="count") for name, count in sorted(soaked.failed.items())),
         *(Line(what=f"faults: {name}", ours=count, unit="count") for name, count in sorted(soaked.faults.items())),
         Line(what="p99 of the second third", ours=milliseconds([one.seconds for one in early], 99), unit="ms"),
         Line(what="p99 of the last third", ours=milliseconds([one.seconds for one in late], 99), unit="ms"),
@@ -95,7 +96,7 @@ def soak(
         number += 1
     stop.set()
     thread.join()
-    failed = sum(answer.status >= 500 for answer in answers) + faults.failed
+    failed = Counter(f"recommend {answer.status}" for answer in answers if answer.status >= 500) + faults.failed
     return Soaked(memory=tuple(memory), answers=tuple(answers), failed=failed, faults=faults.done)
 
 
@@ -107,7 +108,7 @@ class Faults:
         self._rng = rng_for(0, "bench", "soak")
         self._versions = list(target.versions)
         self.done: Counter[str] = Counter()
-        self.failed = 0
+        self.failed: Counter[str] = Counter()
 
     def run(self, stop: threading.Event) -> None:
         """Do one thing after the other until told to stop."""
@@ -115,8 +116,12 @@ class Faults:
         deeds += [self.item, self.forget] + ([self.swap] if self._versions else [])
         while not stop.wait(FAULT_SECONDS):
             deed = deeds[int(self._rng.integers(len(deeds)))]
-            deed()
-            self.done[deed.__name__.replace("_", " ")] += 1
+            name = deed.__name__.replace("_", " ")
+            try:
+                deed()
+            except OSError as error:
+                self.failed[f"{name}: {type(error).__name__}"] += 1
+            self.done[name] += 1
 
     def garbage(self) -> None:
         """Send bytes that are no HTTP."""
@@ -168,14 +173,12 @@ class Faults:
 
     def _expect(self, method: str, path: str, body: object, status: int) -> None:
         came, _ = self._target.call(method, path, body)
-        self.failed += came != status
+        if came != status:
+            self.failed[f"{method} {path.split('/')[2]} {came} instead of {status}"] += 1
 
     def _raw(self, sent: bytes) -> None:
-        try:
-            with socket.create_connection(("127.0.0.1", self._target.port), timeout=5) as wire:
-                wire.sendall(sent)
-        except OSError:
-            self.failed += 1
+        with socket.create_connection(("127.0.0.1", self._target.port), timeout=5) as wire:
+            wire.sendall(sent)
 
 
 _HEAD = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

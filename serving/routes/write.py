@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request
 
 from recsys.core.errors import IdError
 from recsys.data.ids import id_text
-from serving.administration import forget
+from serving.forgetting import forget
 from serving.ingest import add_events
 from serving.problems import ProblemError
 from serving.routes.deps import ServiceDep
@@ -44,7 +44,7 @@ async def delete_one_item(item_id: Annotated[str, Path(min_length=1, max_length=
 async def delete_user(
     user_id: Annotated[str, Path(min_length=1, max_length=1024)], service: ServiceDep
 ) -> ForgetResponse:
-    """Forget a person: events, exposures, and what is kept in memory."""
+    """Forget a person: events, exposures, and what servers keep in memory."""
     try:
         text = id_text(user_id)
     except IdError as error:

@@ -1,8 +1,4 @@
-"""Owns what is changed at run time and every server must see: items, rules, and which model is active.
-
-Each kind has a counter that every change raises inside its own transaction. The counter's row is locked until the
-change is committed, so whoever has seen counter value v has seen all changes up to v.
-"""
+"""Owns what is changed at run time and every server must see: items, rules, and which model is active."""
 
 import json
 import time
@@ -10,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
+from serving.store import counters
+from serving.store.counters import raise_counter
 from serving.store.tables import COUNTERS, ITEMS, RULES, SETTINGS
 
 ACTIVE_MODEL = "active_model"
@@ -58,7 +56,7 @@ class ChangeStore:
         """Store items, new or changed, and return the counter; on return they are on disk."""
         now = int(time.time())
         with self._engine.begin() as connection:
-            version = _raise(connection, "items")
+            version = raise_counter(connection, counters.ITEMS)
             rows = [
                 {
                     "item_id": item.item_id,
@@ -97,7 +95,7 @@ class ChangeStore:
         """Store the next version of a rule and return it."""
         now = int(time.time())
         with self._engine.begin() as connection:
-            _raise(connection, "rules")
+            raise_counter(connection, counters.RULES)
             latest = connection.execute(select(func.max(RULES.c.version)).where(RULES.c.name == name)).scalar() or 0
             row = {"name": name, "version": latest + 1, "at": now, "body": json.dumps(dict(body))}
             connection.execute(RULES.insert(), [row])
@@ -132,8 +130,3 @@ class ChangeStore:
                 insert.on_conflict_do_update(index_elements=["name"], set_={"value": value}),
                 [{"name": name, "value": value}],
             )
-
-
-def _raise(connection: Connection, name: str) -> int:
-    connection.execute(update(COUNTERS).where(COUNTERS.c.name == name).values(value=COUNTERS.c.value + 1))
-    return int(connection.execute(select(COUNTERS.c.value).where(COUNTERS.c.name == name)).scalar_one())

@@ -1,6 +1,5 @@
 """Owns events in SQL: durable before the answer, idempotent by event id, a user's history in time order."""
 
-import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,10 @@ from sqlalchemy import Select, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
+from serving.store import counters
+from serving.store.counters import raise_counter
 from serving.store.tables import EVENTS, FORGOTTEN, SLATES, SOURCES
+from serving.store.users import forgotten_at, user_hash
 
 _CHUNK = 5000
 
@@ -106,13 +108,21 @@ class EventStore:
 
     def forget(self, user_id: str) -> tuple[int, int]:
         """Delete a user's events and exposures and return how many rows of each; a log seeded later stays out, too."""
-        row = {"user_hash": user_hash(user_id), "at": int(time.time())}
-        insert = self._insert_forgotten.on_conflict_do_update(index_elements=["user_hash"], set_={"at": row["at"]})
+        insert = self._insert_forgotten
+        changed = {name: insert.excluded[name] for name in ("at", "version")}
         with self._engine.begin() as connection:
+            version = raise_counter(connection, counters.FORGOTTEN)
+            row = {"user_hash": user_hash(user_id), "at": int(time.time()), "version": version}
             events = connection.execute(delete(EVENTS).where(EVENTS.c.user_id == user_id)).rowcount
             slates = connection.execute(delete(SLATES).where(SLATES.c.user_id == user_id)).rowcount
-            connection.execute(insert, [row])
+            connection.execute(insert.on_conflict_do_update(index_elements=["user_hash"], set_=changed), [row])
         return int(events), int(slates)
+
+    def forgotten_since(self, version: int) -> frozenset[str]:
+        """Return the hashes of the users that were forgotten after the counter had this value."""
+        query = select(FORGOTTEN.c.user_hash).where(FORGOTTEN.c.version > version)
+        with self._engine.connect() as connection:
+            return frozenset(connection.execute(query).scalars())
 
     def expire(self, before: int) -> int:
         """Delete events older than a moment and return how many."""
@@ -139,13 +149,10 @@ class EventStore:
     def _add_unknown(self, connection: Connection, events: Sequence[StoredEvent], began: int) -> int:
         """Store what was not there before the log began to be stored."""
         users = sorted({event.user_id for event in events})
-        forgotten: dict[str, int] = {}
+        forgotten = forgotten_at(connection, users)
         known: set[tuple[str, str, int]] = set()
         for start in range(0, len(users), 500):
             part = users[start : start + 500]
-            hashes = [user_hash(user) for user in part]
-            found = select(FORGOTTEN.c.user_hash, FORGOTTEN.c.at).where(FORGOTTEN.c.user_hash.in_(hashes))
-            forgotten |= {hash_: int(at) for hash_, at in connection.execute(found)}
             have = select(EVENTS.c.user_id, EVENTS.c.item_id, EVENTS.c.timestamp).where(
                 EVENTS.c.user_id.in_(part), EVENTS.c.received_at < began
             )
@@ -154,11 +161,6 @@ class EventStore:
             event
             for event in events
             if (event.user_id, event.item_id, event.timestamp) not in known
-            and event.timestamp > forgotten.get(user_hash(event.user_id), -1)
+            and event.timestamp > forgotten.get(event.user_id, -1)
         ]
         return self._add(connection, fresh) if fresh else 0
-
-
-def user_hash(user_id: str) -> str:
-    """Return the hash under which a forgotten user is kept, so that the id itself is not."""
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()

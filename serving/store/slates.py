@@ -9,7 +9,10 @@ from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 
+from serving.store import counters
+from serving.store.counters import hold_counter
 from serving.store.tables import SLATES
+from serving.store.users import forgotten_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +47,10 @@ class SlateStore:
         self._insert = dialect.insert(SLATES).on_conflict_do_nothing()
 
     def add(self, exposures: Sequence[Exposure]) -> None:
-        """Store what answers showed, all in one transaction."""
+        """Store what answers showed, all in one transaction; not what a user saw before they were forgotten.
+
+        Another server may have forgotten the user while these waited to be written.
+        """
         rows = [
             {
                 "request_id": one.request_id,
@@ -65,7 +71,11 @@ class SlateStore:
         ]
         if rows:
             with self._engine.begin() as connection:
+                hold_counter(connection, counters.FORGOTTEN)
                 connection.execute(self._insert, rows)
+                forgotten = forgotten_at(connection, sorted({one.user_id for one in exposures if one.user_id}))
+                for user_id, at in forgotten.items():
+                    connection.execute(delete(SLATES).where(SLATES.c.user_id == user_id, SLATES.c.at <= at))
 
     def get(self, request_id: str) -> Exposure | None:
         """Return what a request showed, or None."""

@@ -83,4 +83,5 @@ FORGOTTEN = Table(
     METADATA,
     Column("user_hash", String(64), primary_key=True),
     Column("at", BigInteger, nullable=False, comment="unix seconds"),
+    Column("version", BigInteger, nullable=False, comment="of the counter, when this user was forgotten last"),
 )

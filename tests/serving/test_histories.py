@@ -79,6 +79,24 @@ def test_of_when_an_event_comes_during_a_read_then_the_next_request_reads_again(
     asyncio.run(run())
 
 
+def test_forget_when_the_user_is_being_read_then_what_was_read_is_not_kept() -> None:
+    async def run() -> None:
+        events = ScriptedEvents()
+        events.gate = threading.Event()
+        histories = histories_of(events)
+        reading = asyncio.create_task(histories.of("u"))
+        await asyncio.to_thread(events.started.wait, 10)
+        assert histories.users() == ["u"]
+        histories.forget("u")
+        events.gate.set()
+        await reading
+        assert histories.users() == []
+        await histories.of("u")
+        assert histories.users() == ["u"]
+
+    asyncio.run(run())
+
+
 def test_of_when_the_store_fails_or_hangs_then_gives_what_it_had_and_says_so() -> None:
     async def run() -> None:
         events = ScriptedEvents()

@@ -51,3 +51,11 @@ def test_forget_when_a_user_was_shown_something_then_it_goes(store: Store) -> No
     store.slates.add([exposure("r1"), exposure("r2", user="other")])
     assert store.events.forget("u") == (0, 1)
     assert [one.request_id for one in store.slates.every()] == ["r2"]
+
+
+def test_add_when_the_user_was_forgotten_meanwhile_then_only_what_was_shown_later_is_kept(store: Store) -> None:
+    # Another server may hold what it showed before: at 5, long before now.
+    store.events.forget("u")
+    store.slates.add([exposure("before"), exposure("other", user="other"), exposure("nobody", user=None)])
+    store.slates.add([exposure("after", at=2_000_000_000)])
+    assert [one.request_id for one in store.slates.every()] == ["nobody", "other", "after"]
