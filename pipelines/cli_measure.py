@@ -23,7 +23,7 @@ NAMES = (
         "days",
         "gpu",
     ),
-    *("serve", "soak", "curves", "valid", "off-policy"),
+    *("serve", "soak", "curves", "evidence", "valid", "off-policy"),
 )
 
 
@@ -54,6 +54,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     batch counts users a second in one process, in two and on Ray; batch-memory measures memory by number of users.
     codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
     curves (needs --run) says what more paths and stricter pruning give and cost; `recsys report` draws them.
+    evidence (needs --run) says what each source of the ranking is worth, by leaving it out and by itself.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
     soak (needs --run) loads the service for ten minutes while clients misbehave, releases swap and items come and go;
     it prints by how much memory grows, how many answers failed, and how late they were.

@@ -10,6 +10,7 @@ from pipelines.benches.curves import bench_curves
 from pipelines.benches.days import OVERRIDES, Schedule, bench_days
 from pipelines.benches.decode import bench_decode
 from pipelines.benches.encode import bench_encode
+from pipelines.benches.evidence import bench_evidence
 from pipelines.benches.generate import bench_generate
 from pipelines.benches.gpu import bench_gpu
 from pipelines.benches.ladq import bench_ladq
@@ -69,6 +70,7 @@ def run_bench(name: str, call: BenchCall) -> Bench:
         "batch-memory": bench_batch_memory,
         "codes": lambda: bench_codes(_required(run, name)),
         "curves": lambda: bench_curves(_required(run, name)),
+        "evidence": lambda: bench_evidence(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),
         "soak": lambda: bench_soak(_required(run, name), seconds=call.seconds or SECONDS),
         "off-policy": bench_off_policy,

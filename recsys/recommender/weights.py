@@ -69,15 +69,21 @@ class ValidationScores:
         found_U = np.concatenate([np.empty(0, np.bool_), *(found_B for _, found_B in parts)])
         return cls(names=tuple(sources), score_XUZ=score_XUZ, found_U=found_U)
 
-    def ndcg(self, weights: Mapping[str, float]) -> float:
-        """Return NDCG@10 of a mixture, ties ranked against it; sources that are not named count 0."""
-        total = 0.0
-        for start in range(0, len(self.found_U), 2048):
+    def ranks(self, weights: Mapping[str, float]) -> IntArray:
+        """Return each user's rank of the target in a mixture, ties ranked against it, users in order of their lengths.
+
+        Sources that are not named count 0.
+        """
+        rank_U = np.empty(len(self.found_U), np.int64)
+        for start in range(0, len(rank_U), 2048):
             rows = slice(start, start + 2048)
             mixed_BZ = weighted_sum(dict(zip(self.names, self.score_XUZ[:, rows], strict=True)), weights)
-            rank_B = (mixed_BZ >= mixed_BZ[:, :1]).sum(axis=1)
-            total += float(ndcg_at(np.where(self.found_U[rows], rank_B, MISS), DEPTH).sum())
-        return total / max(1, len(self.found_U))
+            rank_U[rows] = (mixed_BZ >= mixed_BZ[:, :1]).sum(axis=1)
+        return np.where(self.found_U, rank_U, MISS)
+
+    def ndcg(self, weights: Mapping[str, float]) -> float:
+        """Return NDCG@10 of a mixture, ties ranked against it; sources that are not named count 0."""
+        return float(ndcg_at(self.ranks(weights), DEPTH).sum()) / max(1, len(self.found_U))
 
 
 def _candidates(scores: Sequence[FloatArray], asked: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
