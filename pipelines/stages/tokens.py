@@ -2,6 +2,8 @@
 
 import copy
 import time
+from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import ExpertConfig, TokensConfig
 from recsys.recommender.token_experts import HEAD, TokenChoices
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import ValidationScores, choose_weights, sharpen
+from recsys.recommender.weights import ChosenWeights, ValidationScores, choose_weights, sharpen
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -58,7 +60,7 @@ def rank_by_tokens(job: Job) -> None:
     models |= _students(job, models, head, asked)
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
     scored = ValidationScores.of(sources | {HEAD: head}, asked)
-    mixed, ranked = (choose_weights(scored, names, steps=config.weight_steps) for names in (list(sources), None))
+    mixed, ranked = served_weights(scored, taught={one.name for one in experts if one.student in models}, config=config)
     figures = {f"{name} alone": scored.ndcg({name: 1.0}) for name in scored.names}
     figures |= {"tokens mixed": mixed.ndcg, "all evidence": ranked.ndcg}
     sharpened = sharpen(sources, mixed.weights, asked.sample(RELIABILITY_USERS, seed=seed))
@@ -87,6 +89,38 @@ def rank_by_tokens(job: Job) -> None:
     ranker.save(job.out)
     believed = asked.sample(RELIABILITY_USERS, seed=seed)
     save_reliability(reliability(ranker, believed), job.out, users=len(believed.targets_U))
+
+
+def served_weights(
+    scored: ValidationScores, *, taught: Collection[str], config: TokensConfig
+) -> tuple[ChosenWeights, ChosenWeights]:
+    """Return the weights of the token models alone and those of all evidence.
+
+    Experts that have a student get none where both lose at most ``untaught_margin`` of their NDCG@10 without them.
+
+    Args:
+        scored: the token models and the item head.
+        taught: the experts that have a student.
+        config: how fine weights are, and the margin.
+    """
+
+    def both(models: list[str]) -> tuple[ChosenWeights, ChosenWeights]:
+        alone, ranked = (
+            choose_weights(scored, names, steps=config.weight_steps) for names in (models, [*models, HEAD])
+        )
+        return alone, ranked
+
+    models = [name for name in scored.names if name != HEAD]
+    found, kept = both(models), [name for name in models if name not in taught]
+    if config.untaught_margin is None or kept == models:
+        return found
+    least, fewer = 1 - config.untaught_margin, both(kept)
+    if any(few.ndcg < least * every.ndcg for few, every in zip(fewer, found, strict=True)):
+        return found
+    LOG.info("tokens: %s have no weight: their students and the rest rank as well", sorted(taught))
+    unused = dict.fromkeys(taught, 0.0)
+    alone, ranked = (replace(few, weights=few.weights | unused) for few in fewer)
+    return alone, ranked
 
 
 def _tokenizer_folder(job: Job, expert: ExpertConfig) -> Path:

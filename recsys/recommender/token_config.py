@@ -1,10 +1,10 @@
 """Settings of the token experts and of how their paths and all other evidence make slates."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from recsys.core.config import Config
+from recsys.core.config import Config, Neutral
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig, TokenModelConfig
 from recsys.recommender.token_experts import HEAD
@@ -59,6 +59,9 @@ class TokensConfig(Config):
     """How paths are searched."""
     weight_steps: int = Field(default=20, ge=1)
     """Weights of experts and of the item head are multiples of one over this number."""
+    untaught_margin: Annotated[float | None, Neutral(None)] = Field(default=0.001, ge=0)
+    """Experts that have a student get no weight, which saves their time, where the rest loses at most this share of
+    NDCG@10 on validation without them; none keeps them."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer has all of them asked."""
     pruning_users: int = Field(default=1000, ge=0)

@@ -14,6 +14,7 @@ from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
 from pipelines.stages.token_search import RELIABILITY, choose_pruning, reliability
+from pipelines.stages.tokens import served_weights
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, ItemScores, Request, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
@@ -26,7 +27,9 @@ from recsys.recommender.bundle import load_bundle
 from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import FILE, read_manifest, write_manifest
 from recsys.recommender.scorer import GeneratorScorer
+from recsys.recommender.token_config import TokensConfig
 from recsys.recommender.token_ranker import EVIDENCE_EXACT, PATHS_PROPOSE, TokenRanker
+from recsys.recommender.weights import ValidationScores
 from recsys.tokenizer.kinds import load_tokenizer
 
 RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
@@ -34,6 +37,32 @@ TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
 
 
 ALONE = ('experts.trained=[{name="facets", distilled=false}]',)
+
+
+def _scored(**target_XU: list[float]) -> ValidationScores:
+    """Sources that give each user's target these scores and eleven other items none: a rank of one or of twelve."""
+    score_XUZ = np.zeros((len(target_XU), 4, 12), np.float32)
+    score_XUZ[:, :, 0] = list(target_XU.values())
+    return ValidationScores(names=tuple(target_XU), score_XUZ=score_XUZ, found_U=np.ones(4, np.bool_))
+
+
+def test_weights_when_the_student_knows_all_that_its_expert_does_then_the_expert_has_none() -> None:
+    scored = _scored(expert=[1, 1, 1, -1], student=[1, 1, 1, 1], head=[-1, -1, -1, -1])
+    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig())
+    assert alone.weights == {"expert": 0.0, "student": 1.0}
+    assert ranked.weights["expert"] == 0.0
+    assert alone.ndcg == ranked.ndcg == 1.0
+
+
+@pytest.mark.parametrize(("margin", "kept"), [(0.001, True), (0.6, False), (None, True)])
+def test_weights_when_the_expert_knows_what_its_student_does_not_then_the_margin_decides(
+    margin: float | None, kept: bool
+) -> None:
+    # equal shares (.35 - .175 - .03 > 0) have all four targets first; the student alone has two: it loses half
+    scored = _scored(expert=[1, 1, -0.5, -0.5], student=[-0.5, -0.5, 1, 1], head=[-0.1, -0.1, -0.1, -0.1])
+    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig(untaught_margin=margin))
+    assert (alone.weights["expert"] > 0, ranked.weights["expert"] > 0) == (kept, kept)
+    assert alone.ndcg == ranked.ndcg == (1.0 if kept else 0.5)
 
 
 def _histories(run: Path) -> list[History]:
