@@ -12,7 +12,6 @@ from recsys.contracts import ItemScores, eligible_items, requests_for
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
 from recsys.data.splits import Questions
-from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.beliefs import item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
@@ -113,7 +112,7 @@ def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
         batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
         eligible_BN = eligible_items(requests_for(batch.histories, n=1), recommender.index.num_items)
         prob_BN = item_probabilities(recommender.evidence.of(batch.histories)[0], eligible_BN)
-        search = BeliefSearch(recommender.index, prob_BN, ranker.choices.search)
+        search = recommender.searcher(recommender.index, prob_BN, ranker.choices.search)
         beam = search.run(np.arange(len(batch.histories)), eligible_BN)
         path_C = np.repeat(np.arange(len(beam)), beam.candidates.sizes_P)
         hit_C = beam.candidates.items_C == batch.targets_U[beam.row_P[path_C]]

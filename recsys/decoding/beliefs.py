@@ -14,7 +14,7 @@ from recsys.core.errors import DecodingError
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam, Float64Array
-from recsys.decoding.reasoning_pruning import likely_paths
+from recsys.decoding.reasoning_pruning import LowerPart, likely_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +103,12 @@ def open_codebooks(config: BeliefSearchConfig, num_codebooks: int) -> BoolArray:
     return open_M
 
 
-def likely_beam(beam: Beam, config: BeliefSearchConfig) -> tuple[Beam, list[UnlikelyPaths]]:
-    """Return finished paths without those that Reasoning Pruning takes out, and those."""
+def likely_beam(
+    beam: Beam, config: BeliefSearchConfig, lower_part: LowerPart | None = None
+) -> tuple[Beam, list[UnlikelyPaths]]:
+    """Return finished paths without those that Reasoning Pruning takes out (see :func:`likely_paths`), and those."""
     if config.pruning == "none":
         return beam, []
-    keep_P = likely_paths(beam.row_P, beam.log_prob_P, config.pruning)
+    keep_P = likely_paths(beam.row_P, beam.log_prob_P, config.pruning, lower_part)
     cut = UnlikelyPaths(beam=beam.take(np.flatnonzero(~keep_P)), rule=config.pruning)
     return beam.take(np.flatnonzero(keep_P)), [cut]

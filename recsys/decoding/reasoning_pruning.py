@@ -7,6 +7,7 @@ lower part, if they are below the mean too.
 Axes: P path. Local: W component of the mixture.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,21 +16,35 @@ from numpy.typing import NDArray
 from recsys.core.arrays import BoolArray, IntArray
 
 PruningRule = Literal["none", "mean", "weibull"]
-_STEPS = 40
-_LEAST = 1e-9
-_FEWEST = 4
+ROUNDS = 40
+"""Rounds of expectation and maximisation."""
+LEAST = 1e-9
+"""Values, their range and sums of weights below it count as this."""
+LOWEST_SHAPE, HIGHEST_SHAPE = 0.05, 50.0
+"""Between them lies the shape of a Weibull distribution."""
+FEWEST = 4
 """A mixture of two parts is not fitted to fewer paths than this: all of them stay."""
 
 Float64Array = NDArray[np.float64]
+LowerPart = Callable[[Float64Array], BoolArray]
+"""Returns which values more likely belong to the lower of two distributions that are fitted to all."""
 
 
-def likely_paths(row_P: IntArray, log_prob_P: Float64Array, rule: PruningRule) -> BoolArray:
+def likely_paths(
+    row_P: IntArray, log_prob_P: Float64Array, rule: PruningRule, lower_part: LowerPart | None = None
+) -> BoolArray:
     """Return which finished paths stay; the most probable one of each row always does.
 
+    Args:
+        row_P: the row of each path.
+        log_prob_P: their log-probabilities.
+        rule: which paths go.
+        lower_part: tells what the ``weibull`` rule takes out of a row; :func:`in_lower_part` without one.
+
     Shape:
-        row_P: (paths,) the row of each path.
-        log_prob_P, result: (paths,).
+        row_P, log_prob_P, result: (paths,).
     """
+    lower_part = lower_part or in_lower_part
     keep_P = np.ones(len(row_P), np.bool_)
     if rule == "none":
         return keep_P
@@ -38,7 +53,7 @@ def likely_paths(row_P: IntArray, log_prob_P: Float64Array, rule: PruningRule) -
         prob_P = np.exp(log_prob_P[at] - log_prob_P[at].max())  # over that of the best path
         low_P = prob_P < prob_P.mean()
         if rule == "weibull":
-            low_P &= in_lower_part(prob_P)
+            low_P &= lower_part(prob_P)
         keep_P[at] = ~low_P
     return keep_P
 
@@ -51,12 +66,12 @@ def in_lower_part(value_P: Float64Array) -> BoolArray:
     Shape:
         value_P: (paths,) above 0.
     """
-    if len(value_P) < _FEWEST or value_P.max() - value_P.min() < _LEAST:
+    if len(value_P) < FEWEST or value_P.max() - value_P.min() < LEAST:
         return np.zeros(len(value_P), np.bool_)
-    value_P = np.maximum(value_P, _LEAST)
+    value_P = np.maximum(value_P, LEAST)
     low_P = np.where(value_P < np.median(value_P), 0.9, 0.1)
     density_WP = np.empty((2, len(value_P)))
-    for _ in range(_STEPS):
+    for _ in range(ROUNDS):
         for part, weight_P in enumerate((low_P, 1 - low_P)):
             shape, scale = weibull_fit(value_P, weight_P)
             density_WP[part] = weight_P.mean() * weibull_density(value_P, shape, scale)
@@ -69,11 +84,11 @@ def weibull_fit(value_P: Float64Array, weight_P: Float64Array) -> tuple[float, f
     """Return shape and scale of the Weibull distribution under which weighted values are most likely.
 
     The shape k solves sum(w x^k ln x) / sum(w x^k) - 1 / k = sum(w ln x) / sum(w), whose left side rises with k; it is
-    found by bisection between .05 and 50.
+    found by bisection between the lowest and the highest.
     """
-    total, log_P = weight_P.sum() + _LEAST, np.log(value_P)
+    total, log_P = weight_P.sum() + LEAST, np.log(value_P)
     mean_log = float((weight_P * log_P).sum() / total)
-    low, high = 0.05, 50.0
+    low, high = LOWEST_SHAPE, HIGHEST_SHAPE
     for _ in range(40):
         shape = (low * high) ** 0.5
         power_P = weight_P * np.exp(shape * (log_P - log_P.max()))
@@ -92,5 +107,7 @@ def weibull_density(value_P: Float64Array, shape: float, scale: float) -> Float6
         value_P, result: (paths,).
     """
     ratio_P = value_P / scale
-    log_P = np.log(shape / scale) + (shape - 1) * np.log(ratio_P) - np.minimum(ratio_P, 1e3) ** min(shape, 50.0)
+    log_P = (
+        np.log(shape / scale) + (shape - 1) * np.log(ratio_P) - np.minimum(ratio_P, 1e3) ** min(shape, HIGHEST_SHAPE)
+    )
     return np.asarray(np.exp(np.clip(log_P, -700, 700)))

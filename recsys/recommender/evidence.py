@@ -34,6 +34,12 @@ class Evidence:
         belief_BN = weighted_sum(said, self.belief)
         return belief_BN, belief_BN if self.rank == self.belief else weighted_sum(said, self.rank)
 
+    def ranking(self, histories: Sequence[History]) -> FloatArray:
+        """Return the sum that ranks alone, (histories, items); sources that have no weight in it are not asked."""
+        return weighted_sum(
+            {name: self.sources[name](histories) for name, weight in self.rank.items() if weight}, self.rank
+        )
+
 
 def weighted_sum(said: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
     """Return the sum of arrays of one shape, each times its weight."""

@@ -5,7 +5,7 @@ Free of torch, until an item comes that the bundle does not know: what encodes i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,8 +29,7 @@ from recsys.recommender.token_experts import TokenChoices, TokenExperts
 from recsys.runtime.compiled import use_one_thread
 from recsys.runtime.expert_scorer import ExpertScorer
 from recsys.runtime.experts import Expert, load_experts
-from recsys.runtime.path_kernels import CodeTable
-from recsys.runtime.path_search import CompiledSearch
+from recsys.runtime.path_search import compiled_searcher
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
 
@@ -68,7 +67,7 @@ class ServedExperts(TokenExperts):
 
     def searcher(self, index: ValidityIndex) -> Searcher:
         """Return the compiled search of paths."""
-        return partial(CompiledSearch, CodeTable.of(index))
+        return compiled_searcher(index)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.artifacts import require
 from recsys.core.config import Config
-from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.beliefs import Categories, Searcher
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
@@ -61,9 +60,9 @@ class TokenExperts(ABC):
     def sources(self) -> Mapping[str, ItemScores]:
         """Return each expert's log-probabilities by its name."""
 
-    def searcher(self, _index: ValidityIndex) -> Searcher:
+    @abstractmethod
+    def searcher(self, index: ValidityIndex) -> Searcher:
         """Return what searches paths over the catalogue's index."""
-        return BeliefSearch
 
     def recommender(
         self, name: str, rank: dict[str, float], *, head: ItemScores | None = None, trace: bool = False

@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from recsys.codes.catalogue import Catalogue
+from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.device import Device, pick_device
+from recsys.decoding.beliefs import Searcher
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.token_experts import CHOICES, TokenChoices, TokenExperts
 from recsys.recommender.token_recommender import TokenRecommender
+from recsys.runtime.path_search import compiled_searcher
 from recsys.tokenizer.base import ItemTokenizer
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -100,6 +103,10 @@ class TokenRanker(TokenExperts):
         """Return each expert's log-probabilities by its name."""
         pairs = zip(self.mixture.codebooks, self.mixture.models(), strict=True)
         return {name: token_log_probs(model) for name, model in pairs}
+
+    def searcher(self, index: ValidityIndex) -> Searcher:
+        """Return the compiled search of paths."""
+        return compiled_searcher(index)
 
     def recommenders(self, head: ItemScores | None = None, *, trace: bool = False) -> list[TokenRecommender]:
         """Return the ways to rank: tokens alone, exactly and by paths, and with the item head all evidence.

@@ -59,10 +59,12 @@ class TokenRecommender:
         if not requests:
             return []
         require_unsteered(requests, self.name)
-        belief_BN, rank_BN = self._evidence([request.history for request in requests])
+        ways = self._by_config(requests)
+        searches = self.trace or any(config.ranked == "reached" for config, _ in ways)
+        belief_BN, rank_BN = self._evidence([request.history for request in requests], searches=searches)
         eligible_BN = eligible_or_all(requests, self.index.num_items)
         slates: dict[int, Slate] = {}
-        for config, rows_B in self._by_config(requests):
+        for config, rows_B in ways:
             found = decode_beliefs(
                 belief_BN[rows_B],
                 rank_BN[rows_B],
@@ -77,10 +79,16 @@ class TokenRecommender:
             slates |= zip(rows_B, found, strict=True)
         return [slates[row].first(request.n) for row, request in enumerate(requests)]
 
-    def _evidence(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
-        """Return what searches and what ranks, (requests, items); one history of several requests is encoded once."""
+    def _evidence(self, histories: Sequence[History], *, searches: bool) -> tuple[FloatArray, FloatArray]:
+        """Return what searches and what ranks, (requests, items); one history of several requests is encoded once.
+
+        Where nothing is searched, what ranks stands for both.
+        """
         distinct = list({id(history): history for history in histories}.values())
-        belief_BN, rank_BN = self.evidence.of(distinct)
+        if searches:
+            belief_BN, rank_BN = self.evidence.of(distinct)
+        else:
+            belief_BN = rank_BN = self.evidence.ranking(distinct)
         if len(distinct) == len(histories):
             return belief_BN, rank_BN
         place = {id(history): row for row, history in enumerate(distinct)}

@@ -3,17 +3,20 @@
 Axes: B request, P path, N item.
 """
 
+from functools import partial
+
 import numpy as np
 
 from recsys.codes.validity import Candidates, ValidityIndex, offsets_of
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, paths_of
+from recsys.decoding.beliefs import Categories, Searcher, likely_beam, open_codebooks, paths_of
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam, Float64Array
 from recsys.runtime.first_codebook import first_codebook
 from recsys.runtime.path_kernels import CodeTable, Limits, Paths, search_paths
+from recsys.runtime.weibull import compiled_lower_part
 
 
 class CompiledSearch:
@@ -63,9 +66,14 @@ class CompiledSearch:
             )
             eligible_N = every_N if eligible_PN is None else eligible_PN[place]
             found.append(search_paths(self.prob_BN[row], eligible_N, self.table, limits))
-        beam, cuts = likely_beam(_beam(row_P, found), self.config)
+        beam, cuts = likely_beam(_beam(row_P, found), self.config, compiled_lower_part)
         self.cuts += cuts
         return beam
+
+
+def compiled_searcher(index: ValidityIndex) -> Searcher:
+    """Return what makes compiled searches over an index's catalogue."""
+    return partial(CompiledSearch, CodeTable.of(index))
 
 
 def _beam(row_P: IntArray, found: list[tuple[Paths, IntArray]]) -> Beam:

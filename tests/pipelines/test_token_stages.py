@@ -1,5 +1,6 @@
 """The stages of token models on the synthetic world."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from recsys.contracts import History, ItemScores, Request, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
+from recsys.decoding.belief_search import BeliefSearch
 from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
 from recsys.model.tokens.mixture import TokenMixture
@@ -88,6 +90,24 @@ def test_tokens_when_trained_then_every_slate_of_paths_comes_with_the_paths_that
             )  # items that no path reached fill a slate up, below the others
             for item, found in zip(slate.items.tolist(), slate.paths, strict=True):
                 assert all(codes_NM[item, step.codebook] == step.code for path in found for step in path.steps)
+
+
+@pytest.mark.parametrize("pruning", ["none", "weibull"])
+def test_tokens_when_their_paths_are_searched_by_compiled_code_then_slates_are_those_of_the_readable_search(
+    run: Path, pruning: str
+) -> None:
+    ranker, requests = TokenRanker.load(run / "tokens"), requests_for(_histories(run), n=10)
+    _, paths, served, _ = ranker.recommenders(_head(run), trace=True)
+    for fast in (paths.variant("", pruning=pruning), served.variant("", pruning=pruning)):
+        slow = copy.copy(fast)
+        slow.searcher = BeliefSearch
+        assert fast.searcher is not BeliefSearch
+        for one, other in zip(fast.recommend(requests), slow.recommend(requests), strict=True):
+            np.testing.assert_array_equal(one.items, other.items)
+            np.testing.assert_array_equal(one.scores, other.scores)
+            assert [[path.steps for path in found] for found in one.paths] == [
+                [path.steps for path in found] for found in other.paths
+            ]
 
 
 def test_tokens_when_paths_lose_a_tenth_of_the_catalogues_figure_then_the_catalogue_is_ranked(run: Path) -> None:

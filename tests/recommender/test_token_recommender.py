@@ -122,3 +122,21 @@ def test_recommendations_when_one_history_comes_with_many_masks_then_it_is_encod
     for slate, mask in zip(recommender.recommend(asked), masks, strict=True):
         assert mask[slate.items].all()
     assert calls == [1]
+
+
+def test_recommendations_when_the_catalogue_is_ranked_without_paths_then_what_only_searches_is_not_asked() -> None:
+    mixture = tiny_mixture()
+    own, asked = token_log_probs(mixture), []
+    sources = {"tokens": lambda histories: (asked.append("tokens"), own(histories))[1], "other": own}  # type: ignore[func-returns-value]
+    evidence = Evidence(sources, belief={"tokens": 1.0}, rank={"tokens": 0.0, "other": 1.0})
+    config, index = BeliefSearchConfig(ranked="catalogue"), ValidityIndex(mixture.codes_NM(), 5)
+    traced = TokenRecommender("ours", evidence, index, CATEGORIES, config)
+    requests = [Request(history=history, n=5) for history in histories()]
+    with_paths, plain = traced.recommend(requests), traced.untraced().recommend(requests)
+    assert asked == ["tokens"]
+    for one, other in zip(with_paths, plain, strict=True):
+        np.testing.assert_array_equal(one.items, other.items)
+        np.testing.assert_array_equal(one.scores, other.scores)
+    reached = traced.untraced().variant("", ranked="reached")
+    assert all(len(slate.items) for slate in reached.recommend(requests))
+    assert asked == ["tokens", "tokens"]
