@@ -1,7 +1,6 @@
 """Stage evaluation: a held-out split, ours beside the baselines."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,10 @@ from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Split, protocol, questions, training_log
 from recsys.evaluation.beyond import TrainingPart
-from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.leave_one_out import Evaluated, evaluate_rows
 from recsys.evaluation.results import Cost, Evaluation, EvaluationRow
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.evidence import head_of
+from recsys.recommender.evidence import SharedSources, head_of
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
@@ -74,36 +73,44 @@ def evaluate_models(job: Job, split: Split) -> None:
     if top := config.max_users:
         asked = asked.sample(top, seed=0)  # the same users for every seed of a study
     training = TrainingPart.of(training_log(log))
-    rows: list[EvaluationRow] = []
-    ranks: dict[str, Any] = {}
-    for recommender in contestants(job, dissect=config.dissect, ways=config.ways):
-        for keep_seen in (seen == "kept" for seen in config.seen):
-            if keep_seen and recommender.name in PARTS:
-                continue  # what a product never shows says nothing about a part
-            began = time.perf_counter()
-            evaluated = evaluate_recommender(
-                recommender,
-                asked,
-                num_items=log.num_items,
-                keep_seen=keep_seen,
-                seed=derive_seed(job.recipe.seed, "bootstrap"),
-                training=training,
-            )
-            cost = _cost(recommender, job.records, (time.perf_counter() - began) / len(asked.histories))
-            rows.append(replace(evaluated.row, cost=cost))
-            ranks[f"{evaluated.row.recommender}.{evaluated.row.seen}"] = evaluated.ranks_U.astype(np.int32)
+    shared = SharedSources()
+    asking = _rows(job, shared)
+    found = evaluate_rows(
+        asking,
+        asked,
+        num_items=log.num_items,
+        seed=derive_seed(job.recipe.seed, "bootstrap"),
+        training=training,
+        clock=shared.clock,
+    )
     result = Evaluation(
         dataset=source_name(job.run),
         split=split,
         users=len(asked.histories),
         items=log.num_items,
         seeds=(job.recipe.seed,),
-        rows=tuple(rows),
+        rows=tuple(_with_cost(one, who, job.records) for one, (who, _) in zip(found, asking, strict=True)),
         protocol=protocol(log),
     )
     figures, arrays = job.stage.files
     write_json(job.out / figures, result.to_json())
+    ranks: dict[str, Any] = {f"{one.row.recommender}.{one.row.seen}": one.ranks_U.astype(np.int32) for one in found}
     np.savez_compressed(job.out / arrays, **ranks)
+
+
+def _rows(job: Job, shared: SharedSources) -> list[tuple[Recommender, bool]]:
+    """Return every contestant with and without seen items, as the recipe says; token experts share their scores."""
+    config = job.recipe.evaluation
+    every = contestants(job, dissect=config.dissect, ways=config.ways)
+    asked = [one.sharing(shared) if isinstance(one, TokenRecommender) else one for one in every]
+    rows = [(one, seen == "kept") for one in asked for seen in config.seen]
+    # what a product never shows says nothing about a part
+    return [(one, keep_seen) for one, keep_seen in rows if not (keep_seen and one.name in PARTS)]
+
+
+def _with_cost(evaluated: Evaluated, recommender: Recommender, records: Mapping[str, StageRecord]) -> EvaluationRow:
+    """Return a row with what its recommender took."""
+    return replace(evaluated.row, cost=_cost(recommender, records, evaluated.seconds / len(evaluated.ranks_U)))
 
 
 def _cost(recommender: Recommender, records: Mapping[str, StageRecord], seconds: float) -> Cost:

@@ -51,12 +51,13 @@ class Questions:
         histories = [self.histories[place] for place in places_U.tolist()]
         return Questions(users_U=self.users_U[places_U], histories=histories, targets_U=self.targets_U[places_U])
 
-    def with_new_items(self, num_items: int) -> "Questions":
-        """Return the questions whose history lacks at least one item: for the others no item is left to rank."""
-        open_U = np.array([len(np.unique(history.items)) < num_items for history in self.histories], dtype=np.bool_)
-        if open_U.all():
-            return self
-        return self.take(np.flatnonzero(open_U))
+    def lack_items(self, num_items: int) -> BoolArray:
+        """Return which histories lack at least one item of the catalogue, (questions,)."""
+        # a history with fewer events than there are items lacks some, which spares counting
+        return np.array(
+            [len(history.items) < num_items or len(np.unique(history.items)) < num_items for history in self.histories],
+            dtype=np.bool_,
+        )
 
 
 def length_order(histories: Sequence[History]) -> IntArray:

@@ -1,6 +1,6 @@
 """What a slate is beside accurate: how popular its items are, how unlike each other, and whether new ones get a chance.
 
-Axes: N item, S place in a slate, U user.
+Axes: N item, S place in a slate, U user, B slate.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys.contracts import Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.data.events import EventLog
+
+_SLATES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +51,33 @@ class TrainingPart:
         return self.counts_N == 0
 
 
-def popularity(slates: Sequence[Slate], part: TrainingPart, *, k: int) -> float:
-    """Return the mean popularity percentile of recommended items: .5 is a random draw, 1 the most popular item only."""
-    shown = [slate.items[:k] for slate in slates]
+def popularity(shown: Sequence[IntArray], part: TrainingPart) -> float:
+    """Return the mean popularity percentile of recommended items: .5 is a random draw, 1 the most popular item only.
+
+    ``shown`` are the items of each slate.
+    """
     return float(part.percentile_N[np.concatenate(shown)].mean()) if sum(map(len, shown)) else 0.0
 
 
-def diversity(slates: Sequence[Slate], part: TrainingPart, *, k: int) -> float:
+def diversity(shown: Sequence[IntArray], part: TrainingPart) -> float:
     """Return one minus the mean cosine, by the users they share, of two items of a slate, averaged over slates.
 
-    Slates with fewer than two items are left out; none left gives 0.
+    ``shown`` are the items of each slate. Slates with fewer than two items are left out; none left gives 0.
     """
-    values = []
-    for slate in slates:
-        items_S = slate.items[:k]
-        if (places := len(items_S)) < 2:
-            continue
+    shown = [items_S for items_S in shown if len(items_S) > 1]
+    length_N = np.asarray(part.users_NU.power(2).sum(axis=1))  # squared: one, zero for items without events
+    values = [np.empty(0)]
+    for start in range(0, len(shown), _SLATES_AT_ONCE):
+        chunk = shown[start : start + _SLATES_AT_ONCE]
+        places_B = np.array([len(items_S) for items_S in chunk])
+        items = np.concatenate(chunk)
+        starts_B1 = np.concatenate([[0], np.cumsum(places_B)])
+        in_slate_BN = csr_array((np.ones(len(items)), items, starts_B1), shape=(len(chunk), part.users_NU.shape[0]))
         # sum over pairs of cosines = (|sum of unit rows|^2 - sum of squared lengths) / 2
-        rows_SU = part.users_NU[items_S]
-        total_U = np.asarray(rows_SU.sum(axis=0)).ravel()
-        pairs = float(total_U @ total_U) - float(np.square(rows_SU.data).sum())
-        values.append(1.0 - pairs / (places * (places - 1)))
-    return float(np.mean(values)) if values else 0.0
+        sums_BU = in_slate_BN @ part.users_NU
+        pairs_B = np.asarray(sums_BU.power(2).sum(axis=1)) - in_slate_BN @ length_N
+        values.append(1.0 - pairs_B / (places_B * (places_B - 1)))
+    return float(np.concatenate(values).mean()) if shown else 0.0
 
 
 def cold_questions(targets_U: IntArray, part: TrainingPart) -> IntArray:

@@ -1,14 +1,15 @@
 """Leave-one-out with full ranking: ask every evaluated user's next item and report the means with intervals."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.contracts import History, Recommender, Slate, requests_for
+from recsys.contracts import Recommender, requests_for
 from recsys.core.arrays import IntArray
-from recsys.core.ranking import ndcg_at
+from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.splits import Questions, length_order
@@ -31,6 +32,8 @@ class Evaluated:
 
     row: EvaluationRow
     ranks_U: IntArray
+    seconds: float
+    """What answering all questions took."""
 
 
 def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
@@ -55,61 +58,124 @@ def evaluate_recommender(  # noqa: PLR0913 (the settings of one evaluation)
     seed: int,
     training: TrainingPart | None = None,
 ) -> Evaluated:
-    """Evaluate a recommender on all questions, ranking the whole catalogue.
+    """Evaluate a recommender on all questions, ranking the whole catalogue (see :func:`evaluate_rows`)."""
+    row = (recommender, keep_seen)
+    return evaluate_rows([row], questions, num_items=num_items, batch_size=batch_size, seed=seed, training=training)[0]
+
+
+def evaluate_rows(  # noqa: PLR0913 (the settings of one evaluation)
+    rows: Sequence[tuple[Recommender, bool]],
+    questions: Questions,
+    *,
+    num_items: int,
+    batch_size: int = 256,
+    seed: int,
+    training: TrainingPart | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Evaluated]:
+    """Evaluate several recommenders on all questions; each batch is asked of all before the next one.
+
+    So recommenders that share what they compute of a history need it for one batch at a time.
 
     Args:
-        recommender: who is evaluated.
+        rows: who is evaluated, and whether items of the history stay in the ranking.
         questions: histories and the items that came next.
         num_items: size of the catalogue.
-        keep_seen: whether items of the history stay in the ranking.
-        batch_size: questions per call.
+        batch_size: questions per call; those of like lengths are asked together, so that a batch pads little.
         seed: root of the bootstrap's randomness.
         training: what was learned from, to measure popularity, diversity and items that are new; none leaves them out.
+        clock: what the seconds of each row are read from.
     """
-    if not keep_seen:
-        questions = questions.with_new_items(num_items)
-    if not len(questions.targets_U):
+    open_U = questions.lack_items(num_items)
+    if not len(open_U) or not (open_U.any() or all(keep_seen for _, keep_seen in rows)):
         raise ValueError(
             "questions must hold at least one user who lacks an item, got none; use a log with users of three or more "
             "events"
         )
-    slates = _slates(recommender, questions.histories, keep_seen=keep_seen, batch_size=batch_size)
-    ranks_U = ranks_of_targets(slates, questions.targets_U)
+    order_U = length_order(questions.histories)
+    answers = [_Answers.to(len(open_U)) for _ in rows]
+    starts = range(0, len(order_U), batch_size)
+    what = rows[0][0].name if len(rows) == 1 else f"{len(rows)} rows"
+    for start in track(starts, what=f"evaluating {what}", total=len(starts)):
+        places_B = order_U[start : start + batch_size]
+        for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
+            answer.ask(recommender, questions, places_B if keep_seen else places_B[open_U[places_B]], keep_seen, clock)
+    found = []
+    for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
+        places_U = np.arange(len(open_U)) if keep_seen else np.flatnonzero(open_U)
+        asked = questions if len(places_U) == len(open_U) else questions.take(places_U)
+        shown, ranks_U = answer.shown(places_U), answer.ranks_U[places_U]
+        row = EvaluationRow(
+            recommender=recommender.name,
+            seen="kept" if keep_seen else "removed",
+            accuracy=_accuracy(ranks_U, seed),
+            coverage=coverage(shown, num_items=num_items),
+            beyond=None if training is None else _beyond(shown, asked, ranks_U, training),
+        )
+        found.append(Evaluated(row=row, ranks_U=ranks_U, seconds=answer.seconds))
+    return found
+
+
+@dataclass(kw_only=True)
+class _Answers:
+    """What one row's slates show and where they rank the targets; an item of -1 fills up a shorter slate.
+
+    Shape:
+        items_US: (users, slate). ranks_U: (users,).
+    """
+
+    items_US: NDArray[np.int32]
+    ranks_U: IntArray
+    seconds: float = 0.0
+
+    @classmethod
+    def to(cls, users: int) -> "_Answers":
+        """Return room for the answers to so many users."""
+        return cls(items_US=np.full((users, DEEPEST), -1, np.int32), ranks_U=np.full(users, MISS))
+
+    def ask(
+        self,
+        recommender: Recommender,
+        questions: Questions,
+        places_B: IntArray,
+        keep_seen: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        """Ask a recommender about some users, and keep what came."""
+        if not len(places_B):
+            return
+        histories = [questions.histories[place] for place in places_B.tolist()]
+        requests = requests_for(histories, n=DEEPEST + 1, keep_seen=keep_seen)
+        began = clock()
+        slates = recommender.recommend(requests)
+        self.seconds += clock() - began
+        self.ranks_U[places_B] = ranks_of_targets(slates, questions.targets_U[places_B])
+        for place, slate in zip(places_B.tolist(), slates, strict=True):
+            items_S = slate.items[:DEEPEST]
+            self.items_US[place, : len(items_S)] = items_S
+
+    def shown(self, places_U: IntArray) -> list[IntArray]:
+        """Return the items that some users were shown."""
+        return [items_S[items_S >= 0].astype(np.int64) for items_S in self.items_US[places_U]]
+
+
+def _accuracy(ranks_U: IntArray, seed: int) -> dict[str, Estimate]:
+    """Return the mean of every metric with its interval."""
     figures = figures_of(ranks_U)
     values_UF = np.stack(list(figures.values()), axis=1)
     low_F, high_F = bootstrap_intervals(values_UF, np.arange(len(ranks_U)), rng_for(seed, "leave-one-out"))
-    row = EvaluationRow(
-        recommender=recommender.name,
-        seen="kept" if keep_seen else "removed",
-        accuracy={
-            name: Estimate(value=float(value_U.mean()), low=float(low_F[f]), high=float(high_F[f]))
-            for f, (name, value_U) in enumerate(figures.items())
-        },
-        coverage=coverage(slates, num_items=num_items, k=DEEPEST),
-        beyond=None if training is None else _beyond(slates, questions, ranks_U, training),
-    )
-    return Evaluated(row=row, ranks_U=ranks_U)
+    return {
+        name: Estimate(value=float(value_U.mean()), low=float(low_F[f]), high=float(high_F[f]))
+        for f, (name, value_U) in enumerate(figures.items())
+    }
 
 
-def _slates(recommender: Recommender, histories: Sequence[History], *, keep_seen: bool, batch_size: int) -> list[Slate]:
-    """Return a slate for each history; those of like lengths are asked together, so that a batch pads little."""
-    order_U = length_order(histories)
-    found: list[Slate] = []
-    starts = range(0, len(histories), batch_size)
-    for start in track(starts, what=f"evaluating {recommender.name}", total=len(starts)):
-        batch = [histories[place] for place in order_U[start : start + batch_size].tolist()]
-        found += recommender.recommend(requests_for(batch, n=DEEPEST + 1, keep_seen=keep_seen))
-    place_U = np.empty_like(order_U)
-    place_U[order_U] = np.arange(len(order_U))
-    return [found[place] for place in place_U.tolist()]
-
-
-def _beyond(slates: list[Slate], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> Beyond:
+def _beyond(shown: list[IntArray], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> Beyond:
     """Return popularity, diversity, and recall where the answer is an item that training never saw."""
     cold = cold_questions(questions.targets_U, training)
     return Beyond(
-        popularity=popularity(slates, training, k=DEEPEST),
-        diversity=diversity(slates, training, k=DEEPEST),
+        popularity=popularity(shown, training),
+        diversity=diversity(shown, training),
         cold_users=float(len(cold)),
         cold_recall=float(recall_at(ranks_U[cold], DEEPEST).mean()) if len(cold) else 0.0,
     )

@@ -44,8 +44,6 @@ def recall_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
     return ((ranks_U != MISS) & (ranks_U <= k)).astype(np.float64)
 
 
-def coverage(slates: Sequence[Slate], *, num_items: int, k: int = 10) -> float:
-    """Return the share of the catalogue that appears in the first k of any slate."""
-    if not slates:
-        return 0.0
-    return len(np.unique(np.concatenate([slate.items[:k] for slate in slates]))) / num_items
+def coverage(shown: Sequence[IntArray], *, num_items: int) -> float:
+    """Return the share of the catalogue that appears in any slate; ``shown`` are the items of each."""
+    return len(np.unique(np.concatenate(shown))) / num_items if len(shown) else 0.0

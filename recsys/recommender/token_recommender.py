@@ -16,7 +16,7 @@ from recsys.decoding.belief_decoder import decode_beliefs
 from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.beliefs import Categories, Searcher, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.recommender.evidence import Evidence
+from recsys.recommender.evidence import Evidence, SharedSources
 
 
 class TokenRecommender:
@@ -52,6 +52,12 @@ class TokenRecommender:
         """Return the same evidence searched and ranked with other settings, under another name."""
         other = copy.copy(self)
         other.name, other.config = name, self.config.model_copy(update=search)
+        return other
+
+    def sharing(self, sources: SharedSources) -> "TokenRecommender":
+        """Return the same recommender with sources that others share."""
+        other = copy.copy(self)
+        other.evidence = sources.of(self.evidence)
         return other
 
     def recommend(self, requests: Sequence[Request]) -> list[Slate]:

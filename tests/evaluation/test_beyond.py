@@ -5,7 +5,8 @@ import pytest
 
 from pipelines.benches.measure import as_result, beside
 from recsys.codes.catalogue import Catalogue
-from recsys.contracts import Slate, requests_for
+from recsys.contracts import requests_for
+from recsys.core.arrays import IntArray
 from recsys.core.errors import ConfigError
 from recsys.data.events import EventLog, build_log
 from recsys.data.prepare import load_prepared
@@ -21,26 +22,26 @@ def small_log() -> EventLog:
     return build_log(users, items, np.arange(6), np.arange(6), num_users=4, num_items=4)
 
 
-def slate(*items: int) -> Slate:
-    return Slate(items=np.array(items), scores=-np.arange(len(items), dtype=np.float32))
+def slate(*items: int) -> IntArray:
+    return np.array(items)
 
 
 def test_popularity_when_counts_are_known_then_is_the_mean_percentile() -> None:
     part = TrainingPart.of(small_log())
     # counts 3, 2, 1, 0: ranks from below with ties in the middle are 3.5, 2.5, 1.5, .5 of 4
     assert part.percentile_N.tolist() == [0.875, 0.625, 0.375, 0.125]
-    assert popularity([slate(0, 3), slate(1)], part, k=10) == pytest.approx((0.875 + 0.125 + 0.625) / 3)
-    assert popularity([], part, k=10) == 0
+    assert popularity([slate(0, 3), slate(1)], part) == pytest.approx((0.875 + 0.125 + 0.625) / 3)
+    assert popularity([], part) == 0
 
 
 def test_diversity_when_items_share_users_then_is_one_less_their_cosine() -> None:
     part = TrainingPart.of(small_log())
     # items 0 and 1 share two users of 3 and 2: 2 / sqrt(6) = .8165; item 2 shares none; an unused item is unlike all
-    assert diversity([slate(0, 1)], part, k=10) == pytest.approx(1 - 2 / np.sqrt(6))
+    assert diversity([slate(0, 1)], part) == pytest.approx(1 - 2 / np.sqrt(6))
     # three pairs of which one has that cosine
-    assert diversity([slate(0, 1, 2)], part, k=10) == pytest.approx(1 - 2 / np.sqrt(6) / 3)
-    assert diversity([slate(0, 3), slate(2)], part, k=10) == 1
-    assert diversity([slate(0)], part, k=10) == 0
+    assert diversity([slate(0, 1, 2)], part) == pytest.approx(1 - 2 / np.sqrt(6) / 3)
+    assert diversity([slate(0, 3), slate(2)], part) == 1
+    assert diversity([slate(0)], part) == 0
 
 
 def test_cold_questions_when_an_answer_was_never_seen_then_it_is_named() -> None:

@@ -9,7 +9,7 @@ from recsys.contracts import History, Slate, empty_history
 from recsys.core.ranking import ndcg_at
 from recsys.data.splits import Questions
 from recsys.evaluation.intervals import bootstrap_interval, bootstrap_intervals, paired_difference
-from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.leave_one_out import evaluate_recommender, evaluate_rows
 from recsys.evaluation.metrics import coverage, rank_of_target, ranks_of_targets, recall_at
 
 
@@ -55,10 +55,9 @@ def test_metrics_when_ranks_are_known_then_match_hand_values():
     assert ndcg_at(ranks, 10) == pytest.approx([1, 0.5, 0.35621, 0], abs=1e-5)
 
 
-def test_coverage_when_slates_overlap_then_counts_items_once_and_only_the_first_k():
-    # first two places: {0, 1} and {1, 2} = 3 items of 6; item 5 stands third
-    slates = [slate([0, 1, 5], [3, 2, 1]), slate([1, 2, 5], [3, 2, 1])]
-    assert coverage(slates, num_items=6, k=2) == 0.5
+def test_coverage_when_slates_overlap_then_counts_items_once():
+    # {0, 1} and {1, 2} are 3 items of 6
+    assert coverage([np.array([0, 1]), np.array([1, 2])], num_items=6) == 0.5
     assert coverage([], num_items=6) == 0.0
 
 
@@ -125,6 +124,33 @@ def test_evaluate_when_targets_are_known_then_row_has_the_frozen_keys_and_values
     assert low < 0.75 < high
     assert values["std"] == {}  # one run has no deviation
     assert fixed.asked == [(3, 11, False, None), (1, 11, False, None)]
+
+
+def test_evaluate_rows_when_several_are_asked_then_each_batch_is_asked_of_all_and_each_row_is_its_own():
+    full = History(items=np.arange(12), timestamps=np.arange(12))
+    asked = Questions(
+        users_U=np.arange(3), histories=[empty_history(), full, empty_history()], targets_U=np.zeros(3, int)
+    )
+    first, second = Fixed(slate(range(5), [5, 4, 3, 2, 1])), Fixed(slate([7], [1]))
+    turns: list[tuple[str, int]] = []
+    for name, one in (("first", first), ("second", second)):
+        answer = one.recommend
+        one.recommend = lambda requests, name=name, answer=answer: (
+            turns.append((name, len(requests))),
+            answer(requests),
+        )[1]
+    ticks = iter(range(100))
+    rows = [(first, True), (second, True), (first, False)]
+    found = evaluate_rows(rows, asked, num_items=12, batch_size=2, seed=0, clock=lambda: float(next(ticks)))
+    # two batches by length: both empty histories, then the full one, which lacks no item that could be ranked
+    assert turns == [("first", 2), ("second", 2), ("first", 2), ("first", 1), ("second", 1)]
+    assert [(one.row.seen, one.ranks_U.tolist()) for one in found] == [
+        ("kept", [1, 1, 1]), ("kept", [0, 0, 0]), ("removed", [1, 1]),
+    ]  # fmt: skip
+    assert [one.row.coverage for one in found] == [5 / 12, 1 / 12, 5 / 12]
+    assert [one.seconds for one in found] == [2.0, 2.0, 1.0]  # a tick a call
+    with pytest.raises(ValueError, match="who lacks an item"):
+        evaluate_rows([(first, False)], asked.take(np.array([1])), num_items=12, seed=0)
 
 
 def test_evaluate_when_asked_twice_then_intervals_are_equal():

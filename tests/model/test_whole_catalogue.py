@@ -32,12 +32,11 @@ def test_draw_prompts_when_a_history_holds_every_item_then_its_positions_are_pas
         draw_prompts(log_of([[0, 0, 0]], 1), count=1, window=1, rng=np.random.default_rng(0))
 
 
-def test_questions_when_a_user_has_every_item_then_is_not_asked_what_is_new() -> None:
+def test_questions_when_a_user_has_every_item_then_the_history_lacks_none() -> None:
     histories = [History(items=np.array(items), timestamps=np.arange(len(items))) for items in ([0, 1, 2], [0, 1])]
     asked = Questions(users_U=np.array([4, 7]), histories=histories, targets_U=np.array([0, 2]))
-    left = asked.with_new_items(3)
-    assert (left.users_U.tolist(), left.targets_U.tolist(), len(left.histories)) == ([7], [2], 1)
-    assert asked.with_new_items(4) is asked
+    assert asked.lack_items(3).tolist() == [False, True]
+    assert asked.lack_items(4).tolist() == [True, True]
 
 
 def test_require_finite_when_a_loss_is_no_number_then_names_the_batch() -> None:

@@ -14,6 +14,7 @@ import torch
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
+from pipelines.stages.evaluate import beside_served
 from pipelines.stages.token_search import RELIABILITY, choose_pruning, reliability
 from pipelines.stages.tokens import served_weights
 from recsys.codes.catalogue import Catalogue
@@ -22,6 +23,8 @@ from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
 from recsys.decoding.belief_search import BeliefSearch
+from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.results import Evaluation
 from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
 from recsys.model.tokens.mixture import TokenMixture
@@ -108,6 +111,27 @@ def test_tokens_when_their_paths_are_searched_by_compiled_code_then_slates_are_t
             assert [[path.steps for path in found] for found in one.paths] == [
                 [path.steps for path in found] for found in other.paths
             ]
+
+
+def test_evaluation_when_other_ways_to_rank_are_asked_too_then_each_row_is_what_its_recommender_gets_alone(
+    run: Path,
+) -> None:
+    evaluation = Evaluation.from_json(json.loads((run / "reports" / "evaluation.json").read_text()))
+    found = {(row.recommender, row.seen): row for row in evaluation.rows}
+    log, bundle = load_prepared(run / "data").log, load_bundle(run / "bundle", trace=False)
+    asked = questions(log, "test")
+    assert bundle.tokens is not None
+    ways = [*beside_served(bundle.generative, bundle.tokens), bundle.recommender]
+    assert len(ways) >= 6
+    for way in ways:
+        for keep_seen in (True, False):
+            alone = evaluate_recommender(way, asked, num_items=log.num_items, keep_seen=keep_seen, seed=0).row
+            row = found[way.name, alone.seen]
+            wanted = {name: estimate.value for name, estimate in alone.accuracy.items()}
+            assert {name: estimate.value for name, estimate in row.accuracy.items()} == pytest.approx(wanted)
+            assert row.coverage == alone.coverage
+            assert row.cost is not None
+            assert row.cost.milliseconds_a_user > 0
 
 
 def test_tokens_when_paths_lose_a_tenth_of_the_catalogues_figure_then_the_catalogue_is_ranked(run: Path) -> None:
