@@ -27,6 +27,7 @@ from pipelines.execute import Plan
 from pipelines.flow import STAGES, claim_run
 from pipelines.importing import run_import
 from pipelines.recipe import load_recipe, save_recipe
+from pipelines.record import read_records
 from pipelines.runtime import run_stages
 from recsys.core.artifacts import write_json
 from recsys.core.seeds import rng_for
@@ -100,13 +101,21 @@ def steps_of(
         for step, (work, *arguments) in steps.items():
             if step in found:
                 continue
-            used = found[step] = measure(work, *arguments)
+            used = found[step] = _what_it_took(run, step, measure(work, *arguments))
             write_json(taken, {name: asdict(each) for name, each in found.items()})
             LOG.info(
                 "scale, %s users: %s took %.1f s, %.1f processor seconds and %d MiB",
                 *(size.users, step, used.seconds, used.cpu_seconds, used.peak_memory_mb),
             )
     return found
+
+
+def _what_it_took(run: Path, step: str, measured_now: Usage) -> Usage:
+    """Return what a step took: where a killed bench had finished its stage, which is not run again, what that took."""
+    record = read_records(run).get(step.removeprefix("stage "))
+    if record is None or record.cpu_seconds <= measured_now.cpu_seconds:
+        return measured_now
+    return Usage(seconds=record.seconds, cpu_seconds=record.cpu_seconds, peak_memory_mb=record.peak_memory_mb)
 
 
 def _apart(work: Callable[..., None], *args: object) -> Usage:

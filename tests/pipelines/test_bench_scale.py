@@ -9,6 +9,7 @@ import pytest
 from pipelines.benches import large_log, scale
 from pipelines.benches.large_log import MadeUpSize, write_large_log
 from pipelines.benches.scale import bench_scale, measured_here, steps_of
+from recsys.core.artifacts import Manifest
 from recsys.core.errors import CallError
 from recsys.core.usage import Usage
 
@@ -60,6 +61,21 @@ def test_steps_of_when_killed_then_goes_on_behind_the_last_finished_step(tmp_pat
     assert begun == ["_import", *5 * ["_stage"], "_train"]
     assert [usage.cpu_seconds for usage in found.values()] == [1, 2, 4, 5, 6, 7]
     assert steps_of(size, tmp_path, measure=measure) == found
+
+
+def test_steps_of_when_killed_behind_a_stage_then_counts_what_that_stage_took_and_not_finding_it_done(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "run").mkdir()
+    took = {"seconds": 70.0, "cpu_seconds": 60.0, "peak_memory_mb": 500}
+    Manifest(tmp_path / "run").record("features", {"key": "k", "files": {}, **took})
+
+    def measure(*_: object) -> Usage:
+        return Usage(seconds=3, cpu_seconds=2, peak_memory_mb=100)
+
+    found = steps_of(MadeUpSize.parse("10,80,10"), tmp_path, measure=measure)
+    assert found["stage features"] == Usage(seconds=70, cpu_seconds=60, peak_memory_mb=500)
+    assert found["stage tokenizer"] == Usage(seconds=3, cpu_seconds=2, peak_memory_mb=100)
 
 
 def test_bench_scale_when_steps_are_measured_then_growth_is_that_of_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
