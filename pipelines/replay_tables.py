@@ -32,7 +32,7 @@ def _overall(result: Replay) -> list[str]:
     if not rows:
         return []
     names = sorted(rows[0].figures, reverse=True)
-    against = {row.compared_with: row.difference for row in result.paired if row.slice == "all"}
+    against = {row.compared_with: row.difference for row in result.paired if row.group == "all"}
     took = {row.recommender: row.milliseconds for row in result.costs}
     ours, last = rows[-1].recommender, names[-1]
     lines = [
@@ -58,7 +58,7 @@ def _slices(result: Replay) -> list[str]:
     metric = min(rows[names[0], "all"].figures)
     ours, rivals = names[-1], names[:-1]
     best = max(rivals, key=lambda name: rows[name, "all"].figures[metric].value) if rivals else ""
-    gained = {row.slice: row.difference[metric] for row in result.paired if row.compared_with == best}
+    gained = {row.group: row.difference[metric] for row in result.paired if row.compared_with == best}
     lines = [
         [
             group,
@@ -78,7 +78,7 @@ def _shown(shown: ShownRanking | None) -> list[str]:
     if shown is None:
         return []
     names = list(shown.rows[0].figures)
-    against = {(row.compared_with, row.slice): row.difference[names[0]] for row in shown.paired}
+    against = {(row.compared_with, row.group): row.difference[names[0]] for row in shown.paired}
     ours = shown.rows[-1].recommender
     lines = [
         [

@@ -59,7 +59,7 @@ def paired_table(result: Replay) -> Table:
     names = sorted({name for row in result.paired for name in row.difference})
     table = _table(f"{result.paired[0].recommender} minus", ("compared with", "slice", *names))
     for row in result.paired:
-        table.add_row(row.compared_with, row.slice, *(interval(row.difference[name]) for name in names))
+        table.add_row(row.compared_with, row.group, *(interval(row.difference[name]) for name in names))
     return table
 
 

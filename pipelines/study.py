@@ -30,7 +30,7 @@ from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
 from recsys.evaluation.intervals import bootstrap_interval, paired_difference
 from recsys.evaluation.leave_one_out import figures_of
-from recsys.evaluation.results import Comparison, Estimate, Evaluation, EvaluationRow, Seen, mean_row
+from recsys.evaluation.results import Estimate, Evaluation, EvaluationRow, PairedRow, Seen, mean_row
 
 STUDY = Path("reports") / "study.json"
 EVALUATION = Path("reports") / "evaluation.json"
@@ -155,7 +155,7 @@ def summarise(found: Sequence[Member]) -> Evaluation:
         evaluated[0],
         seeds=tuple(sorted({member.recipe.seed for member in found})),
         rows=tuple(_summary(key[0], list(same.values()), _mean(values[key])) for key, same in rows.items()),
-        against=tuple(_against(values, counterpart)),
+        paired=tuple(_paired(values, counterpart)),
     )
 
 
@@ -175,7 +175,7 @@ def _summary(name: str, same: Sequence[EvaluationRow], value_of: Figures) -> Eva
     return mean_row(same, name=name, accuracy=accuracy)
 
 
-def _against(values: Mapping[Key, Mapping[int, Figures]], counterpart: Mapping[str, str]) -> Iterator[Comparison]:
+def _paired(values: Mapping[Key, Mapping[int, Figures]], counterpart: Mapping[str, str]) -> Iterator[PairedRow]:
     """Yield ours minus every other row on the seeds both have, user by user, with 95 % bootstrap intervals.
 
     Rivals and our own parts are compared with what is served; a variant's part with the same part of ours.
@@ -190,4 +190,4 @@ def _against(values: Mapping[Key, Mapping[int, Figures]], counterpart: Mapping[s
         for metric, value_U in others.items():
             mean, low, high = paired_difference(mine[metric], value_U, rng_for(0, "against", name, seen, metric))
             difference[metric] = Estimate(value=mean, low=low, high=high)
-        yield Comparison(recommender=name, seen=seen, compared_with=counterpart[name], difference=difference)
+        yield PairedRow(recommender=counterpart[name], compared_with=name, group=seen, difference=difference)

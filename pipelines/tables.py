@@ -40,7 +40,7 @@ def markdown_table(result: Evaluation) -> str:
     seeds = result.seeds
     spread = f"mean over {len(seeds)} seeds, \u00b1 their standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     sizes = f"{result.users:,} users, {result.items:,} items"
-    against = {(line.recommender, line.seen): line.difference["ndcg@10"] for line in result.against}
+    against = {(row.compared_with, row.group): row.difference["ndcg@10"] for row in result.paired}
     rows = sorted(result.rows, key=lambda row: row.seen, reverse=True)
     accuracy = [
         [

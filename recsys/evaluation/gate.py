@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recsys.core.config import Config
-from recsys.evaluation.replay_results import PairedRow, Replay
+from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.results import PairedRow
 
 
 class GateConfig(Config):
@@ -82,10 +83,10 @@ def apply_gate(replay: Replay, rule: GateConfig) -> GateVerdict:
     figures = {(row.recommender, row.slice): row.figures[rule.metric].value for row in replay.rows}
     checks = []
     for row in replay.paired:
-        if row.slice == "all" or (row.slice in rule.slices and replay.events[row.slice] >= rule.min_events):
-            current = figures[row.compared_with, row.slice]
-            candidate = figures[row.recommender, row.slice]
-            checks.append(_check(row, replay.events[row.slice], rule, current=current, candidate=candidate))
+        if row.group == "all" or (row.group in rule.slices and replay.events[row.group] >= rule.min_events):
+            current = figures[row.compared_with, row.group]
+            candidate = figures[row.recommender, row.group]
+            checks.append(_check(row, replay.events[row.group], rule, current=current, candidate=candidate))
     return GateVerdict(metric=rule.metric, checks=tuple(checks))
 
 
@@ -93,12 +94,12 @@ def _check(row: PairedRow, events: int, rule: GateConfig, *, current: float, can
     difference = row.difference[rule.metric]
     least = -rule.margin * current
     passed, words = difference.high >= 0, "its interval must not lie wholly below zero"
-    if row.slice == "all":
+    if row.group == "all":
         shown = difference.low if rule.sure else difference.value
         passed = passed and shown >= least
         words = f"{'its interval' if rule.sure else 'it'} must not lie below {least:+.4f}, nor its interval below zero"
     return GateCheck(
-        slice=row.slice,
+        slice=row.group,
         events=events,
         current=current,
         candidate=candidate,

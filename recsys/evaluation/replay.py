@@ -20,9 +20,9 @@ from recsys.core.telemetry import track
 from recsys.data.events import EventLog
 from recsys.evaluation.metrics import ranks_of_targets, recall_at
 from recsys.evaluation.replay_log import ReplayLog, unanswerable
-from recsys.evaluation.replay_results import PairedRow, PeriodRow, Replay, ReplayCost, ReplayRow
+from recsys.evaluation.replay_results import PeriodRow, Replay, ReplayCost, ReplayRow
 from recsys.evaluation.resampling import Resampled, resample
-from recsys.evaluation.results import Estimate
+from recsys.evaluation.results import Estimate, PairedRow
 from recsys.evaluation.slices import Asked, slices
 from recsys.evaluation.timeline import Timeline, check_no_future, distinct_requests, histories, timeline
 
@@ -209,7 +209,7 @@ def _paired(
         PairedRow(
             recommender=recommenders[ours],
             compared_with=recommenders[other],
-            slice=group,
+            group=group,
             difference=difference(row, other),
         )
         for other in range(ours)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recsys.evaluation.ab import ABResult
-from recsys.evaluation.results import Estimate, estimates
+from recsys.evaluation.results import Estimate, PairedRow, estimates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,28 +97,6 @@ class PeriodRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedRow:
-    """One recommender's figures minus another's on the same events, with intervals of the difference."""
-
-    recommender: str
-    compared_with: str
-    """The recommender whose figures are subtracted."""
-    slice: str
-    difference: Mapping[str, Estimate]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row with its differences beside its names."""
-        names = {"recommender": self.recommender, "compared_with": self.compared_with, "slice": self.slice}
-        return names | {name: estimate.to_json() for name, estimate in self.difference.items()}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> "PairedRow":
-        """Read what :meth:`to_json` wrote."""
-        names = {key: row[key] for key in ("recommender", "compared_with", "slice")}
-        return cls(**names, difference=estimates(row))
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReplayCost:
     """What answering took, a request: over calls of many requests, or each request of a served endpoint."""
 
@@ -150,7 +128,7 @@ class ShownRanking:
             "groups": dict(self.groups),
             "items": self.items,
             "rows": [row.to_json() for row in self.rows],
-            "paired": [row.to_json() for row in self.paired],
+            "paired": [row.to_json("slice") for row in self.paired],
         }
 
     @classmethod
@@ -160,7 +138,7 @@ class ShownRanking:
             groups=values["groups"],
             items=values["items"],
             rows=tuple(ReplayRow.from_json(row) for row in values["rows"]),
-            paired=tuple(PairedRow.from_json(row) for row in values["paired"]),
+            paired=tuple(PairedRow.from_json(row, "slice") for row in values["paired"]),
         )
 
 
@@ -202,7 +180,7 @@ class Replay:
             "events": dict(self.events),
             "split": self.split,
             "over_time": [row.to_json() for row in self.over_time],
-            "paired": [row.to_json() for row in self.paired],
+            "paired": [row.to_json("slice") for row in self.paired],
             "costs": [row.to_json() for row in self.costs],
             "counts": dict(self.counts),
             "ab": [row.to_json() for row in self.ab],
@@ -220,7 +198,7 @@ class Replay:
             events=values.get("events", {}),
             split=values.get("split", "leave-one-out"),
             over_time=tuple(PeriodRow.from_json(row) for row in values.get("over_time", ())),
-            paired=tuple(PairedRow.from_json(row) for row in values.get("paired", ())),
+            paired=tuple(PairedRow.from_json(row, "slice") for row in values.get("paired", ())),
             costs=tuple(ReplayCost(**row) for row in values.get("costs", ())),
             counts=values.get("counts", {}),
             ab=tuple(ABResult.from_json(row) for row in values.get("ab", ())),

@@ -1,6 +1,6 @@
 """The figures that evaluation makes, as frozen values; each has one JSON form, whose keys programs rely on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
@@ -122,29 +122,30 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Ours minus one other row, user by user."""
+class PairedRow:
+    """One recommender's figures minus another's, user by user or event by event."""
 
     recommender: str
-    seen: Seen
     compared_with: str
-    """The row that the other's figures are subtracted from."""
+    """The recommender whose figures are subtracted."""
+    group: str
+    """On which users or events: kept or removed seen items, or a replay's slice."""
     difference: Mapping[str, Estimate]
-    """By metric, with paired bootstrap intervals over users."""
+    """By metric, with paired bootstrap intervals."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the line with its metrics beside its names."""
-        names = {"recommender": self.recommender, "seen": self.seen, "compared_with": self.compared_with}
+    def to_json(self, group: str) -> dict[str, Any]:
+        """Return the row with its metrics beside its names; the group stands under the given name."""
+        names = {"recommender": self.recommender, "compared_with": self.compared_with, group: self.group}
         return names | {name: estimate.to_json() for name, estimate in self.difference.items()}
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> "Comparison":
+    def from_json(cls, row: Mapping[str, Any], group: str) -> "PairedRow":
         """Read what :meth:`to_json` wrote."""
         return cls(
-            recommender=line["recommender"],
-            seen=line["seen"],
-            compared_with=line["compared_with"],
-            difference=estimates(line),
+            recommender=row["recommender"],
+            compared_with=row["compared_with"],
+            group=row[group],
+            difference=estimates(row),
         )
 
 
@@ -158,7 +159,7 @@ class Evaluation:
     items: int
     seeds: tuple[int, ...]
     rows: tuple[EvaluationRow, ...]
-    against: tuple[Comparison, ...] = ()
+    paired: tuple[PairedRow, ...] = ()
     """Ours against each other row; only where several runs are evaluated together."""
     protocol: str = "leave-one-out"
     """How the log was divided into what is learned from and what is asked."""
@@ -184,7 +185,7 @@ class Evaluation:
             "items": self.items,
             "seeds": list(self.seeds),
             "rows": [row.to_json() for row in self.rows],
-        } | ({"against": [line.to_json() for line in self.against]} if self.against else {})
+        } | ({"paired": [row.to_json("seen") for row in self.paired]} if self.paired else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
@@ -202,7 +203,7 @@ class Evaluation:
                 seeds=tuple(values["seeds"]),
                 rows=tuple(EvaluationRow.from_json(row) for row in values["rows"]),
                 protocol=values.get("protocol", "leave-one-out"),
-                against=tuple(Comparison.from_json(line) for line in values.get("against", ())),
+                paired=tuple(_paired_rows(values)),
             )
         except KeyError as error:
             raise ArtifactError(f"an evaluation must have the key {error}; run `recsys evaluate` again") from error
@@ -248,3 +249,12 @@ def _keys(kind: type[Beyond] | type[Cost], *at_ten: str) -> list[str]:
 def estimates(row: Mapping[str, Any]) -> dict[str, Estimate]:
     """Return the values of a row that are estimates, by their names."""
     return {name: Estimate(**value) for name, value in row.items() if isinstance(value, Mapping)}
+
+
+def _paired_rows(values: Mapping[str, Any]) -> Iterator[PairedRow]:
+    """Yield the paired rows of a saved evaluation; under ``against`` both names stand the other way round."""
+    for row in values.get("paired", ()):
+        yield PairedRow.from_json(row, "seen")
+    for row in values.get("against", ()):
+        turned = {"recommender": row["compared_with"], "compared_with": row["recommender"]}
+        yield PairedRow.from_json({**row, **turned}, "seen")

@@ -21,8 +21,9 @@ from recsys.data.columns import codes_of
 from recsys.data.events import EventLog
 from recsys.data.splits import SECONDS_PER_DAY
 from recsys.data.vocabulary import UNKNOWN, Vocabulary
-from recsys.evaluation.replay_results import PairedRow, ReplayRow, ShownRanking
+from recsys.evaluation.replay_results import ReplayRow, ShownRanking
 from recsys.evaluation.resampling import Resampled, resample
+from recsys.evaluation.results import PairedRow
 from recsys.evaluation.slices import ACTIVE_HISTORY, SHORT_HISTORY
 
 FIGURES = ("auc", "first taken")
@@ -203,4 +204,4 @@ def _paired(means: Resampled, names: Sequence[str], kinds: Sequence[str]) -> Ite
                 figure: means.difference(row, 2 * ours + place, 2 * other + place)
                 for place, figure in enumerate(FIGURES)
             }
-            yield PairedRow(recommender=names[ours], compared_with=names[other], slice=kind, difference=difference)
+            yield PairedRow(recommender=names[ours], compared_with=names[other], group=kind, difference=difference)

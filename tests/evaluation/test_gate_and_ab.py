@@ -5,8 +5,8 @@ import pytest
 
 from recsys.evaluation.ab import ABResult, arms_of, compare_arms
 from recsys.evaluation.gate import GateConfig, apply_gate
-from recsys.evaluation.replay_results import PairedRow, Replay, ReplayRow
-from recsys.evaluation.results import Estimate
+from recsys.evaluation.replay_results import Replay, ReplayRow
+from recsys.evaluation.results import Estimate, PairedRow
 
 
 def replay_of(differences: dict[str, tuple[float, float, float]], events: int = 500) -> Replay:
@@ -17,7 +17,7 @@ def replay_of(differences: dict[str, tuple[float, float, float]], events: int = 
             figures = {"ndcg@10": Estimate(value=figure, low=figure, high=figure)}
             rows.append(ReplayRow(recommender=who, slice=name, figures=figures))
         difference = {"ndcg@10": Estimate(value=value, low=low, high=high)}
-        paired.append(PairedRow(recommender="candidate", compared_with="current", slice=name, difference=difference))
+        paired.append(PairedRow(recommender="candidate", compared_with="current", group=name, difference=difference))
     return Replay(rows=tuple(rows), paired=tuple(paired), events=dict.fromkeys(differences, events))
 
 

@@ -12,11 +12,11 @@ from recsys.evaluation.replay_results import OffPolicyRow, Replay, ReplayRow
 from recsys.evaluation.results import (
     METRICS,
     Beyond,
-    Comparison,
     Cost,
     Estimate,
     Evaluation,
     EvaluationRow,
+    PairedRow,
     mean_row,
 )
 
@@ -43,18 +43,18 @@ rows = st.builds(
     runs=st.integers(1, 5),
 )
 comparisons = st.builds(
-    Comparison,
-    recommender=st.just("popularity"),
-    seen=st.sampled_from(["kept", "removed"]),
-    compared_with=st.just("recsys"),
+    PairedRow,
+    recommender=st.just("recsys"),
+    compared_with=st.just("popularity"),
+    group=st.sampled_from(["kept", "removed"]),
     difference=accuracies,
 )
 
 
 @given(st.lists(rows, max_size=3), st.lists(comparisons, max_size=2))
-def test_evaluation_when_written_and_read_then_is_equal(some: list[EvaluationRow], against: list[Comparison]) -> None:
+def test_evaluation_when_written_and_read_then_is_equal(some: list[EvaluationRow], paired: list[PairedRow]) -> None:
     result = Evaluation(
-        dataset="d", split="test", users=3, items=4, seeds=(1, 2), rows=tuple(some), against=tuple(against)
+        dataset="d", split="test", users=3, items=4, seeds=(1, 2), rows=tuple(some), paired=tuple(paired)
     )
     assert Evaluation.from_json(json.loads(json.dumps(result.to_json()))) == result
 
@@ -117,3 +117,12 @@ def test_row_when_asked_for_one_that_is_not_there_then_names_what_is() -> None:
     assert result.row("recsys").coverage == 0.5
     with pytest.raises(KeyError, match="recsys"):
         result.row("popularity")
+
+
+@given(comparisons)
+def test_evaluation_when_saved_before_names_were_turned_then_is_read_alike(row: PairedRow) -> None:
+    result = Evaluation(dataset="d", split="test", users=3, items=4, seeds=(1,), rows=(), paired=(row,))
+    values = result.to_json()
+    (now,) = values.pop("paired")
+    values["against"] = [{**now, "recommender": row.compared_with, "compared_with": row.recommender}]
+    assert Evaluation.from_json(values) == result

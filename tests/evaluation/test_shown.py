@@ -97,7 +97,7 @@ def test_ranking_when_asked_then_only_what_was_shown_is_eligible_and_histories_e
     by_kind = {(row.recommender, row.slice): row.figures["auc"].value for row in found.rows}
     assert by_kind["rising", "short history"] == by_kind["falling", "without a history"] == 1.0
     assert found.groups == {"all": 2, "without a history": 1, "short history": 1}
-    (pair,) = (row for row in found.paired if row.slice == "short history")
+    (pair,) = (row for row in found.paired if row.group == "short history")
     assert (pair.recommender, pair.compared_with, pair.difference["auc"].value) == ("rising", "falling", 1.0)
     assert ShownRanking.from_json(found.to_json()) == found
 

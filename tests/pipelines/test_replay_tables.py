@@ -3,14 +3,13 @@
 from pipelines.replay_tables import replay_markdown
 from recsys.evaluation.replay_results import (
     OffPolicyRow,
-    PairedRow,
     PeriodRow,
     Replay,
     ReplayCost,
     ReplayRow,
     ShownRanking,
 )
-from recsys.evaluation.results import Estimate
+from recsys.evaluation.results import Estimate, PairedRow
 
 DAY = 86_400
 REFUSAL = "this log cannot decide this: 3 effective requests"
@@ -39,7 +38,7 @@ def made_up() -> Replay:
         events=slices,
         over_time=(PeriodRow(recommender="recsys", start=0, end=3 * DAY, events=900, figures=figures(0.08)),),
         paired=tuple(
-            PairedRow(recommender="recsys", compared_with=name, slice=part, difference=figures(0.08 - worth[name]))
+            PairedRow(recommender="recsys", compared_with=name, group=part, difference=figures(0.08 - worth[name]))
             for name in ("popularity", "sasrec")
             for part in slices
         ),
@@ -60,7 +59,7 @@ def made_up() -> Replay:
             rows=tuple(ReplayRow(recommender=name, slice="all", figures={"auc": estimate(0.6)}) for name in worth),
             paired=(
                 PairedRow(
-                    recommender="recsys", compared_with="sasrec", slice="all", difference={"auc": estimate(0.05)}
+                    recommender="recsys", compared_with="sasrec", group="all", difference={"auc": estimate(0.05)}
                 ),
             ),
         ),

@@ -11,14 +11,13 @@ from pipelines.report.page import write_report
 from recsys.evaluation.ab import compare_arms
 from recsys.evaluation.replay_results import (
     OffPolicyRow,
-    PairedRow,
     PeriodRow,
     Replay,
     ReplayCost,
     ReplayRow,
     ShownRanking,
 )
-from recsys.evaluation.results import Estimate
+from recsys.evaluation.results import Estimate, PairedRow
 
 DAY = 86_400
 REFUSAL = "this log cannot decide this: effective sample size 3.0 of 50 requests, 100 are needed"
@@ -71,7 +70,7 @@ def made_up() -> Replay:
             for day in range(3)
         ),
         paired=tuple(
-            PairedRow(recommender="recsys", compared_with="popularity", slice=part, difference=figures)
+            PairedRow(recommender="recsys", compared_with="popularity", group=part, difference=figures)
             for part in slices
         ),
         costs=(

@@ -50,7 +50,7 @@ def test_study_when_a_rival_is_fitted_once_then_it_is_compared_on_the_seed_that_
     assert runs == {"popularity": 2, "cooccurrence": 1, "recsys": 2}
     ranks = np.load(tmp_path / "reports" / "ranks.npz")  # of seed 7, the only one with the rival
     first = [recall_at(ranks[f"{who}.removed"], 10).mean() for who in ("recsys", "cooccurrence")]
-    line = next(x for x in result.against if x.recommender == "cooccurrence" and x.seen == "removed")
+    line = next(x for x in result.paired if x.compared_with == "cooccurrence" and x.group == "removed")
     assert line.difference["recall@10"].value == pytest.approx(first[0] - first[1])
     assert "cooccurrence (1 of 2 seeds)" in markdown_table(result)
 
@@ -94,7 +94,7 @@ def test_study_when_compared_then_the_paired_difference_is_over_the_same_users(s
     assert result is not None
     ranks = [np.load(f / "reports" / "ranks.npz") for f in (study, study / "study" / "recsys" / "seed-8")]
     mean = [np.mean([recall_at(r[f"{who}.removed"], 10) for r in ranks], axis=0) for who in ("recsys", "popularity")]
-    line = next(x for x in result.against if x.recommender == "popularity" and x.seen == "removed")
+    line = next(x for x in result.paired if x.compared_with == "popularity" and x.group == "removed")
     assert line.difference["recall@10"].value == pytest.approx((mean[0] - mean[1]).mean())
     low, high = line.difference["recall@10"].low, line.difference["recall@10"].high
     assert low < line.difference["recall@10"].value < high
