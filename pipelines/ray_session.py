@@ -45,7 +45,6 @@ class RaySession:
         *args: Any,
         cpus: int = 1,
         fresh: bool = False,
-        at_home: bool = False,
     ) -> Any:
         """Hand out a call and return a reference to its result.
 
@@ -55,12 +54,8 @@ class RaySession:
             args: what it is called with; references are waited for first.
             cpus: how many cores it takes.
             fresh: whether it gets a process of its own, whose memory and processor time are its own.
-            at_home: whether it must run on this process's machine.
         """
         options: dict[str, Any] = {"num_cpus": cpus, "max_retries": 0} | ({"max_calls": 1} if fresh else {})
-        if at_home:
-            here = self._ray.get_runtime_context().get_node_id()
-            options["label_selector"] = {"ray.io/node-id": here}
         ref = self._ray.remote(**options)(work).remote(*args)
         self._names[ref] = name
         return ref

@@ -1,4 +1,4 @@
-"""Executes stages in the order of their parents: as Ray tasks, or in this process."""
+"""Executes stages in the order of their parents: what reads the data set here, the others as Ray tasks or here, too."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,15 +42,22 @@ def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[st
     records = _finished_before(stages, plan.run)
     with showing() as display:
         display.expect(len(stages))
-        if use_ray and not _all_current(stages, plan, records):
+        on_ray = use_ray and not _all_current(stages, plan, records)
+        # what reads the data set is done here: a log that cannot be trained on is refused before Ray starts
+        for stage in [stage for stage in stages if stage.reads_source] if on_ray else stages:
+            _run_here(stage, plan, records)
+        if on_ray:
             with ray_session() as session:
-                return _run_on_ray(session, stages, plan, records)
-        for stage in stages:
-            records[stage.name] = execute(stage, plan, records)
-            if plan.store is not None:
-                plan.store.push(stage.name, records[stage.name])
-            _record(stage, plan, records[stage.name])
+                return _run_on_ray(session, [one for one in stages if not one.reads_source], plan, records)
     return records
+
+
+def _run_here(stage: Stage, plan: Plan, records: dict[str, StageRecord]) -> None:
+    """Run a stage in this process, and record it."""
+    records[stage.name] = execute(stage, plan, records)
+    if plan.store is not None:
+        plan.store.push(stage.name, records[stage.name])
+    _record(stage, plan, records[stage.name])
 
 
 def _record(stage: Stage, plan: Plan, record: StageRecord) -> None:
@@ -113,10 +120,9 @@ def _run_on_ray(
 
 def _handed_out(session: RaySession, stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> Any:
     """Hand a stage to Ray; one that workers train takes no core itself, it waits for them."""
-    at_home = plan.store is not None and stage.reads_source  # no other machine needs to see the data set
-    cpus = 0 if at_home or _spreads(stage, plan) else plan.recipe.threads
+    cpus = 0 if _spreads(stage, plan) else plan.recipe.threads
     call = (stage, plan, dict(records), events)
-    return session.submit(f"stage {stage.name}", _apart, *call, cpus=cpus, at_home=at_home)
+    return session.submit(f"stage {stage.name}", _apart, *call, cpus=cpus)
 
 
 def _spreads(stage: Stage, plan: Plan) -> bool:

@@ -3,6 +3,7 @@
 Axes: K row or column of a square matrix.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def sized(recipe: Recipe, size: LogSize, *, quick: bool = False) -> Sized:
         before = open_value(recipe, sections, name)
         if before is not None and before != value:
             recipe = with_setting(recipe, sections, name, value)
-            changes.append(f"{key} is {_shown(value)} instead of {_shown(before)}{'' if quick else _reason(size)}")
+            words = f"{key}={_shown(value)} (else {_shown(before)})"
+            changes.append(words if quick else f"{key} is {_shown(value)} instead of {_shown(before)}{_reason(size)}")
     return Sized(recipe=recipe, changes=tuple(changes))
 
 
@@ -119,8 +121,8 @@ def sized_for(data: Path, recipe: Recipe, *, quick: bool) -> Recipe:
     if size is None:
         return recipe
     result = sized(recipe, size, quick=quick)
-    for change in result.changes:
-        LOG.info("recipe: %s", change)
+    if result.changes:
+        LOG.info("recipe: %s%s", "--quick sets " if quick else "", ", ".join(result.changes))
     LOG.info("training: %s", in_words(estimated_seconds(result.recipe, size, rate=measured_rate())))
     return result.recipe
 
@@ -130,7 +132,7 @@ def _reason(size: LogSize) -> str:
 
 
 def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return json.dumps(value) if isinstance(value, tuple) else str(value)
 
 
 def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str, float]:

@@ -37,6 +37,7 @@ def _csv(header: str, rows: list[tuple] | None = None, separator: str = ",") -> 
         "Customer ID,product-id,event_time",
         "Kunde,Artikel-Nr,Bestelldatum",
         "user.id,item.id,Purchased At",
+        "Customer No.,StockCode,InvoiceDate",
         "user_id:token,item_id:token,timestamp:float",
         '"user_id","item_id","timestamp"',
     ],
@@ -228,3 +229,9 @@ def test_parquet_when_a_file_is_cut_off_then_names_it(tmp_path: Path, name: str)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=rf"{path.name} must be a Parquet file"):
         import_dataset("parquet", tmp_path / name)
+
+
+def test_import_when_a_needed_column_is_not_told_then_says_which_of_which_file(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("Customer;What;Date\nC1;P1;2024-01-02\n")
+    with pytest.raises(DataError, match=r"none of them read as item_id;.*as in --map item_id=ITS_NAME"):
+        import_dataset("csv", tmp_path)

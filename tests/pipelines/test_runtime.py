@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,17 @@ def test_train_and_evaluate_when_another_owns_the_run_then_are_refused_before_an
 def test_record_when_an_earlier_version_kept_less_then_is_read() -> None:
     record = StageRecord.from_json({"key": "k", "files": {"a": "b"}, "parents": ["data"], "unknown": 1})
     assert record == StageRecord(key="k", files={"a": "b"}, parents=("data",))
+
+
+def test_stages_when_the_data_set_cannot_be_used_then_say_so_before_ray_starts(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_job: Job) -> None:
+        raise DataError("interactions must hold two events of some user, got one; import more")
+
+    def started() -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("pipelines.runtime.ray_session", started)
+    with pytest.raises(DataError, match="two events"):
+        run_stages([replace(DATA, work=refuse), COUNT], plan, use_ray=True)

@@ -15,7 +15,8 @@ Kind = Literal["interactions", "items"]
 _INTERACTIONS: Final = {
     schema.USER: (
         *("userid", "user", "uid", "customerid", "customer", "reviewerid", "memberid", "visitorid", "accountid"),
-        *("clientid", "buyerid", "kunde", "kundenid", "kundennr", "kundennummer", "nutzer", "nutzerid"),
+        *("customerno", "customernumber", "clientid", "buyerid"),
+        *("kunde", "kundenid", "kundennr", "kundennummer", "nutzer", "nutzerid"),
     ),
     schema.ITEM: (
         *(
@@ -31,6 +32,7 @@ _INTERACTIONS: Final = {
             "sku",
             "articleid",
         ),
+        *("productno", "productnumber", "productcode", "itemno", "itemnumber", "itemcode", "articleno", "stockcode"),
         *("trackid", "songid", "bookid", "isbn", "videoid", "newsid", "businessid", "goodsid", "contentid"),
         *("artikel", "artikelid", "artikelnr", "artikelnummer", "produkt", "produktid", "produktnummer"),
     ),
@@ -78,14 +80,25 @@ def num_recognised(names: Sequence[str]) -> int:
 
 def kind_of(names: Sequence[str], columns: Mapping[str, str]) -> Kind | None:
     """Tell from its column names whether a table holds interactions, items, or neither."""
-    plain = {_plain(name) for name in names}
-
-    def has(kind: Kind, name: str) -> bool:
-        return columns.get(name) in names or not plain.isdisjoint(_ALIASES[kind][name])
-
-    if all(has("interactions", name) for name in schema.REQUIRED_INTERACTION_COLUMNS):
+    lacking = lacking_of(names, columns)
+    if not lacking:
         return "interactions"
-    return "items" if has("items", schema.ITEM) and not has("interactions", schema.USER) else None
+    has_item = columns.get(schema.ITEM) in names or not _plain_names(names).isdisjoint(_ITEMS[schema.ITEM])
+    return "items" if has_item and schema.USER in lacking else None
+
+
+def lacking_of(names: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """Return the columns of interactions that no name of a table is read as."""
+    plain = _plain_names(names)
+    return [
+        name
+        for name in schema.REQUIRED_INTERACTION_COLUMNS
+        if columns.get(name) not in names and plain.isdisjoint(_INTERACTIONS[name])
+    ]
+
+
+def _plain_names(names: Sequence[str]) -> set[str]:
+    return {_plain(name) for name in names}
 
 
 def understood(table: pa.Table, kind: Kind, columns: Mapping[str, str], where: str) -> tuple[pa.Table, tuple[str, ...]]:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.importers.delimited import Form, read_delimited
-from recsys.data.importers.headers import Kind, kind_of, understood
+from recsys.data.importers.headers import Kind, kind_of, lacking_of, understood
 from recsys.data.importers.json_lines import read_json_lines
 from recsys.data.importers.raw import RawTable, joined
 from recsys.data.impressions import clean_impressions
@@ -112,13 +112,17 @@ def _found(source: Path, options: ImportOptions, suffixes: tuple[str, ...], read
         raw = read(path)
         told[kind_of(raw.table.column_names, options.columns)].append(raw)
     if not told["interactions"]:
+        others = [*told[None], *told["items"]]
+        lacking = [lacking_of(raw.table.column_names, options.columns) for raw in others]
         columns = [
-            f"{raw.path.name} with columns {raw.table.column_names[:20]}" for raw in (*told[None], *told["items"])
+            f"{raw.path.name} with columns {raw.table.column_names[:20]}, none of them read as {' or '.join(missing)}"
+            for raw, missing in zip(others, lacking, strict=True)
         ]
+        example = min(lacking, key=len)[0] if lacking else schema.TIMESTAMP
         raise DataError(
             f"{source} must hold interactions{suffixes[0]} or a file with columns user_id, item_id and timestamp, got "
             f"{'; '.join(columns[:5]) or 'no file that ends in ' + suffixes[0]}; name the columns that are "
-            "meant, as in --map timestamp=ITS_NAME"
+            f"meant, as in --map {example}=ITS_NAME"
         )
     return _Found(interactions=told["interactions"], items=told["items"], others=[raw.path for raw in told[None]])
 
