@@ -144,6 +144,10 @@ def build_service(
         "Requests that wait for the model",
         lambda: service.model.waiting() + service.turns.waiting(),
     )
+    metrics.watch("recsys_kept_users", "Users whose past is kept in memory", lambda: len(service.histories.users()))
+    metrics.watch_total(
+        "recsys_histories", "Pasts that were kept in memory, read, or not to be had", lambda: service.histories.asked
+    )
     metrics.watch("recsys_shadow_queue", "Requests that wait for the shadow release", service.shadow.waiting)
     metrics.watch("recsys_exposure_queue", "Exposures that wait for the store", service.exposures.waiting)
     return service

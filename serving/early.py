@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from serving.edge import HEADERS, SLATE_PATHS, WAITING, Conditions, full_response, note_answer
+from serving.edge import HEADERS, SLATE_PATHS, WAITING, Conditions, full_response, log_answer
 from serving.metrics import Metrics
 from serving.settings import Access, Keys, ServingConfig
 
@@ -54,9 +54,10 @@ class EarlyRefusals:
         missing = self._missing(data[:end], len(data) - end)
         if missing is None:
             return None
-        note_answer(
-            self._metrics, self._config, route=begins[1].decode(), status=429, seconds=time.perf_counter() - started
-        )
+        route, seconds = begins[1].decode(), time.perf_counter() - started
+        self._metrics.answered(route=route, status=429, seconds=seconds)
+        if self._config.log_requests:
+            log_answer(route=route, status=429, seconds=seconds)
         return Refused(rest=self._rest[begins[1]], body_bytes=missing)
 
     def _missing(self, head: bytes, came: int) -> int | None:

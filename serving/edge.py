@@ -1,8 +1,9 @@
 """Owns what comes before a route: the key, the body and its limits, the slots, the clock; and the headers after it."""
 
 import asyncio
-import json
+import re
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys.core.telemetry import LOG
+from recsys.core.telemetry import log_fields
 from serving.metrics import Metrics
 from serving.problems import problem_response
 from serving.settings import Access, Keys, ServingConfig
@@ -27,6 +28,8 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
 ]
 _CLOSE = (b"connection", b"close")
+_REQUEST_ID = b"x-request-id"
+_PLAIN_ID = re.compile(rb"[!-~]{1,128}")
 
 
 class _TooLargeError(Exception):
@@ -86,14 +89,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status, request_id = 500, _request_id(scope)
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 extra = [*HEADERS, _CLOSE] if self._conditions.draining() else HEADERS
-                message["headers"] = [*message.get("headers", ()), *extra]
+                message["headers"] = [*message.get("headers", ()), *extra, (_REQUEST_ID, request_id)]
             async with asyncio.timeout(self._config.body_seconds):
                 await send(message)
 
@@ -104,7 +107,9 @@ class Edge:
         finally:
             route = getattr(scope.get("route"), "path", None) or self._route_of(scope)
             seconds = time.perf_counter() - started
-            note_answer(self._metrics, self._config, route=route, status=status, seconds=seconds)
+            self._metrics.answered(route=route, status=status, seconds=seconds)
+            if self._config.log_requests:
+                log_answer(route=route, status=status, seconds=seconds, request_id=request_id.decode())
 
     def in_flight(self) -> int:
         """Return how many requests are being answered."""
@@ -185,11 +190,19 @@ class Edge:
             self._buffered -= size
 
 
-def note_answer(metrics: Metrics, config: ServingConfig, *, route: str, status: int, seconds: float) -> None:
-    """Count an answer, and log it where the configuration says so."""
-    metrics.answered(route=route, status=status, seconds=seconds)
-    if config.log_requests:
-        LOG.info(json.dumps({"route": route, "status": status, "ms": round(1000 * seconds, 2)}))
+def log_answer(*, route: str, status: int, seconds: float, request_id: str | None = None) -> None:
+    """Log an answer as fields."""
+    fields: dict[str, object] = {"route": route, "status": status, "ms": round(1000 * seconds, 2)}
+    log_fields(**fields if request_id is None else fields | {"request_id": request_id})
+
+
+def _request_id(scope: Scope) -> bytes:
+    """Return the id that the client gave its request, or a new one where that is none to be sent back."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _PLAIN_ID.fullmatch(value):
+            found: bytes = value
+            return found
+    return uuid.uuid4().hex.encode()
 
 
 def _too_large(path: str, limit: int) -> JSONResponse:

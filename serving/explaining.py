@@ -12,7 +12,7 @@ from serving.lists import item_row
 from serving.model import ModelRanker, ModelUnavailableError, model_of
 from serving.plan import met
 from serving.problems import ProblemError
-from serving.recommending import ask_for
+from serving.recommending import ask_for, left
 from serving.release import LoadedBundle
 from serving.schemas.recommend import ExplainRequest, ExplainResponse, Outranking, PathOut
 from serving.service import Service
@@ -22,13 +22,13 @@ _OUTRANKING = 5
 
 async def explain(service: Service, request: ExplainRequest) -> ExplainResponse:
     """Say where an item stands for a user among all that may be shown, and why it may not where it may not."""
-    asked = (await ask_for(service, request, n=1, reasons=True)).question
+    whole = await ask_for(service, request, n=1, reasons=True)
+    asked = whole.question
     release = asked.release
     row = item_row(release, request.item_id)
     try:
         model = model_of(release)
-        seconds = None if request.timeout_ms is None else request.timeout_ms / 1000
-        return await service.model.run(lambda: _explained(asked, model, row), seconds=seconds)
+        return await service.model.run(lambda: _explained(asked, model, row), seconds=left(whole.until))
     except ModelUnavailableError as error:
         raise ProblemError(
             503,

@@ -21,7 +21,7 @@ from serving.store.changes import StoredItem
 from serving.store.engine import store_url
 from serving.store.tables import EVENTS
 
-_OWN = ("model_version", "strategy", "arm")
+_OWN = ("model_version", "strategy", "arm", "device")
 """Columns of impressions beside those of the contract."""
 
 
@@ -135,6 +135,7 @@ def _impressions(store: Store, where: str) -> pa.Table | None:
                 "model_version": one.model_version,
                 "strategy": one.strategy,
                 "arm": one.arm,
+                "device": one.device,
             }
             for name, value in row.items():
                 columns[name].append(value)

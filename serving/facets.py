@@ -41,6 +41,10 @@ class FacetTable:
         """Return the words of a code, or its numbers where it has none."""
         return code_words(self.words, codebook, code)
 
+    def names(self, row: int) -> list[str]:
+        """Return the words of an item's codes."""
+        return [self.name(codebook, code) for codebook, code in enumerate(self.codes_NM[row].tolist())]
+
     def codes_of(self, words: str) -> tuple[Code, ...]:
         """Return the codes with these words, upper and lower case being one; none where there are none."""
         return self._of_words.get(words.strip().casefold(), ())

@@ -77,24 +77,35 @@ class Histories:
         self._reading: Counter[str] = Counter()
         self._forgotten: set[str] = set()
         """Users forgotten while they are read: what is read of them is not kept."""
+        self.asked: Counter[str] = Counter()
+        """How often a past was there (``kept``), had to be read (``read``), or could not be (``away``)."""
         self._lock = threading.Lock()
 
-    async def of(self, user_id: str) -> Known:
-        """Return what is known of a user; never waits longer than its deadline and never fails."""
+    async def of(self, user_id: str, *, seconds: float | None = None) -> Known:
+        """Return what is known of a user; never waits longer than its deadline and never fails.
+
+        Args:
+            user_id: of the user.
+            seconds: a shorter deadline of this request.
+        """
         with self._lock:
             cached = self._pasts.get(user_id)
             if cached is not None:
                 self._pasts.move_to_end(user_id)
             fresh = cached is not None and self._sole_writer and user_id not in self._changed
         if cached is not None and fresh:
+            self.asked["kept"] += 1
             return Known(past=cached)
         try:
-            past = await self._threads.run(lambda: self._read(user_id), self._seconds)
+            within = self._seconds if seconds is None else min(seconds, self._seconds)
+            past = await self._threads.run(lambda: self._read(user_id), within)
+            self.asked["read"] += 1
             return Known(past=past)
         except StoreLateError:
             LOG.warning("the history of a user was not read in time")
         except SQLAlchemyError as error:
             LOG.warning("the history of a user could not be read: %s", getattr(error, "orig", error))
+        self.asked["away"] += 1
         return Known(past=cached or NOBODY, stale=True)
 
     def changed(self, user_ids: set[str]) -> None:

@@ -1,8 +1,11 @@
 """Owns what Prometheus reads: one registry per application."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -47,6 +50,10 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(name, help_, registry=self.registry).set_function(value)
 
+    def watch_total(self, name: str, help_: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """Add a counter whose values, by outcome, are read when Prometheus asks."""
+        self.registry.register(_Totals(name, help_, values))
+
     def answered(self, *, route: str, status: int, seconds: float) -> None:
         """Count one answer and its time, whatever its status."""
         self._requests.labels(route, str(status)).inc()
@@ -85,3 +92,19 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+@dataclass(frozen=True)
+class _Totals(Collector):
+    """A counter whose values are kept elsewhere."""
+
+    name: str
+    help_: str
+    values: Callable[[], Mapping[str, float]]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counter as it is now."""
+        family = CounterMetricFamily(self.name, self.help_, labels=["outcome"])
+        for outcome, value in self.values().items():
+            family.add_metric([outcome], value)
+        yield family

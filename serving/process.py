@@ -17,7 +17,7 @@ from types import FrameType
 import uvicorn
 
 from recsys.core.errors import CallError, RecsysError
-from recsys.core.telemetry import LOG, configure_logging
+from recsys.core.telemetry import LOG, configure_logging, log_as_json
 from serving.app import create_app, settle
 from serving.protocol import limited_protocol
 from serving.seeding import seed_log
@@ -91,6 +91,8 @@ class DrainingServer(uvicorn.Server):
 
 
 def _serve_here(options: Options, listener: socket.socket) -> None:
+    if options.config.log_json:
+        log_as_json()
     app = create_app(options.run, store=options.store, keys=options.keys, config=options.config)
     service: Service = app.state.service
     service.releases.on_loaded = partial(settle, app)

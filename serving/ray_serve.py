@@ -16,7 +16,7 @@ from pydantic import PositiveInt
 
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, CallError
-from recsys.core.telemetry import LOG, configure_logging
+from recsys.core.telemetry import LOG, configure_logging, log_as_json
 from serving.app import create_app, settle
 from serving.process import Options
 from serving.seeding import seed_log
@@ -67,6 +67,8 @@ class Replica:
 
     def __init__(self, args: ReplicaArgs) -> None:
         configure_logging()
+        if args.config.log_json:
+            log_as_json()
         self._args = args
         self._service: Service | None = None
 

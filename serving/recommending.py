@@ -40,15 +40,14 @@ class Answer:
 
 async def recommend(service: Service, request: RecommendRequest) -> RecommendResponse:
     """Answer from the model, or from the fallback with ``degraded`` saying why; never fails for want of either."""
-    started, began = time.perf_counter(), service.last_good.forgotten
-    with service.tracing.stage("question"):
+    began = service.last_good.forgotten
+    with service.stage("question"):
         asked = await ask_for(service, request, n=request.n)
     add_exploration(asked.question.plan, service.config)
-    with service.tracing.stage("answer"):
-        answer = await answer_of(service, asked.question, explain=request.explain, timeout_ms=request.timeout_ms)
+    with service.stage("answer"):
+        answer = await answer_of(service, asked.question, explain=request.explain, until=asked.until)
     refusal = answer.refusal or (Refusal.HISTORY if asked.stale else None)
     response = _response(asked.question, answer, refusal, explain=request.explain)
-    service.metrics.stage("answer", time.perf_counter() - started)
     service.metrics.recommended(answer.strategy, response.degraded)
     if answer.by_model and refusal is None and request.user_id is not None and answer.composed.places:
         ids = asked.question.release.items.item_ids
@@ -64,11 +63,15 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question, what it knows of its user, and the user's arm where two releases are compared."""
+    """A question, what it knows of its user, and the user's arm where two releases are compared.
+
+    ``until`` is the monotonic time at which a request that gave ``timeout_ms`` must be answered.
+    """
 
     question: Question
     known: Known | None
     arm: str | None
+    until: float | None = None
 
     @property
     def stale(self) -> bool:
@@ -78,14 +81,20 @@ class Asked:
 
 async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = False) -> Asked:
     """Return the question of a request to the release that answers its user now."""
-    with service.tracing.stage("history"):
-        known = None if asker.user_id is None else await service.histories.of(asker.user_id)
+    until = None if asker.timeout_ms is None else time.monotonic() + asker.timeout_ms / 1000
+    with service.stage("history"):
+        known = None if asker.user_id is None else await service.histories.of(asker.user_id, seconds=left(until))
     release, arm = release_for(service.releases, service.config, asker.user_id)
     found = question(release, asker, known, service.around(), n=n, reasons=reasons)
-    return Asked(question=found, known=known, arm=arm)
+    return Asked(question=found, known=known, arm=arm, until=until)
 
 
-async def answer_of(service: Service, asked: Question, *, explain: bool, timeout_ms: int | None = None) -> Answer:
+def left(until: float | None) -> float | None:
+    """Return the seconds until a moment of the monotonic clock, 0 where it is over; None where there is none."""
+    return None if until is None else max(0.0, until - time.monotonic())
+
+
+async def answer_of(service: Service, asked: Question, *, explain: bool, until: float | None = None) -> Answer:
     """Return a question's answer, checked and filled up where the model left places open."""
     plan, release = asked.plan, asked.release
     plan.n = min(plan.n, int(np.count_nonzero(plan.eligible_N)))
@@ -98,11 +107,10 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
             history=asked.history,
             whole_catalogue=asked.whole_catalogue,
         )
-        seconds = None if timeout_ms is None else timeout_ms / 1000
         # What asks the model once, briefly, waits for no other thread.
         queue = service.turns if release.brief and plan.plain and not explain else service.model
-        with service.tracing.stage("model"):
-            composed = await queue.run(lambda: compose(plan, ranker, service.rng), seconds=seconds)
+        with service.stage("model"):
+            composed = await queue.run(lambda: compose(plan, ranker, service.rng), seconds=left(until))
     except ModelUnavailableError as error:
         return _without_model(service, asked, error.refusal)
     if illegal := ranker.illegal:
@@ -118,7 +126,7 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, timeout
 def _without_model(service: Service, asked: Question, refusal: Refusal) -> Answer:
     """Return the fallback's slate under the same plan; what is not ranked by a model is not explored."""
     asked.plan.exploration = None
-    with service.tracing.stage("fallback"):
+    with service.stage("fallback"):
         return _ranked_by_fallback(service, asked, refusal)
 
 
@@ -177,5 +185,6 @@ def _exposure(
         propensities=propensities,
         slate_propensity=float(np.prod(known)) if answer.by_model else None,
         surface=request.surface or request.scenario,
+        device=request.device,
         arm=asked.arm,
     )

@@ -57,7 +57,10 @@ class Releases:
         self._encoder_at_start = encoder_at_start
         self._loader = loader or load_from_run
         self._on_change = on_change
+        self._loading = threading.Lock()
+        """Held while a release is loaded, which takes seconds."""
         self._lock = threading.Lock()
+        """Held while one takes another's place, so that items can change while a release is loaded."""
         self._settled = threading.Event()
         self._base = bare_release(run / "bundle", state=State.LOADING)
         self._loaded: dict[str, Release] = {}
@@ -67,7 +70,7 @@ class Releases:
         self._grown: dict[Beside, Release] = {}
         self.current = self._base
         self.on_loaded: Callable[[], None] = lambda: None
-        """Called before the first model becomes current, and once what encodes new items is loaded."""
+        """Called when a model is loaded, before it becomes current; and once what encodes new items is loaded."""
         on_change(self.current)
 
     @property
@@ -102,14 +105,19 @@ class Releases:
             KeyError: no bundle of this version is there.
             ArtifactError: it is broken; the current release stays.
         """
-        with self._lock:
+        with self._loading:
             if version == self.current.version and self.current.model is not None:
                 return self.current
-            base = self._loaded.get(version) or self._load(self._folder(version))
+            base = self._loaded.get(version)
+            if base is None:
+                base = self._load(self._folder(version))
+                self._prepare(base)
+                self.on_loaded()
             if base.version != version:
                 raise ArtifactError(f"the bundle must be version {version}, got {base.version}; publish it again")
-            self._swap(base)
-            return self.current
+            with self._lock:
+                self._swap(base)
+                return self.current
 
     def set_beside(self, role: Beside, version: str) -> None:
         """Load, verify and warm a version beside the current one.
@@ -118,9 +126,11 @@ class Releases:
             KeyError: no bundle of this version is there.
             ArtifactError: it is broken.
         """
-        with self._lock:
-            self._beside[role] = self._loaded.get(version) or self._load(self._folder(version))
-            self._grown[role] = grown(self._beside[role], self._put, self._first_seen)
+        with self._loading:
+            base = self._loaded.get(version) or self._load(self._folder(version))
+            with self._lock:
+                self._beside[role] = base
+                self._grown[role] = grown(base, self._put, self._first_seen)
 
     def put_items(self, put: tuple[StoredItem, ...]) -> None:
         """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
@@ -182,10 +192,11 @@ class Releases:
                     folder = self._folder(version)
                 except KeyError:
                     LOG.error("the active version %s is not there any more; the run's own bundle is loaded", version)
-            with self._lock:
+            with self._loading:
                 loaded = self._load(folder)
                 self.on_loaded()
-                self._swap(loaded)
+                with self._lock:
+                    self._swap(loaded)
         except Exception as error:
             # Whatever is wrong with the bundle, the fallback answers and says so.
             LOG.error("the model of %s cannot be loaded", self.run, exc_info=error)
@@ -199,9 +210,15 @@ class Releases:
             except (KeyError, ArtifactError) as error:
                 LOG.error("the release %s cannot be the %s one; the current one answers alone: %r", named, role, error)
         self._settled.set()
-        if self._encoder_at_start and isinstance(self.current.model, Preparing):
-            self.current.model.prepare_for_items()
+        if self._prepare(self._base):
             self.on_loaded()
+
+    def _prepare(self, base: Release) -> bool:
+        """Load what encodes new items, where the server is set to; return whether it was loaded."""
+        if not self._encoder_at_start or not isinstance(base.model, Preparing):
+            return False
+        base.model.prepare_for_items()
+        return True
 
     def _load(self, folder: Path) -> Release:
         try:

@@ -1,7 +1,11 @@
 """Owns the parts of one server, put together; what they do with a request is in the modules beside."""
 
 import threading
+import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +49,10 @@ class Service:
     """Held while a release is swapped and the store is told, so that nobody acts on one without the other."""
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
+    def stage(self, name: str) -> "Stage":
+        """Return what counts the time of a part of an answer, and makes a span of it where spans are made."""
+        return Stage(self, name)
+
     def around(self) -> Circumstances:
         """Return what holds for every request of this moment."""
         return Circumstances(rules=self.rules, config=self.config, now=this_moment())
@@ -60,3 +68,24 @@ class Service:
         if not config.explore_share:
             return "greedy"
         return f"plackett-luce share={config.explore_share:g} temperature={config.explore_temperature:g}"
+
+
+class Stage:
+    """A part of an answer: its seconds go to the metrics, however it ends."""
+
+    __slots__ = ("_began", "_name", "_service", "_span")
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._service, self._name = service, name
+        self._span: AbstractContextManager[Any] = service.tracing.stage(name)
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._span.__enter__()
+        self._began = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._service.metrics.stage(self._name, time.perf_counter() - self._began)
+        self._span.__exit__(kind, error, trace)

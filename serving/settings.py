@@ -15,6 +15,7 @@ from recsys.core.config import Config
 from recsys.core.errors import ConfigError
 
 KEYS, KEYS_FILE = "RECSYS_API_KEYS", "RECSYS_API_KEYS_FILE"
+PAGE_KEYS, PAGE_KEYS_FILE = "RECSYS_PAGE_KEYS", "RECSYS_PAGE_KEYS_FILE"
 ADMIN_KEYS, ADMIN_KEYS_FILE = "RECSYS_ADMIN_KEYS", "RECSYS_ADMIN_KEYS_FILE"
 
 
@@ -85,7 +86,9 @@ class ServingConfig(Config):
     ranked: Literal["paths", "catalogue"] | None = None
     """Which items are ranked in a run with token experts: those that paths reach, or all; None as the run says."""
     log_requests: bool = False
-    """Whether every answer is logged as a line of JSON: route, status, milliseconds."""
+    """Whether every answer is logged as a line of JSON: route, status, milliseconds, request id."""
+    log_json: bool = False
+    """Whether the whole log is lines of JSON: time, level and message, or an event's fields."""
     max_replicas: PositiveInt = 1
     """With ``--ray``: replicas that may run under load, where it is more than ``--workers``."""
     requests_per_replica: PositiveFloat = 8.0
@@ -121,15 +124,20 @@ class Access(IntEnum):
     """What a key allows, in rising order."""
 
     NOTHING = 0
-    CLIENT = 1
-    ADMIN = 2
+    PAGE = 1
+    """To read, to rank and to send events: a key that may be in a page or an app."""
+    CLIENT = 2
+    """Also to change items and to forget users."""
+    ADMIN = 3
+    """Also rules and releases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The keys of a server; without client keys every client may call, without admin keys no administrator."""
+    """The keys of a server; without those of clients and pages everybody is a client."""
 
     clients: frozenset[str] = frozenset()
+    pages: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
 
     def access_of(self, key: str) -> Access:
@@ -137,19 +145,23 @@ class Keys:
         came = key.encode("latin-1", "replace")
         admin = any([hmac.compare_digest(came, known.encode()) for known in self.admins])
         client = any([hmac.compare_digest(came, known.encode()) for known in self.clients])
+        page = any([hmac.compare_digest(came, known.encode()) for known in self.pages])
         if admin:
             return Access.ADMIN
-        return Access.CLIENT if client or not self.clients else Access.NOTHING
+        if client or not (self.clients or self.pages):
+            return Access.CLIENT
+        return Access.PAGE if page else Access.NOTHING
 
 
 def keys_from(environment: Mapping[str, str]) -> Keys:
-    """Read client and admin keys from variables, or from the files that variables name.
+    """Read the keys of clients, pages and administrators from variables, or from the files that variables name.
 
     Raises:
         ConfigError: a variable is set but names no key, or its file cannot be read.
     """
     return Keys(
         clients=_keys(environment, KEYS, KEYS_FILE),
+        pages=_keys(environment, PAGE_KEYS, PAGE_KEYS_FILE),
         admins=_keys(environment, ADMIN_KEYS, ADMIN_KEYS_FILE),
     )
 

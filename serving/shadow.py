@@ -4,13 +4,12 @@ How much of a slate both have in common is a metric, and a line of the log where
 wait for it: what does not fit into its queue is dropped and counted.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.core.telemetry import LOG
+from recsys.core.telemetry import LOG, log_fields
 from serving.asking import Circumstances, question
 from serving.compose import compose
 from serving.histories import Known
@@ -107,5 +106,4 @@ class Shadow:
         if ranker.illegal:
             self._metrics.shadowed(FAILED)
         if self._config.log_requests:
-            line = {"request_id": one.request_id, "shadow": release.version, "overlap": round(overlap, 4)}
-            LOG.info(json.dumps(line))
+            log_fields(request_id=one.request_id, shadow=release.version, overlap=round(overlap, 4))

@@ -1,22 +1,40 @@
 """Owns items that change at run time: checked, kept durably, and made part of the release that answers."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from recsys.data.ids import wire_id
 from serving.growth import Growing, fits
 from serving.ingest import in_words, rows_of
+from serving.pool import StoreLateError
 from serving.problems import ProblemError, shown
 from serving.release import Release
-from serving.schemas.writes import ItemIn, ItemOut, ItemsPutResponse, Rejection
+from serving.schemas.writes import EncodedItem, FoundItem, ItemIn, ItemOut, ItemsPutResponse, Rejection
 from serving.service import Service
 from serving.store.changes import StoredItem
 
 _OWN = frozenset({"item_id", "available", "starts_at", "ends_at"})
+_NEAREST, _TOLD = 5, 100
+"""Items near a new one that are shown, and rows that are told of one by one."""
 
 
 async def put_items(service: Service, body: bytes) -> ItemsPutResponse:
-    """Keep new and changed items; on return they are on disk and part of this server's release."""
-    return await service.threads.run(lambda: _put(service, body), service.config.write_seconds)
+    """Keep new and changed items; on return they are on disk and part of this server's release.
+
+    New items wait for what encodes them; where that takes too long, because it is being loaded, the answer says so.
+    """
+    seconds = service.config.write_seconds
+    put = await service.threads.run(lambda: _put(service, body), seconds)
+    if put.accepted:
+        try:
+            await service.threads.run(lambda: refresh_items(service), seconds)
+        except StoreLateError:
+            return put.answer(pending=len(put.fresh))
+    return put.answer(encoded=_encoded(service.releases.current, put.fresh[:_TOLD]))
 
 
 async def delete_item(service: Service, item_id: str) -> None:
@@ -40,12 +58,51 @@ def item_out(release: Release, row: int) -> ItemOut:
         categories=list(items.categories[row]),
         available=bool(items.showable(int(time.time()))[row]),
         in_training=row < release.trained,
-        facets=[facets.name(book, code) for book, code in enumerate(facets.codes_NM[row].tolist())],
+        codes=facets.codes_NM[row].tolist(),
+        facets=facets.names(row),
+        nearest=[] if row < release.trained else nearest(release, row),
         attributes={name: value for name, value in attributes.items() if value is not None},
     )
 
 
-def _put(service: Service, body: bytes) -> ItemsPutResponse:
+def found_item(release: Release, row: int) -> FoundItem:
+    """Return one item in short."""
+    items = release.items
+    return FoundItem(
+        item_id=wire_id(items.item_ids[row]), title=items.titles[row], categories=list(items.categories[row])
+    )
+
+
+def nearest(release: Release, row: int) -> list[FoundItem]:
+    """Return the items of training that share most codes with an item, those of most events first among equals."""
+    codes_NM, trained = release.facets.codes_NM, release.trained
+    shared_N = (codes_NM[:trained] == codes_NM[row]).sum(axis=1)
+    order = np.lexsort((-release.items.counts_N[:trained], -shared_N))[:_NEAREST]
+    return [found_item(release, near) for near in order.tolist() if shared_N[near]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Put:
+    """Items that are on disk: how many, those that are new, and the counter of items."""
+
+    accepted: int
+    fresh: Sequence[str]
+    version: int
+    rejected: Sequence[Rejection]
+
+    def answer(self, *, encoded: Sequence[EncodedItem] = (), pending: int = 0) -> ItemsPutResponse:
+        """Return what clients read."""
+        return ItemsPutResponse(
+            accepted=self.accepted,
+            version=self.version,
+            new=len(self.fresh),
+            rejected=list(self.rejected[:_TOLD]),
+            encoded=list(encoded),
+            pending=pending,
+        )
+
+
+def _put(service: Service, body: bytes) -> _Put:
     release = service.releases.current
     rows = rows_of(body, most=service.config.max_rows)
     good: dict[str, StoredItem] = {}
@@ -58,9 +115,22 @@ def _put(service: Service, body: bytes) -> ItemsPutResponse:
             rejected.append(Rejection(index=index, reason=in_words(error)))
     fresh = [item_id for item_id in good if release.items.index_of(item_id) is None]
     version = service.store.changes.put_items(list(good.values())) if good else 0
-    if good:
-        refresh_items(service)
-    return ItemsPutResponse(accepted=len(good), version=version, new=len(fresh), rejected=rejected[:100])
+    return _Put(accepted=len(good), fresh=fresh, version=version, rejected=rejected)
+
+
+def _encoded(release: Release, item_ids: Sequence[str]) -> list[EncodedItem]:
+    """Return what new items are made of; none of them while no model is loaded, or where it could not encode them."""
+    rows = [row for item_id in item_ids if (row := release.items.index_of(item_id)) is not None]
+    return [
+        EncodedItem(
+            item_id=wire_id(release.items.item_ids[row]),
+            codes=release.facets.codes_NM[row].tolist(),
+            facets=release.facets.names(row),
+            nearest=nearest(release, row),
+        )
+        for row in rows
+        if row < len(release.facets.codes_NM)
+    ]
 
 
 def _delete(service: Service, item_id: str) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -9,6 +10,7 @@ from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
 from recsys.recommender.pointer import published_version
 from serving.forgetting import forget_here
+from serving.memory import Trimmer
 from serving.rules import read_rules
 from serving.service import Service
 from serving.shop import refresh_items
@@ -20,7 +22,10 @@ _EXPIRE_EVERY_SECONDS = 3600.0
 
 
 class Sync:
-    """One thread that keeps a server's items, rules and release those of the store, and forgets whom others forgot."""
+    """Keeps a server's items, rules and release those of the store, and forgets whom others forgot.
+
+    Releases have a thread of their own, because to load one takes seconds.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -30,21 +35,26 @@ class Sync:
         self._rounds = 0
         self._dated = False
         self._expired_at = 0.0
-        self._away = False
+        self._trimmer = Trimmer()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="recsys-sync", daemon=True)
 
     def start(self) -> None:
         """Take over what the store holds, then go on in the background."""
         self.once()
-        self._thread.start()
+        for name, step in (("recsys-sync", self._round), ("recsys-follow", self.follow)):
+            threading.Thread(target=self._work, args=(step,), name=name, daemon=True).start()
 
     def close(self) -> None:
-        """End after the current round."""
+        """End after the current rounds."""
         self._stop.set()
 
     def once(self) -> None:
         """Take over whatever changed since the last round."""
+        self.take_over()
+        self.follow()
+
+    def take_over(self) -> None:
+        """Take over rules and items, and forget users."""
         service, changes = self._service, self._service.store.changes
         counters = changes.counters()
         if counters.get(RULES, 0) != self._seen.get(RULES, 0):
@@ -54,12 +64,16 @@ class Sync:
         if self._seen and counters.get(FORGOTTEN, 0) != self._seen.get(FORGOTTEN, 0):
             forget_here(service, service.store.events.forgotten_since(self._seen.get(FORGOTTEN, 0)))
         self._seen = counters
-        if service.activation.acquire(blocking=False):  # else an activation is under way here: next round
+
+    def follow(self) -> None:
+        """Activate what was activated at another server, or published."""
+        activation = self._service.activation
+        if activation.acquire(blocking=False):  # else an activation is under way here: next round
             try:
                 self._follow_administrator()
-                self._follow()
+                self._follow_pointer()
             finally:
-                service.activation.release()
+                activation.release()
 
     def _follow_administrator(self) -> None:
         """Activate what an administrator chose at another server since the last round."""
@@ -68,7 +82,7 @@ class Sync:
             self._activate(active)
         self._active = active or self._service.releases.current.version
 
-    def _follow(self) -> None:
+    def _follow_pointer(self) -> None:
         """Activate what was published since the last round; what was published before the start is loaded there."""
         try:
             published = published_version(self._service.releases.run)
@@ -86,21 +100,23 @@ class Sync:
         except (KeyError, RecsysError, OSError) as error:
             LOG.error("the active version %s cannot be loaded; the old one stays: %s", version, error)
 
-    def _work(self) -> None:
+    def _work(self, step: Callable[[], None]) -> None:
+        away = False
         while not self._stop.wait(self._service.config.sync_seconds):
             try:
-                self._round()
-                self._away = False
+                step()
+                away = False
             except SQLAlchemyError as error:
-                if not self._away:
+                if not away:
                     LOG.error("changes of other servers wait for the store: %s", getattr(error, "orig", error))
-                self._away = True
+                away = True
 
     def _round(self) -> None:
         if not self._dated:
             self._dated = True
             self._service.releases.date_items(self._service.store.events.first_seen())
-        self.once()
+        self.take_over()
+        self._trimmer.after(self._service.releases.current, now=time.monotonic())
         if time.monotonic() - self._expired_at > _EXPIRE_EVERY_SECONDS or not self._expired_at:
             self._expired_at = time.monotonic()
             self._expire()

@@ -1,5 +1,6 @@
 """Logging and progress: whoever shows progress listens; without a listener there are plain log lines."""
 
+import json
 import logging
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TextIO, TypeVar
 
 LOG = logging.getLogger("recsys")
@@ -60,6 +62,30 @@ def configure_logging(*, verbose: bool = False) -> None:
     LOG.addHandler(handler)
     LOG.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOG.propagate = False
+
+
+class JsonLines(logging.Formatter):
+    """A line of JSON a record: time, level and message, or the fields of a record that has some."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {"time": at, "level": record.levelname.lower()}
+        line |= getattr(record, "fields", None) or {"message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_as_json() -> None:
+    """Have every handler of this project's log write lines of JSON."""
+    for handler in LOG.handlers:
+        handler.setFormatter(JsonLines())
+
+
+def log_fields(**fields: object) -> None:
+    """Log an event as fields."""
+    LOG.info("%s", json.dumps(fields), extra={"fields": fields})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from serving.problems import ProblemError, faults_of
 from serving.schemas.common import Filter
 from serving.service import Service
-from serving.settings import ADMIN_KEYS, Access
+from serving.settings import ADMIN_KEYS, KEYS, Access
 
 
 async def service_of(request: Request) -> Service:
@@ -27,6 +27,12 @@ async def administrator(request: Request) -> None:
         raise ProblemError(
             403, f"X-API-Key must hold an administrator's key, and does not; start the server with {ADMIN_KEYS} set"
         )
+
+
+async def client(request: Request) -> None:
+    """Refuse who has a page's key only."""
+    if getattr(request.state, "access", Access.NOTHING) < Access.CLIENT:
+        raise ProblemError(403, f"X-API-Key must hold a client's key, and holds a page's; use one of {KEYS}")
 
 
 async def query_filter(
@@ -51,3 +57,4 @@ FilterDep = Annotated[Filter | None, Depends(query_filter)]
 Length = Annotated[int, Query(ge=1, le=200)]
 Surface = Annotated[str | None, Query(min_length=1, max_length=256)]
 ADMIN = [Depends(administrator)]
+CLIENT = [Depends(client)]

@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from recsys.data.ids import wire_id
 from serving.lists import facets, item_row, latest, popular, similar
 from serving.routes.deps import FilterDep, Length, ServiceDep, Surface
 from serving.schemas.recommend import FacetsResponse, ListResponse
-from serving.schemas.writes import FoundItem, ItemOut, ItemsResponse
-from serving.shop import item_out
+from serving.schemas.writes import ItemOut, ItemsResponse
+from serving.shop import found_item, item_out
 
 router = APIRouter(tags=["catalogue"])
 ItemId = Annotated[str, Path(min_length=1, max_length=1024)]
@@ -22,12 +21,8 @@ def search_items(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> ItemsResponse:
     """Find items by words of their title."""
-    items = service.releases.current.items
-    found = [
-        FoundItem(item_id=wire_id(items.item_ids[row]), title=items.titles[row], categories=list(items.categories[row]))
-        for row in items.search(query, limit)
-    ]
-    return ItemsResponse(items=found)
+    release = service.releases.current
+    return ItemsResponse(items=[found_item(release, row) for row in release.items.search(query, limit)])
 
 
 @router.get("/v1/items/{item_id}")

@@ -9,7 +9,7 @@ from recsys.data.ids import id_text
 from serving.forgetting import forget
 from serving.ingest import add_events
 from serving.problems import ProblemError
-from serving.routes.deps import ServiceDep
+from serving.routes.deps import CLIENT, ServiceDep
 from serving.schemas.writes import EventIn, EventsResponse, ForgetResponse, ItemIn, ItemsPutResponse
 from serving.shop import delete_item, put_items
 
@@ -28,19 +28,19 @@ async def post_events(request: Request, service: ServiceDep) -> EventsResponse:
     return await add_events(service, await request.body())
 
 
-@router.put("/v1/items", openapi_extra=_rows(ItemIn))
+@router.put("/v1/items", dependencies=CLIENT, openapi_extra=_rows(ItemIn))
 async def put_some_items(request: Request, service: ServiceDep) -> ItemsPutResponse:
     """Add or change items, durably before the answer; they can be recommended at once."""
     return await put_items(service, await request.body())
 
 
-@router.delete("/v1/items/{item_id}", status_code=204)
+@router.delete("/v1/items/{item_id}", status_code=204, dependencies=CLIENT)
 async def delete_one_item(item_id: Annotated[str, Path(min_length=1, max_length=1024)], service: ServiceDep) -> None:
     """Take an item off sale until it is put again."""
     await delete_item(service, item_id)
 
 
-@router.delete("/v1/users/{user_id}")
+@router.delete("/v1/users/{user_id}", dependencies=CLIENT)
 async def delete_user(
     user_id: Annotated[str, Path(min_length=1, max_length=1024)], service: ServiceDep
 ) -> ForgetResponse:

@@ -30,7 +30,10 @@ class Asker(Strict):
         default=None, description="names of the rules to apply; all that are in force where left out"
     )
     surface: Text256 | None = Field(default=None, description="where the slate is shown; rules may be for some only")
-    timeout_ms: Annotated[StrictInt, Field(ge=1, le=60_000)] | None = None
+    device: Text256 | None = Field(default=None, description="what it is shown on; logged with the slate")
+    timeout_ms: Annotated[StrictInt, Field(ge=1, le=60_000)] | None = Field(
+        default=None, description="from the request's arrival; what is not ranked by then is the fallback's"
+    )
     ranked: Ranked | None = Field(
         default=None,
         description="which items are ranked: those that token paths reach, or all that may be shown; a run without "

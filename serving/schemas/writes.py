@@ -55,6 +55,23 @@ class ItemIn(BaseModel):
     ends_at: FutureTime | None = Field(default=None, description="not shown from here on")
 
 
+class FoundItem(BaseModel):
+    """One item of the catalogue."""
+
+    item_id: int | str
+    title: str
+    categories: list[str]
+
+
+class EncodedItem(BaseModel):
+    """What the frozen tokenizer made of an item."""
+
+    item_id: int | str
+    codes: list[int] = Field(description="one a codebook")
+    facets: list[str] = Field(description="the words of the codes")
+    nearest: list[FoundItem] = Field(description="items of training that share most of its codes")
+
+
 class ItemsPutResponse(BaseModel):
     """What became of the items; ``version`` rises with every change."""
 
@@ -62,14 +79,8 @@ class ItemsPutResponse(BaseModel):
     version: int
     new: int
     rejected: list[Rejection]
-
-
-class FoundItem(BaseModel):
-    """One item of the catalogue, with what it is made of where that was asked for."""
-
-    item_id: int | str
-    title: str
-    categories: list[str]
+    encoded: list[EncodedItem] = Field(description="the first hundred of the new items")
+    pending: int = Field(description="new items that are stored, and shown as soon as what encodes them is loaded")
 
 
 class ItemsResponse(BaseModel):
@@ -83,7 +94,9 @@ class ItemOut(FoundItem):
 
     available: bool
     in_training: bool = Field(description="whether the model was trained on it; others are placed by their content")
+    codes: list[int] = Field(description="one a codebook; none while no model is loaded")
     facets: list[str]
+    nearest: list[FoundItem] = Field(description="for an item that was not trained on: those that share most codes")
     attributes: JsonObject
 
 

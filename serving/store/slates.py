@@ -35,6 +35,7 @@ class Exposure:
     propensities: Sequence[float | None]
     slate_propensity: float | None
     surface: str | None = None
+    device: str | None = None
     arm: str | None = None
 
 
@@ -61,6 +62,7 @@ class SlateStore:
                 "strategy": one.strategy,
                 "degraded": one.degraded,
                 "surface": one.surface,
+                "device": one.device,
                 "arm": one.arm,
                 "slate_propensity": one.slate_propensity,
                 "item_ids": json.dumps(list(one.item_ids)),

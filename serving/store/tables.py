@@ -28,6 +28,7 @@ SLATES = Table(
     Column("strategy", String(64), nullable=False),
     Column("degraded", String(64)),
     Column("surface", Text),
+    Column("device", Text),
     Column("arm", String(64)),
     Column("slate_propensity", Float),
     Column("item_ids", Text, nullable=False, comment="JSON list, best first"),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from recsys.contracts import Slate
 from recsys.core.errors import ArtifactError
 from serving.app import create_app
 from serving.model import check_slate
+from serving.store.events import StoredEvent
 from tests.support.small_shop import (
     IDS,
     Fake,
@@ -373,3 +375,45 @@ def test_model_version_of_a_fallback_answer_is_not_the_models(shop: FilePath) ->
 def test_importing_the_application_leaves_torch_out() -> None:
     code = "import serving.app, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_model_giving_no_numbers_at_all_answers_popular_and_degraded(shop: FilePath) -> None:
+    def no_numbers(slate: Slate) -> Slate:
+        return Slate(items=slate.items, scores=np.full(len(slate.items), np.nan, np.float32))
+
+    fake = Fake()
+    with opened(shop, fake) as client:
+        fake.answer = no_numbers
+        answer = client.post("/v1/recommend", json={"history": [], "n": 2})
+        assert (ids(answer), answer.json()["degraded"]) == (["13", "11"], "model_illegal_items")
+
+
+def test_recommend_with_a_history_beyond_its_limit_is_refused_by_length_or_size(client: TestClient) -> None:
+    event_ = {"item_id": "10"}
+    assert is_problem(client.post("/v1/recommend", json={"history": [event_] * 10_001}), 422)
+    assert is_problem(client.post("/v1/recommend", json={"history": [event_] * 100_000}), 413)
+    assert is_problem(client.post("/v1/recommend", json={"history": [], "n": 1_000_000}), 422)
+
+
+def test_recommend_for_a_user_of_a_hundred_thousand_events_shows_the_model_the_latest(shop: FilePath) -> None:
+    fake = Fake()
+    with opened(shop, fake) as client:
+        stored = [
+            StoredEvent(event_id=f"e{at}", user_id="u", item_id="15", event_type="view", timestamp=at)
+            for at in range(100_000)
+        ]
+        early = StoredEvent(event_id="early", user_id="u", item_id="10", event_type="view", timestamp=0)
+        service_of(client).store.events.add([early, *stored])
+        # 10 is far behind the thousand events that the model is shown, and is known to be seen all the same.
+        assert ids(client.post("/v1/recommend", json={"user_id": "u"})) == ["11", "12", "13", "14"]
+        assert fake.histories[-1].timestamps.tolist() == list(range(99_000, 100_000))
+
+
+@pytest.mark.parametrize(
+    "user", ["\u202eabc", "\U0001f469\u200d\U0001f467", "a\nb", "' or 1=1 --", "\ufeffx", "e\u0301"]
+)
+def test_users_of_strange_unicode_are_users_like_others(client: TestClient, user: str) -> None:
+    assert client.post("/v1/events", json=[event("a", "10", user=user)]).json()["accepted"] == 1
+    assert "10" not in ids(client.post("/v1/recommend", json={"user_id": user}))
+    assert "10" in ids(client.post("/v1/recommend", json={"user_id": user + "x"}))
+    assert client.delete(f"/v1/users/{quote(user, safe='')}").json()["events"] == 1

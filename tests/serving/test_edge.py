@@ -1,7 +1,10 @@
 """What stands before the routes: keys, limits of bodies, slots, headers, and the metrics of what was refused."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from recsys.core.errors import ConfigError
+from recsys.core.telemetry import LOG, JsonLines, logging_to
 from serving.edge import Conditions, Edge
 from serving.metrics import Metrics
 from serving.settings import Access, Keys, ServingConfig, keys_from
 from tests.support.small_shop import Fake, is_problem, opened
+from tests.support.small_shop import event as event_row
 
 
 def edge_of(app: Any, *, full: bool = False, **settings: Any) -> Edge:
@@ -199,3 +204,44 @@ def test_slate_when_others_wait_too_long_then_is_429_before_its_body_and_other_c
         assert await status_of(edge, whole(b"[]"), path="/v1/events") == 200
 
     asyncio.run(run())
+
+
+def test_request_id_when_sent_then_comes_back_else_one_is_made(client: TestClient) -> None:
+    sent = client.get("/v1/nothing", headers={"X-Request-Id": "page-7/cart"})
+    assert sent.headers["x-request-id"] == "page-7/cart"
+    made = [client.get("/v2/health/live", headers=headers) for headers in ({}, {"X-Request-Id": "x" * 129})]
+    assert len({answer.headers["x-request-id"] for answer in made}) == 2
+    assert all(len(answer.headers["x-request-id"]) == 32 for answer in made)
+
+
+def test_log_when_answers_are_logged_then_each_is_a_line_of_its_route_status_and_request(shop: Path) -> None:
+    stream = StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    with logging_to(handler), opened(shop, Fake(), config={"log_requests": True}) as client:
+        client.get("/v1/items/99", headers={"X-Request-Id": "mine"})
+        LOG.warning("ordinary words")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (answered,) = (line for line in lines if line.get("request_id") == "mine")
+    assert (answered["route"], answered["status"], answered["level"]) == ("/v1/items/{item_id}", 404, "info")
+    assert any((line.get("message"), line["level"]) == ("ordinary words", "warning") for line in lines)
+
+
+def test_page_keys_when_set_then_read_rank_and_send_events_and_change_nothing_else(shop: Path) -> None:
+    keys = keys_from({"RECSYS_PAGE_KEYS": "page", "RECSYS_API_KEYS": "backend", "RECSYS_ADMIN_KEYS": "boss"})
+    with opened(shop, Fake(), keys=keys) as client:
+        page, backend, boss = ({"X-API-Key": key} for key in ("page", "backend", "boss"))
+        assert client.post("/v1/recommend", json={"user_id": "u"}, headers=page).status_code == 200
+        assert client.post("/v1/events", json=[event_row("a", "10")], headers=page).status_code == 202
+        changes: list[tuple[str, str, Any]] = [
+            ("PUT", "/v1/items", [{"item_id": "10"}]),
+            ("DELETE", "/v1/items/10", None),
+            ("DELETE", "/v1/users/u", None),
+        ]
+        for method, path, body in changes:
+            assert is_problem(client.request(method, path, json=body, headers=page), 403)
+            for own in (backend, boss):
+                assert client.request(method, path, json=body, headers=own).status_code in (200, 204)
+        assert is_problem(client.get("/v1/popular"), 401)
+        assert is_problem(client.get("/v1/rules", headers=backend), 403)
+    assert Keys(pages=frozenset({"page"})).access_of("") is Access.NOTHING  # a page's key alone closes the API

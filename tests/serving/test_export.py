@@ -23,7 +23,7 @@ def test_export_when_slates_were_shown_and_clicked_then_holds_events_rewards_and
 ) -> None:
     with opened(shop, Fake(), config={"explore_share": 0.5}) as client:
         client.post("/v1/events", json=[event("a", "10", NOW, "ann"), event("x", "99", NOW + 5, "ann")])
-        answer = client.post("/v1/recommend", json={"user_id": "ann", "n": 4, "surface": "home"})
+        answer = client.post("/v1/recommend", json={"user_id": "ann", "n": 4, "surface": "home", "device": "phone"})
         first, second, *_ = ids(answer)
         request_id = answer.json()["request_id"]
         client.post(
@@ -46,6 +46,7 @@ def test_export_when_slates_were_shown_and_clicked_then_holds_events_rewards_and
     assert shown["propensity"].to_pylist() == pytest.approx(said)
     assert shown["slate_propensity"].to_pylist() == pytest.approx([said[2] * said[3]] * 4)
     assert set(shown["context"].to_pylist()) == {"home"}
+    assert set(shown["device"].to_pylist()) == {"phone"}
     assert shown["position"].to_pylist() == [0, 1, 2, 3]
 
 

@@ -151,3 +151,33 @@ def test_recommend_when_the_store_is_away_then_answers_and_says_so(shop: Path) -
         service_of(client).store.events.past = away  # type: ignore[method-assign]
         answer = client.post("/v1/recommend", json={"user_id": "u", "n": 1})
         assert (ids(answer), answer.json()["degraded"]) == (["10"], "history_unavailable")
+
+
+def test_recommend_when_the_store_hangs_then_the_request_s_own_deadline_holds(shop: Path) -> None:
+    with opened(shop, Fake(), config={"store_seconds": 300}) as client:
+        gate = threading.Event()
+
+        def hangs(_user_id: str, _limit: int) -> Past:
+            gate.wait(60)  # far longer than what the request waits
+            return Past(events=(("10", 1),), seen=("10",))
+
+        service_of(client).store.events.past = hangs  # type: ignore[method-assign]
+        answer = client.post("/v1/recommend", json={"user_id": "u", "n": 1, "timeout_ms": 100})
+        assert not gate.is_set()
+        gate.set()
+        # The time is over before the model is asked, so the fallback answers; 13 is what most have.
+        assert (ids(answer), answer.json()["degraded"]) == (["13"], "model_late")
+        metrics = client.get("/metrics").text
+        assert 'recsys_histories_total{outcome="away"} 1.0' in metrics
+
+
+def test_metrics_when_users_ask_again_then_tell_kept_pasts_and_the_seconds_of_every_stage(shop: Path) -> None:
+    with opened(shop, Fake()) as client:
+        for _ in range(3):
+            client.post("/v1/recommend", json={"user_id": "u"})
+        metrics = client.get("/metrics").text
+    assert 'recsys_histories_total{outcome="read"} 1.0' in metrics
+    assert 'recsys_histories_total{outcome="kept"} 2.0' in metrics
+    assert "recsys_kept_users 1.0" in metrics
+    for stage in ("history", "question", "answer", "model"):
+        assert f'recsys_stage_seconds_count{{stage="{stage}"}} 3.0' in metrics

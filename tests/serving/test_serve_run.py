@@ -10,7 +10,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.server import READY_SECONDS, served
+from tests.support.server import READY_SECONDS, running, served
 
 
 def answer_of_the_model(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +57,25 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
         assert "recsys_model_ready 1.0" in metrics
         assert "recsys_illegal_items_total 0.0" in metrics
         assert 'recsys_requests_total{route="/v1/events",status="202"} 2.0' in metrics  # sent twice above
+
+
+@pytest.mark.slow
+def test_put_when_an_item_is_new_then_every_worker_recommends_it_within_a_second_or_so(
+    run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    with running(tmp_path / "run", more=["--workers", "2"]) as (client, _process):
+        answer_of_the_model(client, {"history": []})
+        put = client.put("/v1/items", json=[{"item_id": "777777", "title": "A thing nobody knows"}]).json()
+        assert (put["accepted"], put["new"], put["encoded"][0]["item_id"]) == (1, 1, 777777)
+        only = {"where": [{"field": "title", "value": "A thing nobody knows"}]}
+        deadline, agreed = time.monotonic() + READY_SECONDS, 0
+        while agreed < 20:  # fresh connections reach both workers; 20 in a row agree
+            body = {"history": [], "filter": only, "ranked": "catalogue"}
+            answer = httpx.post(f"{client.base_url}/v1/recommend", json=body, timeout=60).json()
+            found = [item["item_id"] for item in answer["items"]]
+            agreed = agreed + 1 if found == [777777] and answer["degraded"] is None else 0
+            assert time.monotonic() < deadline
 
 
 @pytest.mark.slow

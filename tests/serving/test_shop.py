@@ -1,5 +1,6 @@
 """Items at run time: added, changed, taken off sale; durable, in their dates, and recommended at once."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from serving.app import create_app
+from serving.settings import ServingConfig
 from tests.support.small_shop import Fake, bundle_of, event, ids, is_problem, opened, service_of
 
 
@@ -52,7 +54,12 @@ def everything(client: TestClient, **body: Any) -> list[Any]:
 
 def test_put_when_an_item_is_new_then_is_recommended_found_filtered_and_explained(growing_client: TestClient) -> None:
     new = {"item_id": "77", "title": "A New Film", "categories": ["Film", "Horror"], "price": 9.5, "colour": "red"}
-    assert put(growing_client, new) == {"accepted": 1, "version": 1, "new": 1, "rejected": []}
+    answer = put(growing_client, new)
+    (encoded,) = answer.pop("encoded")
+    assert answer == {"accepted": 1, "version": 1, "new": 1, "rejected": [], "pending": 0}
+    # 13 has both codes; 11 (5 events), 15 (4) and 12 (2) have one of them.
+    assert [near["item_id"] for near in encoded.pop("nearest")] == ["13", "11", "15", "12"]
+    assert encoded == {"item_id": "77", "codes": [8, 3], "facets": ["love", "day"]}
     assert everything(growing_client)[-1] == "77"
     assert everything(growing_client, filter={"category": "horror"}) == ["77"]
     assert everything(growing_client, filter={"where": [{"field": "colour", "value": "Red"}]}) == ["77"]
@@ -61,8 +68,38 @@ def test_put_when_an_item_is_new_then_is_recommended_found_filtered_and_explaine
     shown = growing_client.get("/v1/items/77").json()
     assert (shown["in_training"], shown["facets"], shown["available"]) == (False, ["love", "day"], True)
     assert shown["attributes"] == {"price": 9.5, "colour": "red"}
+    assert (shown["codes"], shown["nearest"][0]["title"]) == ([8, 3], "Title 13")
+    assert growing_client.get("/v1/items/13").json()["nearest"] == []
     assert ids(growing_client.get("/v1/latest", params={"n": 1})) == ["77"]
     assert growing_client.post("/v1/explain", json={"history": [], "item_id": "77"}).json()["rank"] == 7
+
+
+def test_put_when_what_encodes_is_still_loading_then_the_item_is_stored_and_shown_once_it_is_there(
+    shop: Path, fake: Fake
+) -> None:
+    gate = threading.Event()
+
+    def slow(folder: Path) -> Any:
+        bundle = growing(fake, folder)
+        encode = bundle.with_items
+
+        def with_items(items: pa.Table) -> Any:
+            gate.wait(60)
+            return encode(items)
+
+        bundle.with_items = with_items
+        return bundle
+
+    config = ServingConfig(write_seconds=1.0, deadline_seconds=60, store_seconds=60)
+    with TestClient(create_app(shop, loader=slow, config=config)) as client:
+        assert service_of(client).releases.wait(10)
+        answer = put(client, {"item_id": "77"})
+        assert (answer["accepted"], answer["new"], answer["encoded"], answer["pending"]) == (1, 1, [], 1)
+        assert "77" not in everything(client)
+        gate.set()
+        deadline = time.monotonic() + 60
+        while "77" not in everything(client):
+            assert time.monotonic() < deadline
 
 
 def test_put_when_a_history_holds_it_then_the_model_is_shown_its_row(growing_client: TestClient, fake: Fake) -> None:

@@ -29,6 +29,7 @@ def exposure(request_id: str, at: int = 5, user: str | None = "u") -> Exposure:
         propensities=[1.0, None],
         slate_propensity=0.25,
         surface="home",
+        device="phone",
         arm="b",
     )
 

@@ -1,0 +1,45 @@
+"""Owns what a process does with memory it no longer needs: to give it back to the system."""
+
+import ctypes
+import time
+from collections.abc import Callable
+
+_EVERY_SECONDS = 30.0
+
+
+class Trimmer:
+    """Gives freed memory back after what a server keeps was replaced, at most every half a minute.
+
+    A release of items that takes another's place frees tens of thousands of small objects between those that stay;
+    glibc keeps their pages, and asks for new ones for the next.
+
+    Args:
+        trim: gives back what can be; None is glibc's ``malloc_trim``, or nothing on other systems.
+    """
+
+    def __init__(self, trim: Callable[[], object] | None = None) -> None:
+        self._trim = trim or _of_glibc()
+        self._kept: object = None
+        self._trimmed_at = time.monotonic()
+
+    def after(self, kept: object, *, now: float) -> None:
+        """Give memory back if what is kept is another object than the last time.
+
+        Args:
+            kept: what the server keeps now.
+            now: monotonic seconds.
+        """
+        if self._kept is None:
+            self._kept = kept
+        if kept is self._kept or now - self._trimmed_at < _EVERY_SECONDS:
+            return
+        self._kept, self._trimmed_at = kept, now
+        self._trim()
+
+
+def _of_glibc() -> Callable[[], object]:
+    try:
+        found = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return lambda: None
+    return lambda: found(0)
