@@ -1,6 +1,8 @@
 """Releases: verified before they answer, swapped whole, refused when broken, and remembered by id alone."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,33 @@ def test_sync_when_the_pointer_moves_then_the_published_release_answers_and_a_ba
         (shop / "releases" / "current.json").write_text("{")
         sync.once()
         assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == second
+
+
+def test_activate_when_a_third_release_is_loaded_then_the_first_is_let_go_without_the_collector(shop: Path) -> None:
+    second = second_version(shop)
+    make_run(shop, ids=["12", "11", "10", "13", "14", "15"], bundle="releases/third")
+    third = seal(shop / "releases" / "third")
+    alive: dict[str, weakref.ref[Any]] = {}
+
+    def loader(folder: Path) -> Any:
+        bundle = bundle_of(Fake(), folder)
+        alive[folder.name] = weakref.ref(bundle)
+        return bundle
+
+    loads: list[str] = []
+    with opened(shop, Fake(), loader=loader) as client:
+        releases = service_of(client).releases
+        releases.on_loaded = lambda: loads.append(releases.current.version)
+        first = releases.current.version
+        gc.disable()
+        try:
+            releases.activate(second)
+            releases.activate(first)
+            assert alive["second"]() is not None  # the one before stays, to go back to
+            releases.activate(second)
+            releases.activate(third)
+            assert alive["bundle"]() is None
+        finally:
+            gc.enable()
+        assert (alive["second"]() is None, alive["third"]() is None) == (False, False)
+        assert loads == [first, second]  # each is told of before it answers, and once
