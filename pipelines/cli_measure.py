@@ -56,8 +56,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     curves (needs --run) says what more paths and stricter pruning give and cost; `recsys report` draws them.
     evidence (needs --run) says what each source of the ranking is worth, by leaving it out and by itself.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.
-    soak (needs --run) loads the service for ten minutes while clients misbehave, releases swap and items come and go;
-    it prints by how much memory grows, how many answers failed, and how late they were.
+    soak (needs --run) loads the service while clients misbehave, releases swap and items change: memory, failures, p99.
     ladq (needs --run) trains with precision chosen by layer beside fp32 and bf16, over three seeds.
     days (needs --data) ranks for the last five days by a model left as it was, one updated daily and one retrained
     every --every days; --set changes its recipe, and where a log has few events a day, --length takes several as one.

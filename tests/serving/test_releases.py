@@ -213,9 +213,9 @@ def test_activate_when_a_third_release_is_loaded_then_the_first_is_let_go_withou
     alive: dict[str, weakref.ref[Any]] = {}
 
     def loader(folder: Path) -> Any:
-        bundle = bundle_of(Fake(), folder)
-        alive[folder.name] = weakref.ref(bundle)
-        return bundle
+        model = Fake()
+        alive[folder.name] = weakref.ref(model)
+        return bundle_of(model, folder)
 
     loads: list[str] = []
     with opened(shop, Fake(), loader=loader) as client:
