@@ -60,13 +60,14 @@ def select_and_bundle(job: Job) -> None:
     models = {name: Generator.load(job.parent(folder), device) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
-        theta = _theta(job, generator, catalogue, asked)
+        scorer = GeneratorScorer(generator).remembering()
+        theta = _theta(job, scorer, catalogue, asked)
         for path_weight in job.recipe.selection.path_weights:
             config = job.recipe.decoder.with_ranking(path_weight=path_weight).with_search(theta=theta)
-            recall, ndcg = _accuracy(generator, catalogue, config, asked)
+            recall, ndcg = _accuracy(scorer, catalogue, config, asked)
             tried.append(Candidate(model=name, path_weight=path_weight, theta=theta, recall=recall, ndcg=ndcg))
         alone = job.recipe.decoder.with_ranking(item_head=False).with_search(finish_below=1, theta=theta)
-        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(generator, catalogue, alone, asked)[1])
+        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(scorer, catalogue, alone, asked)[1])
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
@@ -132,20 +133,18 @@ def _best_of_each(tried: Sequence[Candidate]) -> tuple[float, float]:
 MODELS = {"pre-trained": "calibrated", "aligned": "aligned"}
 
 
-def _theta(job: Job, generator: Generator, catalogue: Catalogue, asked: Questions) -> float | None:
+def _theta(job: Job, scorer: GeneratorScorer, catalogue: Catalogue, asked: Questions) -> float | None:
     if not job.recipe.decoder.search.corp:
         return None
     free = job.recipe.decoder.with_search(theta=None)
-    seen = observed_divergences(
-        ReasoningRecommender(GeneratorScorer(generator), catalogue, free), asked.histories[:500]
-    )
+    seen = observed_divergences(ReasoningRecommender(scorer, catalogue, free), asked.histories[:500])
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
 def _accuracy(
-    generator: Generator, catalogue: Catalogue, config: DecoderConfig, asked: Questions
+    scorer: GeneratorScorer, catalogue: Catalogue, config: DecoderConfig, asked: Questions
 ) -> tuple[float, float]:
     """Return Recall@10 and NDCG@10, seen items removed."""
-    recommender = ReasoningRecommender(GeneratorScorer(generator), catalogue, config, trace=False)
+    recommender = ReasoningRecommender(scorer, catalogue, config, trace=False)
     row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
     return row.accuracy["recall@10"].value, row.accuracy["ndcg@10"].value

@@ -16,7 +16,7 @@ from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.columns import decode, item_columns
-from recsys.data.ids import NULL, NULL_WORDS, IdColumn, compact_ids, read_ids
+from recsys.data.ids import NULL, NULL_WORDS, IdColumn, stored_ids
 from recsys.data.numbers import floats, read_numbers
 from recsys.data.options import ImportOptions
 from recsys.data.preferences import said_of_types
@@ -58,8 +58,8 @@ def clean_interactions(table: pa.Table, where: str, options: ImportOptions) -> C
     """
     check_columns(table, schema.REQUIRED_INTERACTION_COLUMNS, where)
     columns = {name: decode(table[name]) for name in table.column_names}
-    users = read_ids(columns[schema.USER], f"{where}: column 'user_id'")
-    items = read_ids(columns[schema.ITEM], f"{where}: column 'item_id'")
+    users = stored_ids(columns[schema.USER], f"{where}: column 'user_id'")
+    items = stored_ids(columns[schema.ITEM], f"{where}: column 'item_id'")
     times = read_times(columns[schema.TIMESTAMP], "timestamp", unit=options.time_unit, now=options.now)
     masks = {**_id_masks(users, schema.USER), **_id_masks(items, schema.ITEM), **times.masks}
     has_position = schema.POSITION in columns
@@ -67,12 +67,13 @@ def clean_interactions(table: pa.Table, where: str, options: ImportOptions) -> C
     if has_position:
         numbers = read_numbers(columns[schema.POSITION], f"{where}: column 'position'")
         order_E, masks[NO_POSITION] = numbers.whole_E, ~numbers.valid_E
-    columns[schema.USER], columns[schema.ITEM] = compact_ids(users.texts), compact_ids(items.texts)
+    columns[schema.USER], columns[schema.ITEM] = users.texts, items.texts
     columns[schema.TIMESTAMP] = pa.array(times.seconds_E)
     columns[schema.POSITION] = pa.array(_positions(times, order_E))
     notes = times.notes + _values(columns, where)
     kept_E, counts = _first_causes(masks, table.num_rows)
-    key = [columns[schema.USER], columns[schema.ITEM], columns[schema.TIMESTAMP], pa.array(times.nanoseconds_E)]
+    key = [columns[schema.USER], columns[schema.ITEM], columns[schema.TIMESTAMP]]
+    key += [pa.array(times.nanoseconds_E)] if times.nanoseconds_E.any() else []
     key += [pa.array(order_E)] if has_position else []
     key += [columns[schema.EVENT_TYPE]] if schema.EVENT_TYPE in columns else []
     repeated_E = repeated([_those(column, kept_E) for column in key])
@@ -85,8 +86,8 @@ def clean_items(table: pa.Table, where: str) -> Cleaned:
     """Return items with ids and the contract's columns in their types; of rows with one id the first counts."""
     check_columns(table, schema.REQUIRED_ITEM_COLUMNS, where)
     columns = {name: decode(table[name]) for name in table.column_names}
-    ids = read_ids(columns[schema.ITEM], f"{where}: column 'item_id'")
-    columns[schema.ITEM] = compact_ids(ids.texts)
+    ids = stored_ids(columns[schema.ITEM], f"{where}: column 'item_id'")
+    columns[schema.ITEM] = ids.texts
     clean = pa.table(item_columns(columns, where))
     kept_N, counts = _first_causes(_id_masks(ids, schema.ITEM), table.num_rows)
     repeated_N = repeated([clean[schema.ITEM].filter(pa.array(kept_N))])

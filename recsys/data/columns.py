@@ -10,7 +10,7 @@ from recsys.core.arrays import IntArray
 from recsys.core.errors import DataError
 from recsys.data import schema
 from recsys.data.category_lists import category_lists
-from recsys.data.ids import compact_ids, read_ids
+from recsys.data.ids import stored_ids
 
 
 def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -24,7 +24,7 @@ def decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def id_column(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Return ids as int64 or string (:mod:`recsys.data.ids`), null where a value is no id."""
-    return compact_ids(read_ids(column, where).texts)
+    return stored_ids(column, where).texts
 
 
 def item_columns(columns: Mapping[str, pa.ChunkedArray], where: str) -> dict[str, pa.ChunkedArray]:

@@ -5,12 +5,16 @@ Axes: U user, E event, N item.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
 
 from recsys.contracts import History
 from recsys.core.arrays import BoolArray, IntArray
+from recsys.data.mapped import kept
+
+EVENTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +101,13 @@ class EventLog:
     @property
     def new_E(self) -> BoolArray:
         """Whether an event is its user's first with its item, shape (events,)."""
-        users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
-        _, first_X = np.unique(users_E * self.num_items + self.items_E, return_index=True)
         new_E = np.zeros(len(self.items_E), dtype=np.bool_)
-        new_E[first_X] = True
+        starts = np.searchsorted(self.offsets_U1, np.arange(0, len(self.items_E), EVENTS_AT_ONCE))
+        for first, stop in pairwise(np.unique([*starts.tolist(), self.num_users]).tolist()):  # users, in some pieces
+            at, end = self.offsets_U1[first], self.offsets_U1[stop]
+            users_E = np.repeat(np.arange(stop - first), self.lengths_U[first:stop])
+            _, first_X = np.unique(users_E * self.num_items + self.items_E[at:end], return_index=True)
+            new_E[at + first_X] = True
         return new_E
 
     def history(self, user: int, *, drop_last: int = 0) -> History:
@@ -110,12 +117,14 @@ class EventLog:
 
     def first(self, keep_U: IntArray) -> "EventLog":
         """Return the log with only the first ``keep_U[u]`` events of each user."""
-        users_E = np.repeat(np.arange(self.num_users), self.lengths_U)
-        kept_E = np.arange(len(self.items_E)) - self.offsets_U1[users_E] < keep_U[users_E]
+        left_U = self.lengths_U - keep_U
+        firsts_U = self.offsets_U1[:-1] + keep_U - (np.cumsum(left_U) - left_U)
+        kept_E = np.ones(len(self.items_E), dtype=np.bool_)
+        kept_E[np.repeat(firsts_U, left_U) + np.arange(left_U.sum())] = False
         return EventLog(
             offsets_U1=np.concatenate([[0], np.cumsum(keep_U)]).astype(np.int64),
-            items_E=self.items_E[kept_E],
-            timestamps_E=self.timestamps_E[kept_E],
+            items_E=kept(self.items_E, kept_E),
+            timestamps_E=kept(self.timestamps_E, kept_E),
             num_items=self.num_items,
         )
 
@@ -151,7 +160,7 @@ def build_log(
     counts_U = np.bincount(user_E, minlength=num_users)
     return EventLog(
         offsets_U1=np.concatenate([[0], np.cumsum(counts_U)]).astype(np.int64),
-        items_E=item_E[by_E].astype(np.int64),
-        timestamps_E=timestamp_E[by_E].astype(np.int64),
+        items_E=item_E[by_E].astype(np.int64, copy=False),
+        timestamps_E=timestamp_E[by_E].astype(np.int64, copy=False),
         num_items=num_items,
     )

@@ -58,13 +58,14 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
 
 @dataclass(frozen=True, kw_only=True)
 class IdColumn:
-    """Ids of a column as text, null where a value is no id; ``masks`` says by cause of :data:`FAULTS` which are none.
+    """Ids of a column, null where a value is no id; ``masks`` says by cause of :data:`FAULTS` which are none.
 
     Shape:
         masks: (rows,) bool for each cause that happened; a row has one cause at most.
     """
 
     texts: pa.ChunkedArray
+    """Text; what :func:`stored_ids` returns may be int64."""
     masks: Mapping[str, BoolArray]
 
     @property
@@ -163,6 +164,20 @@ def compact_ids(texts: pa.ChunkedArray) -> pa.ChunkedArray:
         return texts.cast(pa.int64())
     except pa.ArrowInvalid:  # 19 digits, beyond 64 bits
         return texts
+
+
+def stored_ids(column: pa.ChunkedArray, where: str) -> IdColumn:
+    """Return a column's ids as a table stores them (:func:`compact_ids`); whole numbers are not written out as text."""
+    if pa.types.is_integer(column.type) and column.null_count < len(column):
+        try:
+            stored = column.cast(pa.int64())
+        except pa.ArrowInvalid:  # unsigned, beyond 64 bits
+            stored = None
+        if stored is not None:
+            null_E = np.asarray(pc.is_null(stored).to_numpy(), dtype=np.bool_) if stored.null_count else None
+            return IdColumn(texts=stored, masks={} if null_E is None else {NULL: null_E})
+    read = read_ids(column, where)
+    return IdColumn(texts=compact_ids(read.texts), masks=read.masks)
 
 
 def wire_id(value: int | str) -> int | str:

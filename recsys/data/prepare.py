@@ -19,12 +19,15 @@ from recsys.core.seeds import rng_for
 from recsys.data import schema
 from recsys.data.columns import codes_of
 from recsys.data.events import EventLog, TimeCuts, build_log, log_in_order
+from recsys.data.mapped import map_events, write_events
 from recsys.data.preferences import counts_by_type, event_weights
 from recsys.data.splits import SplitKind, time_cuts
 from recsys.data.table import Dataset, read_parquet, write_parquet
 from recsys.data.vocabulary import Vocabulary
 
 EVENTS = "events.parquet"
+MAPPED = "events.arrow"
+"""The same events, for :func:`load_prepared` to map into memory."""
 ITEMS = "items.parquet"
 USERS = "users.parquet"
 REPORT = "report.json"
@@ -88,22 +91,19 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     user_E = codes_of(rows[schema.USER])
     drawn_E = _drawn(user_E, rated_E & liked_E, config.max_events)
     start_E = rated_E & liked_E & drawn_E
-    item_E = Vocabulary(dataset.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
+    item_E = Vocabulary(dataset.items[schema.ITEM]).rows_of(rows[schema.ITEM], "item_id")
     time_E = _numbers(rows, schema.TIMESTAMP)
     cuts = _cuts(time_E[start_E], config)
     core_E = _core_before(cuts, time_E, user_E, item_E, start_E=start_E, k=config.k_core)
     if not core_E.any():
         raise ConfigError(_nothing_left(rows, config, rated_E, liked_E))
     kept_items = np.unique(item_E[core_E]) if config.k_core > 0 else np.arange(dataset.items.num_rows)
-    kept_users = _by_first_appearance(user_E[core_E])
-    log = build_log(
-        _renumber(user_E[core_E], kept_users),
-        _renumber(item_E[core_E], kept_items),
-        time_E[core_E],
-        _numbers(rows, schema.POSITION)[core_E],
-        num_users=len(kept_users),
-        num_items=len(kept_items),
-    )
+    user_E, item_E, time_E = (_those(values_E, core_E) for values_E in (user_E, item_E, time_E))
+    kept_users = _by_first_appearance(user_E)
+    user_E, item_E = _renumber(user_E, kept_users), _renumber(item_E, kept_items)
+    position_E = _those(_numbers(rows, schema.POSITION), core_E)
+    user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
+    items = dataset.items.take(pa.array(kept_items))
     report: Report = {
         "bad_rows": dict(dataset.bad_rows.counts),
         "rows_read": rows.num_rows,
@@ -112,17 +112,20 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
         "rows_not_drawn": int((rated_E & liked_E & ~drawn_E).sum()),
         "rows_outside_core": int((start_E & ~core_E).sum()),
         "items_outside_core": dataset.items.num_rows - len(kept_items),
+        "notes": list(dataset.notes),
+    }
+    del rows, dataset  # a caller who does not hold the table either has its memory for the sort
+    log = build_log(user_E, item_E, time_E, position_E, num_users=len(user_ids), num_items=items.num_rows)
+    report |= {
         "items_without_events": int((log.counts_N == 0).sum()),
         "users": log.num_users,
         "items": log.num_items,
         "events": len(log.items_E),
-        "notes": list(dataset.notes),
     }
     if cuts is not None:
         log = replace(log, cuts=cuts)
         report["cuts"] = asdict(cuts)
-    user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
-    return Prepared(log=log, user_ids=user_ids, items=dataset.items.take(pa.array(kept_items)), report=report)
+    return Prepared(log=log, user_ids=user_ids, items=items, report=report)
 
 
 def _cuts(time_E: IntArray, config: PrepareConfig) -> TimeCuts | None:
@@ -157,7 +160,7 @@ def core(user_E: IntArray, item_E: IntArray, start_E: BoolArray, *, k: int) -> B
         returns: (events,) bool.
     """
     kept_E = start_E.copy()
-    while kept_E.any():
+    while k > 1 and kept_E.any():
         per_user = np.bincount(user_E[kept_E], minlength=user_E.max() + 1)
         per_item = np.bincount(item_E[kept_E], minlength=item_E.max() + 1)
         next_E = kept_E & (per_user[user_E] >= k) & (per_item[item_E] >= k)
@@ -175,24 +178,40 @@ def save_prepared(prepared: Prepared, folder: Path) -> None:
     write_parquet(prepared.items, folder / ITEMS)
     write_parquet(pa.table({schema.USER: pa.array(prepared.user_ids)}), folder / USERS)
     write_parquet(pa.table({"user": user_E, "item": log.items_E, schema.TIMESTAMP: log.timestamps_E}), folder / EVENTS)
+    columns = {"offsets_U1": log.offsets_U1, "items_E": log.items_E, "timestamps_E": log.timestamps_E}
+    write_events(folder / MAPPED, **columns)
     write_json(folder / REPORT, prepared.report)
 
 
 def load_prepared(folder: Path) -> Prepared:
     """Read what :func:`save_prepared` wrote."""
     try:
-        events, items, users = (read_parquet(folder / name) for name in (EVENTS, ITEMS, USERS))
+        items, users = (read_parquet(folder / name) for name in (ITEMS, USERS))
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        user_E, item_E, time_E = (_numbers(events, name) for name in ("user", "item", schema.TIMESTAMP))
         user_ids = users[schema.USER].to_pylist()
+        log = _load_log(folder, num_users=len(user_ids), num_items=items.num_rows)
     except (DataError, OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{folder} must hold a prepared log, got: {error}; prepare the data again") from error
-    _check_indices(user_E, len(user_ids), f"{folder / EVENTS}: column 'user'")
-    _check_indices(item_E, items.num_rows, f"{folder / EVENTS}: column 'item'")
-    log = log_in_order(user_E, item_E, time_E, num_users=len(user_ids), num_items=items.num_rows)
     if cuts := report.get("cuts"):
         log = replace(log, cuts=TimeCuts(**cuts))
     return Prepared(log=log, user_ids=user_ids, items=items, report=report)
+
+
+def _load_log(folder: Path, *, num_users: int, num_items: int) -> EventLog:
+    """Map the log of a run into memory; that of a run from before there was such a file is read."""
+    if (folder / MAPPED).exists():
+        offsets_U1, items_E, timestamps_E = map_events(folder / MAPPED)
+        if len(offsets_U1) != num_users + 1:
+            raise ArtifactError(
+                f"{folder / MAPPED} must have {num_users} users, got {len(offsets_U1) - 1}; prepare the data again"
+            )
+        _check_indices(items_E, num_items, f"{folder / MAPPED}: column 'item'")
+        return EventLog(offsets_U1=offsets_U1, items_E=items_E, timestamps_E=timestamps_E, num_items=num_items)
+    events = read_parquet(folder / EVENTS)
+    user_E, item_E, time_E = (_numbers(events, name) for name in ("user", "item", schema.TIMESTAMP))
+    _check_indices(user_E, num_users, f"{folder / EVENTS}: column 'user'")
+    _check_indices(item_E, num_items, f"{folder / EVENTS}: column 'item'")
+    return log_in_order(user_E, item_E, time_E, num_users=num_users, num_items=num_items)
 
 
 def _check_indices(index_E: IntArray, count: int, where: str) -> None:
@@ -219,9 +238,9 @@ def _rated_enough(rows: pa.Table, least: float | None) -> BoolArray:
 
 def _drawn(user_E: IntArray, start_E: BoolArray, most: int) -> BoolArray:
     """Return which events are of users that are drawn, so many that their events reach ``most``; 0 draws all."""
-    counts_U = np.bincount(user_E[start_E], minlength=int(user_E.max(initial=0)) + 1)
-    if not most or counts_U.sum() <= most:
+    if not most or start_E.sum() <= most:
         return np.ones(len(user_E), dtype=np.bool_)
+    counts_U = np.bincount(user_E[start_E], minlength=int(user_E.max(initial=0)) + 1)
     order_U = rng_for(0, "users of a smaller log").permutation(len(counts_U))
     reached_U = np.cumsum(counts_U[order_U]) - counts_U[order_U] < most
     drawn_U = np.zeros(len(counts_U), dtype=np.bool_)
@@ -242,12 +261,22 @@ def _numbers(table: pa.Table, name: str) -> IntArray:
     return np.asarray(table[name].to_numpy(), dtype=np.int64)
 
 
+def _those(values_E: IntArray, kept_E: BoolArray) -> IntArray:
+    """Return the values that are kept, without a copy where all are."""
+    return values_E if kept_E.all() else values_E[kept_E]
+
+
 def _by_first_appearance(code_E: IntArray) -> IntArray:
-    codes, first = np.unique(code_E, return_index=True)
-    return np.asarray(codes[np.argsort(first)], dtype=np.int64)
+    """Return the different codes in the order in which they come."""
+    first = np.full(int(code_E.max()) + 1, len(code_E))
+    np.minimum.at(first, code_E, np.arange(len(code_E)))
+    codes = np.flatnonzero(first < len(code_E))
+    return np.asarray(codes[np.argsort(first[codes])], dtype=np.int64)
 
 
 def _renumber(code_E: IntArray, kept: IntArray) -> IntArray:
+    if (kept == np.arange(len(kept))).all():
+        return code_E
     number = np.full(int(kept.max()) + 1, -1, dtype=np.int64)
     number[kept] = np.arange(len(kept))
     return number[code_E]

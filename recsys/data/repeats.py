@@ -3,6 +3,8 @@
 Axes: E row, X row that may repeat another.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from recsys.data.columns import codes_of
 _FACTOR = 0x9E3779B97F4A7C15
 """The odd number nearest 2**64 over the golden ratio: multiples of it spread over all 64 bits (Knuth, TAOCP 6.4)."""
 _SHIFT = 29
+_PIECE = 1 << 20
 
 
 def repeated(key: list[pa.ChunkedArray | pa.Array]) -> BoolArray:
@@ -33,10 +36,21 @@ def _hashes(columns: list[pa.ChunkedArray]) -> NDArray[np.uint64]:
     hash_E = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
         whole = pa.types.is_int64(column.type) and not column.null_count
-        hash_E ^= (column.to_numpy() if whole else codes_of(column)).view(np.uint64)
-        hash_E *= np.uint64(_FACTOR)
-        hash_E ^= hash_E >> np.uint64(_SHIFT)
+        start = 0
+        for values_E in _pieces(column.chunks if whole else [pa.array(codes_of(column))]):
+            piece_E = hash_E[start : start + len(values_E)]
+            piece_E ^= values_E.view(np.uint64)
+            piece_E *= np.uint64(_FACTOR)
+            piece_E ^= piece_E >> np.uint64(_SHIFT)
+            start += len(values_E)
     return hash_E
+
+
+def _pieces(chunks: Iterable[pa.Array]) -> Iterator[IntArray]:
+    """Yield the values of chunks, at most :data:`_PIECE` at a time."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk.slice(start, _PIECE).to_numpy()
 
 
 def _sharing(hash_E: NDArray[np.uint64]) -> IntArray:

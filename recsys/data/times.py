@@ -42,6 +42,8 @@ _BILLION, _DAY = 10**9, 86_400
 _EXCEL_1970 = 25_569
 _CALENDAR = 10**8
 """Seconds from here on (March 1973) are taken for a date, smaller ones for a count from any start."""
+_UNIX_SECONDS = 10**11
+"""Numbers from here on are milliseconds."""
 _EXCEL_RANGE = (_EXCEL_1970, 73_050)  # 1970 to 1999-12-31 + 100 years
 
 
@@ -105,6 +107,14 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
         read = _from_text(column.cast(pa.string()), where, unit)
     elif unit in DATE_FORMS:
         raise DataError(f"{where} must hold text to be read as {unit}, got {kind}; choose another --time-unit")
+    elif unit in (None, "s") and _plain_seconds(column):
+        read = _Read(
+            seconds_E=np.asarray(column.to_numpy(), dtype=np.int64),
+            nanoseconds_E=np.zeros(len(column), dtype=np.int64),
+            valid_E=np.ones(len(column), dtype=np.bool_),
+            unit="s",
+            example=column,
+        )
     else:
         read = _from_numbers(read_numbers(column, where), where, unit)
     masks = {NOT_A_TIME: ~read.valid_E} if not read.valid_E.all() else {}
@@ -126,6 +136,14 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
     return _times(read, valid_E, masks, _said(read, valid_E, where))
 
 
+def _plain_seconds(column: pa.ChunkedArray) -> bool:
+    """Tell whether all values are whole numbers that can only be unix seconds, as a cleaned log's are."""
+    if not pa.types.is_integer(column.type) or column.null_count or not len(column):
+        return False
+    ends = pc.min_max(column)
+    return bool(ends["min"].as_py() >= _CALENDAR and ends["max"].as_py() < _UNIX_SECONDS)
+
+
 def _said(read: _Read, valid_E: BoolArray, where: str) -> tuple[str, ...]:
     """Say what a column is read as, with the first time that stays."""
     if not valid_E.any():
@@ -134,9 +152,10 @@ def _said(read: _Read, valid_E: BoolArray, where: str) -> tuple[str, ...]:
 
 
 def _times(read: _Read, valid_E: BoolArray, masks: Mapping[str, BoolArray], notes: tuple[str, ...]) -> Times:
+    whole = bool(valid_E.all())
     return Times(
-        seconds_E=np.where(valid_E, read.seconds_E, 0),
-        nanoseconds_E=np.where(valid_E, read.nanoseconds_E, 0),
+        seconds_E=read.seconds_E if whole else np.where(valid_E, read.seconds_E, 0),
+        nanoseconds_E=read.nanoseconds_E if whole else np.where(valid_E, read.nanoseconds_E, 0),
         valid_E=valid_E,
         masks=masks,
         notes=notes,
@@ -149,8 +168,9 @@ def _outliers(read: _Read, now: float) -> dict[str, BoolArray]:
     if not valid_E.any():
         return {}
     found = {FUTURE: valid_E & (seconds_E > now + _DAY), NEGATIVE: valid_E & (seconds_E < 0)}
-    if np.median(seconds_E[valid_E]) >= _CALENDAR:
-        found[TOO_EARLY] = valid_E & (seconds_E >= 0) & (seconds_E < _CALENDAR)
+    early_E = valid_E & (seconds_E >= 0) & (seconds_E < _CALENDAR)
+    if early_E.any() and np.median(seconds_E[valid_E]) >= _CALENDAR:
+        found[TOO_EARLY] = early_E
     return {cause: out_E for cause, out_E in found.items() if out_E.any()}
 
 
@@ -258,7 +278,12 @@ def _recognised(numbers: Numbers, where: str) -> str:
     size_E = np.abs(numbers.whole_E)
     _, dated_E = digits_as_dates(numbers.whole_E)
     dated_E = dated_E & (numbers.fraction_E == 0)
-    bounds = [("s", _CALENDAR, 10**11), ("ms", 10**11, 10**14), ("us", 10**14, 10**17), ("ns", 10**17, 2**63 - 1)]
+    bounds = [
+        ("s", _CALENDAR, _UNIX_SECONDS),
+        ("ms", _UNIX_SECONDS, 10**14),
+        ("us", 10**14, 10**17),
+        ("ns", 10**17, 2**63 - 1),
+    ]
     classes = {name: speaks_E & ~dated_E & (size_E >= low) & (size_E < high) for name, low, high in bounds}
     classes["yyyymmdd"] = speaks_E & dated_E
     classes["small"] = speaks_E & ~dated_E & (size_E < _CALENDAR)

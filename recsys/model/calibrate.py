@@ -18,6 +18,7 @@ from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.data.splits import Questions
 from recsys.model.generator import Generator
+from recsys.model.states import HistoryStates
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
@@ -47,15 +48,16 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
     bias of repeats is chosen with seen items left in the ranking, the others with seen items taken out.
     """
     choice = Choice()
+    asked = _Encoded.of(generator, questions)
     if generator.head.member is not None:
         tried = [replace(choice, member_share=share) for share in SHARES]
-        choice = tried[int(_ndcg_of(generator, tried, questions, unused_X).argmax())]
+        choice = tried[int(_ndcg_of(generator, tried, asked, unused_X).argmax())]
     if len(unused_X):
         tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
-        ndcg_V = _ndcg_of(generator, tried, questions, unused_X)
+        ndcg_V = _ndcg_of(generator, tried, asked, unused_X)
         choice = tried[int((ndcg_V >= (1 - ROOM_COST) * ndcg_V.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
-    choice = tried[int(_ndcg_of(generator, tried, questions, unused_X, keep_seen=True).argmax())]
+    choice = tried[int(_ndcg_of(generator, tried, asked, unused_X, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
     return choice
 
@@ -82,22 +84,45 @@ def _write(generator: Generator, choice: Choice, unused_X: Tensor) -> None:
     generator.head.bias_N[unused_X] = choice.unused_bias
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Encoded:
+    """Questions by the lengths of their histories, and the state of each batch of :data:`BATCH_SIZE`.
+
+    No state depends on what is chosen, so histories are encoded once for all choices.
+    """
+
+    questions: Questions
+    states: tuple[HistoryStates, ...]
+    vectors_ND: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, generator: Generator, questions: Questions) -> "_Encoded":
+        """Encode the questions' histories."""
+        vectors_ND, questions = generator.items(), questions.by_length()
+        batches = (
+            questions.histories[start : start + BATCH_SIZE] for start in range(0, len(questions.targets_U), BATCH_SIZE)
+        )
+        states = tuple(generator.encode(batch, vectors_ND=vectors_ND) for batch in batches)
+        return cls(questions=questions, states=states, vectors_ND=vectors_ND)
+
+
 @torch.inference_mode()
 def _ndcg_of(
-    generator: Generator, choices: Sequence[Choice], questions: Questions, unused_X: Tensor, *, keep_seen: bool = False
+    generator: Generator, choices: Sequence[Choice], asked: _Encoded, unused_X: Tensor, *, keep_seen: bool = False
 ) -> NDArray[np.float64]:
-    """Return each choice's NDCG@10, with the choice written into the generator; a history is encoded once for all.
+    """Return each choice's NDCG@10, with the choice written into the generator.
 
     Shape:
         result: (choices,).
     """
-    head, vectors_ND, prior = generator.head, generator.items(), generator.head.prior()
-    keys_ND = head.keys(vectors_ND)
-    total_V, questions = np.zeros(len(choices)), questions.by_length()
-    for start in range(0, len(questions.targets_U), BATCH_SIZE):
+    head, prior, questions = generator.head, generator.head.prior(), asked.questions
+    keys_ND = head.keys(asked.vectors_ND)
+    total_V = np.zeros(len(choices))
+    for start, states in zip(range(0, len(questions.targets_U), BATCH_SIZE), asked.states, strict=True):
         histories = questions.histories[start : start + BATCH_SIZE]
         items = [history.items for history in histories]
-        states, scores = generator.encode(histories, vectors_ND=vectors_ND), prior.scores(items)
+        scores = prior.scores(items)
         targets_B = questions.targets_U[start : start + BATCH_SIZE]
         for place, choice in enumerate(choices):
             _write(generator, choice, unused_X)

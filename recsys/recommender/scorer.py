@@ -41,6 +41,10 @@ class GeneratorScorer:
             states = self.generator.encode(histories, vectors_ND=self.vectors_ND)
             return Context(states=states, items=tuple(history.items for history in histories))
 
+    def remembering(self) -> "GeneratorScorer":
+        """Return a scorer of the same generator that encodes the same histories once, for one who ranks them often."""
+        return _RememberingScorer(self)
+
     def score_steps(self, context: Context, row_P: IntArray, codes_PM: IntArray) -> StepScores:
         """Score the next step of partial paths."""
         with torch.inference_mode():
@@ -67,3 +71,18 @@ class GeneratorScorer:
                 logits_BN = head.logits(context.states, self.keys_ND, self.prior.scores(context.items))
             logits_BN = head.add_repeat_bias(logits_BN, context.items)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)
+
+
+class _RememberingScorer(GeneratorScorer):
+    """Keeps the context of every batch of histories that it encoded."""
+
+    def __init__(self, scorer: GeneratorScorer) -> None:
+        vars(self).update(vars(scorer))
+        self._contexts: dict[tuple[bytes, ...], Context] = {}
+
+    def encode(self, histories: Sequence[History]) -> Context:
+        """Encode histories, or return what they were encoded as before."""
+        key = tuple(column.tobytes() for history in histories for column in (history.items, history.timestamps))
+        if key not in self._contexts:
+            self._contexts[key] = super().encode(histories)
+        return self._contexts[key]
