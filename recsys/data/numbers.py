@@ -35,6 +35,12 @@ class Numbers:
     valid_E: BoolArray
     as_written_E: pa.ChunkedArray
 
+    def within(self, low: int, high: int) -> bool:
+        """Tell whether all are valid and whole, from ``low`` to below ``high``."""
+        if not len(self.whole_E) or not self.valid_E.all() or self.fraction_E.any():
+            return False
+        return bool(self.whole_E.min() >= low and self.whole_E.max() < high)
+
 
 def read_numbers(column: pa.ChunkedArray, where: str) -> Numbers:
     """Return the numbers of a column; text that is no number, NaN, infinite and too large values are invalid."""

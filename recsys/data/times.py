@@ -42,8 +42,7 @@ _BILLION, _DAY = 10**9, 86_400
 _EXCEL_1970 = 25_569
 _CALENDAR = 10**8
 """Seconds from here on (March 1973) are taken for a date, smaller ones for a count from any start."""
-_UNIX_SECONDS = 10**11
-"""Numbers from here on are milliseconds."""
+_UNIX_SECONDS = 10**11  # numbers from here on are milliseconds
 _EXCEL_RANGE = (_EXCEL_1970, 73_050)  # 1970 to 1999-12-31 + 100 years
 
 
@@ -107,14 +106,6 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
         read = _from_text(column.cast(pa.string()), where, unit)
     elif unit in DATE_FORMS:
         raise DataError(f"{where} must hold text to be read as {unit}, got {kind}; choose another --time-unit")
-    elif unit in (None, "s") and _plain_seconds(column):
-        read = _Read(
-            seconds_E=np.asarray(column.to_numpy(), dtype=np.int64),
-            nanoseconds_E=np.zeros(len(column), dtype=np.int64),
-            valid_E=np.ones(len(column), dtype=np.bool_),
-            unit="s",
-            example=column,
-        )
     else:
         read = _from_numbers(read_numbers(column, where), where, unit)
     masks = {NOT_A_TIME: ~read.valid_E} if not read.valid_E.all() else {}
@@ -136,14 +127,6 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
     return _times(read, valid_E, masks, _said(read, valid_E, where))
 
 
-def _plain_seconds(column: pa.ChunkedArray) -> bool:
-    """Tell whether all values are whole numbers that can only be unix seconds, as a cleaned log's are."""
-    if not pa.types.is_integer(column.type) or column.null_count or not len(column):
-        return False
-    ends = pc.min_max(column)
-    return bool(ends["min"].as_py() >= _CALENDAR and ends["max"].as_py() < _UNIX_SECONDS)
-
-
 def _said(read: _Read, valid_E: BoolArray, where: str) -> tuple[str, ...]:
     """Say what a column is read as, with the first time that stays."""
     if not valid_E.any():
@@ -152,14 +135,10 @@ def _said(read: _Read, valid_E: BoolArray, where: str) -> tuple[str, ...]:
 
 
 def _times(read: _Read, valid_E: BoolArray, masks: Mapping[str, BoolArray], notes: tuple[str, ...]) -> Times:
-    whole = bool(valid_E.all())
-    return Times(
-        seconds_E=read.seconds_E if whole else np.where(valid_E, read.seconds_E, 0),
-        nanoseconds_E=read.nanoseconds_E if whole else np.where(valid_E, read.nanoseconds_E, 0),
-        valid_E=valid_E,
-        masks=masks,
-        notes=notes,
-    )
+    seconds_E, nanoseconds_E = read.seconds_E, read.nanoseconds_E
+    if not valid_E.all():
+        seconds_E, nanoseconds_E = np.where(valid_E, seconds_E, 0), np.where(valid_E, nanoseconds_E, 0)
+    return Times(seconds_E=seconds_E, nanoseconds_E=nanoseconds_E, valid_E=valid_E, masks=masks, notes=notes)
 
 
 def _outliers(read: _Read, now: float) -> dict[str, BoolArray]:
@@ -252,10 +231,13 @@ def _recognised_dates(column: pa.ChunkedArray, where: str) -> tuple[str, Dates] 
 
 
 def _from_numbers(numbers: Numbers, where: str, unit: str | None) -> _Read:
-    unit = unit or _recognised(numbers, where)
+    plain = unit in (None, "s") and numbers.within(_CALENDAR, _UNIX_SECONDS)
+    unit = "s" if plain else unit or _recognised(numbers, where)
     whole_E, fraction_E, valid_E = numbers.whole_E, numbers.fraction_E, numbers.valid_E
-    nanoseconds_E = np.zeros_like(whole_E)
-    if unit in _PER_SECOND:
+    nanoseconds_E = np.zeros(len(whole_E), dtype=np.int64)
+    if plain:
+        seconds_E = whole_E  # as they are, without a copy
+    elif unit in _PER_SECOND:
         seconds_E, rest_E = np.divmod(whole_E, _PER_SECOND[unit])
         scale = _BILLION // _PER_SECOND[unit]
         nanoseconds_E = np.minimum(rest_E * scale + (fraction_E * scale).astype(np.int64), _BILLION - 1)

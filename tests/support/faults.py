@@ -6,19 +6,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
+from ray._private import services
 from ray.cluster_utils import Cluster
 
 AT_REST = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Processes of Ray that do no work of ours; with an agent its whole machine ends, and is not replaced."""
 KINDS = ("driver", "worker", "node")
-STARTS = 12
-"""So often a machine is started, the first time included: on a busy one Ray's 30 seconds are soon over."""
+STARTS = 3
+"""So often a machine is started, the first time included."""
+START_SECONDS = 300
+"""So long a started machine may take to be known to the cluster; Ray gives it 30 seconds, too few on a busy one."""
 PATIENCE = {"health_check_period_ms": 500, "health_check_failure_threshold": 40, "health_check_timeout_ms": 30_000}
 """A machine that is gone refuses calls at once and is given up after 20 s; a slow one may take minutes to answer."""
 ROOT = Path(__file__).parents[2]
@@ -34,11 +39,12 @@ def two_machines() -> Cluster:
 
 
 def _add_node(cluster: Cluster, **settings: Any) -> None:
-    """Add a machine; Ray gives each 30 seconds to start, and what did not make it is ended and started again."""
+    """Add a machine and wait until the cluster knows it; what did not make it is ended and started again."""
     before = psutil.Process().children()
     for left in reversed(range(STARTS)):
         try:
-            cluster.add_node(**settings)
+            with patch.object(services, "get_node", _patient(services.get_node)):
+                cluster.add_node(**settings)
         except Exception as error:  # Ray raises the plain class
             if not left or "timed out during startup" not in str(error):
                 raise
@@ -47,6 +53,22 @@ def _add_node(cluster: Cluster, **settings: Any) -> None:
                     child.kill()
         else:
             return
+
+
+def _patient(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Ray's question for a machine, asked again while the cluster does not know it or does not answer."""
+
+    def asked_again(*args: Any) -> Any:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return get_node(*args)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    return asked_again
 
 
 def start(address: str, script: str, *args: Path | str, log: Path) -> subprocess.Popen[bytes]:
