@@ -116,16 +116,19 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     }
     del rows, dataset  # a caller who does not hold the table either has its memory for the sort
     log = build_log(user_E, item_E, time_E, position_E, num_users=len(user_ids), num_items=items.num_rows)
-    report |= {
+    log = log if cuts is None else replace(log, cuts=cuts)
+    return Prepared(log=log, user_ids=user_ids, items=items, report=report | _size(log))
+
+
+def _size(log: EventLog) -> Report:
+    """Return what a report says of a log itself."""
+    size: Report = {
         "items_without_events": int((log.counts_N == 0).sum()),
         "users": log.num_users,
         "items": log.num_items,
         "events": len(log.items_E),
     }
-    if cuts is not None:
-        log = replace(log, cuts=cuts)
-        report["cuts"] = asdict(cuts)
-    return Prepared(log=log, user_ids=user_ids, items=items, report=report)
+    return size if log.cuts is None else size | {"cuts": asdict(log.cuts)}
 
 
 def _cuts(time_E: IntArray, config: PrepareConfig) -> TimeCuts | None:
