@@ -99,7 +99,8 @@ def evaluate_rows(  # noqa: PLR0913 (the settings of one evaluation)
     for start in track(starts, what=f"evaluating {what}", total=len(starts)):
         places_B = order_U[start : start + batch_size]
         for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
-            answer.ask(recommender, questions, places_B if keep_seen else places_B[open_U[places_B]], keep_seen, clock)
+            asked_B = places_B if keep_seen else places_B[open_U[places_B]]
+            answer.ask(recommender, questions, places_B=asked_B, keep_seen=keep_seen, clock=clock)
     found = []
     for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
         places_U = np.arange(len(open_U)) if keep_seen else np.flatnonzero(open_U)
@@ -137,6 +138,7 @@ class _Answers:
         self,
         recommender: Recommender,
         questions: Questions,
+        *,
         places_B: IntArray,
         keep_seen: bool,
         clock: Callable[[], float],
