@@ -27,6 +27,11 @@ async def list_rules(service: Service) -> list[StoredRule]:
     return await service.threads.run(service.store.changes.rules, service.config.write_seconds)
 
 
+async def list_versions(service: Service, name: str) -> list[StoredRule]:
+    """Return every version of a rule, the latest first; none of a rule that is not there."""
+    return await service.threads.run(lambda: service.store.changes.rule_versions(name), service.config.write_seconds)
+
+
 async def activate(service: Service, version: str) -> Release:
     """Load, verify and warm a version and have it answer, here and soon on every other server."""
 

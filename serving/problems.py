@@ -153,9 +153,8 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_store(request: Request, error: Exception) -> JSONResponse:
     LOG.error("the store failed: %s", getattr(error, "orig", None) or repr(error))
-    detail = (
-        "the store must be reachable, and is not; send the same request again: what is there already is not doubled"
-    )
+    wanted = "answer in time, and did not" if isinstance(error, StoreLateError) else "be reachable, and is not"
+    detail = f"the store must {wanted}; send the same request again: what is there already is not doubled"
     return problem_response(503, detail, path=request.url.path, headers={"Retry-After": "1"})
 
 

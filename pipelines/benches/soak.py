@@ -39,6 +39,8 @@ class Soaked:
     answers: tuple[Answer, ...]
     failed: Counter[str]
     faults: Counter[str]
+    beside_swaps: tuple[Answer, ...] = ()
+    """The answers of the seconds in which a release was swapped."""
 
     @property
     def slope(self) -> float:
@@ -68,6 +70,11 @@ def bench_soak(run: Path, *, seconds: float = SECONDS) -> list[Line]:
         *(Line(what=f"faults: {name}", ours=count, unit="count") for name, count in sorted(soaked.faults.items())),
         Line(what="p99 of the second third", ours=milliseconds([one.seconds for one in early], 99), unit="ms"),
         Line(what="p99 of the last third", ours=milliseconds([one.seconds for one in late], 99), unit="ms"),
+        Line(
+            what="p99 while a release is swapped",
+            ours=milliseconds([one.seconds for one in soaked.beside_swaps], 99),
+            unit="ms",
+        ),
     ]
 
 
@@ -84,6 +91,7 @@ def soak(
         rate: requests a second.
     """
     began, memory, answers = time.monotonic(), [], []
+    beside_swaps: list[Answer] = []
     stop, faults = threading.Event(), Faults(target, items)
     thread = threading.Thread(target=faults.run, args=(stop,), daemon=True)
     thread.start()
@@ -91,13 +99,22 @@ def soak(
     number = 0
     while time.monotonic() - began < seconds:
         chunk = [bodies[(number * size + place) % len(bodies)] for place in range(size)]
-        answers += open_loop(target.port, chunk, rate=rate, seed=number)
+        swaps = faults.swaps
+        came = open_loop(target.port, chunk, rate=rate, seed=number)
+        answers += came
+        beside_swaps += came if faults.swaps != swaps else []
         memory.append(Memory(seconds=time.monotonic() - began, megabytes=resident_megabytes(target.pid)))
         number += 1
     stop.set()
     thread.join()
     failed = Counter(f"recommend {answer.status}" for answer in answers if answer.status >= 500) + faults.failed
-    return Soaked(memory=tuple(memory), answers=tuple(answers), failed=failed, faults=faults.done)
+    return Soaked(
+        memory=tuple(memory),
+        answers=tuple(answers),
+        failed=failed,
+        faults=faults.done,
+        beside_swaps=tuple(beside_swaps),
+    )
 
 
 class Faults:
@@ -108,6 +125,8 @@ class Faults:
         self._rng = rng_for(0, "bench", "soak")
         self._versions = list(target.versions)
         self.done: Counter[str] = Counter()
+        self.swaps = 0
+        """Swaps that were begun or are over: it rises twice with each."""
         self.failed: Counter[str] = Counter()
 
     def run(self, stop: threading.Event) -> None:
@@ -169,7 +188,9 @@ class Faults:
     def swap(self) -> None:
         """Swap to the release that is not current."""
         self._versions.reverse()
+        self.swaps += 1
         self._expect("POST", f"/v1/models/{self._versions[0]}/activate", None, 200)
+        self.swaps += 1
 
     def _expect(self, method: str, path: str, body: object, *statuses: int) -> None:
         came, _ = self._target.call(method, path, body)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from serving.administration import activate, list_rules, put_rule
+from serving.administration import activate, list_rules, list_versions, put_rule
 from serving.problems import ProblemError, shown
 from serving.routes.deps import ADMIN, ServiceDep
 from serving.schemas.writes import ModelsResponse, ModelStatus, Rule, RuleOut, RulesResponse
@@ -23,10 +23,16 @@ async def get_rules(service: ServiceDep) -> RulesResponse:
 @router.get("/v1/rules/{name}", dependencies=ADMIN)
 async def get_rule(name: Name, service: ServiceDep) -> RuleOut:
     """Return one rule."""
-    for stored in await list_rules(service):
-        if stored.name == name:
-            return _out(stored)
-    raise ProblemError(404, f"the rule must be one that exists, got {shown(name)}; GET /v1/rules lists them")
+    return (await get_rule_versions(name, service)).rules[0]
+
+
+@router.get("/v1/rules/{name}/versions", dependencies=ADMIN)
+async def get_rule_versions(name: Name, service: ServiceDep) -> RulesResponse:
+    """Return all that a rule was, the latest first; put one again to go back to it."""
+    found = await list_versions(service, name)
+    if not found:
+        raise ProblemError(404, f"the rule must be one that exists, got {shown(name)}; GET /v1/rules lists them")
+    return RulesResponse(rules=[_out(stored) for stored in found])
 
 
 @router.put("/v1/rules/{name}", dependencies=ADMIN)

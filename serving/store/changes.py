@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 
@@ -109,6 +109,13 @@ class ChangeStore:
             .join(newest, (RULES.c.name == newest.c.name) & (RULES.c.version == newest.c.version))
             .order_by(RULES.c.name)
         )
+        return self._rules_of(query)
+
+    def rule_versions(self, name: str) -> list[StoredRule]:
+        """Return every version of a rule, the latest first."""
+        return self._rules_of(select(RULES).where(RULES.c.name == name).order_by(RULES.c.version.desc()))
+
+    def _rules_of(self, query: Select[Any]) -> list[StoredRule]:
         with self._engine.connect() as connection:
             found = connection.execute(query).all()
         return [

@@ -74,3 +74,4 @@ def test_bench_when_a_run_is_soaked_then_every_answer_is_sound(run: Path) -> Non
     assert by_name["answers that failed"] == 0
     assert by_name[f"answers over {SECONDS:g} s"] >= 40
     assert by_name["memory at the end"] > 50
+    assert "p99 while a release is swapped" in by_name

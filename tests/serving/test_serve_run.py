@@ -60,14 +60,14 @@ def test_serve_when_a_new_user_sends_events_then_gets_ten_unseen_titles_with_pat
 
 
 @pytest.mark.slow
-def test_put_when_an_item_is_new_then_every_worker_recommends_it_within_a_second_or_so(
-    run: Path, tmp_path: Path
-) -> None:
+def test_put_when_an_item_is_new_then_every_worker_recommends_it_soon(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     with running(tmp_path / "run", more=["--workers", "2"]) as (client, _process):
         answer_of_the_model(client, {"history": []})
         put = client.put("/v1/items", json=[{"item_id": "777777", "title": "A thing nobody knows"}]).json()
-        assert (put["accepted"], put["new"], put["encoded"][0]["item_id"]) == (1, 1, 777777)
+        assert (put["accepted"], put["new"]) == (1, 1)
+        # while what encodes it is loaded, on a busy machine, it is pending
+        assert [one["item_id"] for one in put["encoded"]] == [777777] * (1 - put["pending"])
         only = {"where": [{"field": "title", "value": "A thing nobody knows"}]}
         deadline, agreed = time.monotonic() + READY_SECONDS, 0
         while agreed < 20:  # fresh connections reach both workers; 20 in a row agree

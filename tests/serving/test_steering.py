@@ -119,6 +119,10 @@ def test_rules_when_put_then_hold_for_every_slate_until_changed(steered: TestCli
     assert shown(steered, n=2) == ["10", "14"]
     assert [one["name"] for one in steered.get("/v1/rules", headers=ADMIN).json()["rules"]] == ["first", "no-b", "up"]
     assert steered.get("/v1/rules/up", headers=ADMIN).json()["version"] == 2
+    versions = steered.get("/v1/rules/up/versions", headers=ADMIN).json()["rules"]
+    assert [one["version"] for one in versions] == [2, 1]
+    assert versions[0]["rule"] != versions[1]["rule"]
+    assert is_problem(steered.get("/v1/rules/none/versions", headers=ADMIN), 404)
     assert is_problem(steered.get("/v1/rules/none", headers=ADMIN), 404)
     assert is_problem(steered.post("/v1/recommend", json={"history": [], "rules": ["none"]}), 422)
 
