@@ -63,6 +63,10 @@ class KeptEvidence(Evidence):
         pairs = [self._kept[key] for key in keys]
         return np.stack([belief_N for belief_N, _ in pairs]), np.stack([rank_N for _, rank_N in pairs])
 
+    def ranking(self, histories: Sequence[History]) -> FloatArray:
+        """Return the sum that ranks, (histories, items)."""
+        return self.of(histories)[1]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:

@@ -17,10 +17,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from pipelines.benches.measure import Line, beside
 from recsys.contracts import History, Recommender, Request, Slate
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.errors import ArtifactError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.model.config import GeneratorConfig
-from recsys.recommender.served import load_served
+from recsys.recommender.served import ServedBundle, load_served
 from recsys.runtime.compiled import use_one_thread
 
 BEAMS, HISTORY, CALLS, WARM_UP = 10, 20, 50, 5
@@ -97,6 +98,7 @@ class GeneratePeer:
                 num_return_sequences=BEAMS,
                 max_new_tokens=self._tokens_NM.shape[1],
                 do_sample=False,
+                use_cache=True,
                 prefix_allowed_tokens_fn=allowed_tokens(self._trie, prompt_1T.shape[1]),
                 return_dict_in_generate=True,
                 output_scores=True,
@@ -107,29 +109,46 @@ class GeneratePeer:
 
 
 def bench_generate(run: Path) -> list[Line]:
-    """Time slates of a run's bundle beside the peer's, in turns on the same validation users, on one thread."""
+    """Time slates of a run's bundle beside the peer's, in turns on the same validation users, on one thread.
+
+    Every history is new to the bundle, as it is to the peer, which keeps the keys and values of a history while it
+    writes, as ``generate`` does unless told otherwise.
+
+    Raises:
+        ArtifactError: the run's bundle is not served by the runtime.
+    """
     torch.set_num_threads(1)
     use_one_thread()
     bundle = load_served(run / "bundle")
+    if not isinstance(bundle, ServedBundle):
+        raise ArtifactError(f"{run / 'bundle'} must be served by the runtime, got torch; the log says why")
     config = GeneratorConfig.from_pretrained(run / "bundle" / "model")
     peer = GeneratePeer(bundle.generative.catalogue.codes_NM, config)
     asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS, seed=1)
-    ways: dict[str, Recommender] = {"no paths": bundle.ranker, "paths": bundle.recommender, "peer": peer}
+    ways: dict[str, tuple[Recommender, bool | None]] = {
+        "no paths": (bundle.ranker, None),
+        "paths": (bundle.recommender, None),
+        "peer": (peer, None),
+    }
+    if bundle.tokens is not None:
+        ways["no paths, catalogue ranked"] = (bundle.ranker, True)
     milliseconds: dict[str, list[float]] = {how: [] for how in ways}
     for history in asked.histories:
-        for how, recommender in ways.items():
+        for how, (recommender, whole) in ways.items():
+            bundle.forget()
             began = time.perf_counter()
-            recommender.recommend([Request(history=history)])
+            recommender.recommend([Request(history=history, whole_catalogue=whole)])
             milliseconds[how].append(1000 * (time.perf_counter() - began))
     theirs = milliseconds["peer"][WARM_UP:]
     return [
         beside(
-            f"{len(bundle.catalogue.item_ids):,} items, {how}, median of {CALLS}, in turns with {peer.name} "
-            f"(GPT-2 of width {config.shape['width']}, random weights, {BEAMS} beams)",
+            f"{len(bundle.catalogue.item_ids):,} items, {how}, history new, median of {CALLS}, in turns with "
+            f"{peer.name} (GPT-2 of width {config.shape['width']}, random weights, {BEAMS} beams)",
             milliseconds[how][WARM_UP:],
             theirs,
             peer_name="generate",
             unit="ms",
         )
-        for how in ("no paths", "paths")
+        for how in ways
+        if how != "peer"
     ]

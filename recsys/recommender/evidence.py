@@ -17,7 +17,7 @@ class Evidence:
     """Log-probabilities of several sources, summed by two sets of weights: one searches paths, one ranks.
 
     Args:
-        sources: what each source says about every item.
+        sources: what each source says about every item; one that has no weight may be missing.
         belief: weights of the sum that decides the steps of paths; sources that are not named count 0.
         rank: weights of the sum that orders the slate.
     """
@@ -25,7 +25,8 @@ class Evidence:
     def __init__(
         self, sources: Mapping[str, ItemScores], *, belief: Mapping[str, float], rank: Mapping[str, float]
     ) -> None:
-        if unknown := (set(belief) | set(rank)) - set(sources):
+        weighed = {name for name in (*belief, *rank) if belief.get(name) or rank.get(name)}
+        if unknown := weighed - set(sources):
             raise ValueError(f"weights must be of the sources {sorted(sources)}, got {sorted(unknown)}")
         self.belief, self.rank = dict(belief), dict(rank)
         self.sources = {name: source for name, source in sources.items() if belief.get(name) or rank.get(name)}

@@ -58,16 +58,29 @@ class ServedExperts(TokenExperts):
         Raises:
             ArtifactError: the catalogue has other codebooks than the experts.
         """
-        scorer = ExpertScorer(experts, catalogue.codes_NM, catalogue.layout.codebook_size, kept_states=KEPT_STATES)
+        scorer = ExpertScorer(
+            experts,
+            catalogue.codes_NM,
+            catalogue.layout.codebook_size,
+            groups=_asked_together([expert.name for expert in experts], choices),
+            kept_states=KEPT_STATES,
+        )
         return cls(scorer=scorer, catalogue=catalogue, choices=choices)
 
     def sources(self) -> Mapping[str, ItemScores]:
-        """Return each expert's log-probabilities by its name."""
+        """Return the log-probabilities of each expert with a weight, by its name."""
         return self.scorer.sources()
 
     def searcher(self, index: ValidityIndex) -> Searcher:
         """Return the compiled search of paths."""
         return compiled_searcher(index)
+
+
+def _asked_together(names: Sequence[str], choices: TokenChoices) -> list[list[str]]:
+    """Return the experts that rank, and those that only search, which no ranking of the whole catalogue waits for."""
+    ranks = [name for name in names if choices.rank.get(name)]
+    searches = [name for name in names if choices.belief.get(name) and name not in ranks]
+    return [group for group in (ranks, searches) if group]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Token experts in the runtime: item log-probabilities of one history at a time, equal to torch's within rounding.
 
-An item's logit is the sum of its codes' logits, each looked up in its codebook; a log-softmax over the catalogue
-follows.
+An item's vector is the sum of its codes' vectors, made once when a scorer is made; a log-softmax over the catalogue
+follows the products.
 
-Axes: N item, M codebook, K token (code of a codebook), D width, T time, B history.
+Axes: N item, M codebook, K token (code of a codebook), D width, T time, B history. Local: F width of a query without
+the number that meets the codes' biases.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -15,43 +17,61 @@ from numpy.typing import NDArray
 from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.compiled import kernel
-from recsys.runtime.encoder import encode_last
-from recsys.runtime.experts import Expert, ExpertWeights, codebooks_of, require_codes
+from recsys.runtime.encoder_stack import Reader, Readers
+from recsys.runtime.experts import Expert, codebooks_of, require_codes
 from recsys.runtime.functions import log_softmax
-from recsys.runtime.head import products
+from recsys.runtime.item_matrix import ItemMatrix, item_products
 from recsys.runtime.kept import KeptStates
-from recsys.runtime.states import unit
+from recsys.runtime.states import of_length
 
 
 class ExpertScorer:
     """Scores items by token experts whose weights were exported, one history at a time, on one thread.
 
-    Queries are kept for the histories that came last, by all that was read of them.
+    The experts of a group read a history at once. Queries are kept for the histories that came last, by all that was
+    read of them.
 
     Args:
         experts: of :func:`recsys.runtime.export.export_experts`, or loaded.
         codes_NM: every item's codes in all experts' codebooks.
         codebook_size: number of codes of each codebook.
-        kept_states: for how many histories.
+        groups: names of the experts that score, those that are asked together in one group; others are left out. By
+            default all are in one.
+        kept_states: for how many histories, one at least: experts are asked one after another.
 
     Raises:
         ArtifactError: the codes are not of the experts' codebooks.
     """
 
     def __init__(
-        self, experts: Sequence[Expert], codes_NM: IntArray, codebook_size: int, *, kept_states: int = 0
+        self,
+        experts: Sequence[Expert],
+        codes_NM: IntArray,
+        codebook_size: int,
+        *,
+        groups: Sequence[Sequence[str]] | None = None,
+        kept_states: int = 1,
     ) -> None:
         require_codes(experts, codes_NM, codebook_size)
         self.experts = {expert.name: expert for expert in experts}
-        self.num_items, self._size = len(codes_NM), codebook_size
+        self.num_items = len(codes_NM)
         # one or two bytes a code are read fastest
-        narrow_MN = np.ascontiguousarray(codes_NM.T, np.min_scalar_type(codebook_size - 1))
-        self._codes = {name: narrow_MN[columns] for name, columns in codebooks_of(experts).items()}
-        self._kept: dict[str, KeptStates[FloatArray]] = {name: KeptStates(kept_states) for name in self.experts}
+        narrow_NM = codes_NM.astype(np.min_scalar_type(codebook_size - 1))
+        own = {name: np.ascontiguousarray(narrow_NM[:, columns]) for name, columns in codebooks_of(experts).items()}
+        together = [list(self.experts)] if groups is None else groups
+        self._groups: dict[str, _Group] = {}
+        for names in together:
+            readers = Readers([_reader(self.experts[name], own[name]) for name in names])
+            group = _Group(names=tuple(names), readers=readers, kept=KeptStates(max(1, kept_states)))
+            self._groups |= dict.fromkeys(names, group)
+        self._vectors = {
+            name: ItemMatrix.of(summed_codes(self.experts[name].weights.output_KD, own[name])) for name in self._groups
+        }
+        self._max_history = max(expert.max_history for expert in experts)
 
     def sources(self) -> dict[str, ItemScores]:
-        """Return each expert's log-probabilities by its name."""
-        return {name: partial(self.log_probs, name) for name in self.experts}
+        """Return the log-probabilities of each expert that scores, by its name."""
+        return {name: partial(self.log_probs, name) for name in self._groups}
 
     def log_probs(self, name: str, histories: Sequence[History]) -> FloatArray:
         """Return one expert's log-probability of every item after each history, (histories, items).
@@ -59,14 +79,15 @@ class ExpertScorer:
         Raises:
             IndexError: an item is not of the catalogue.
         """
-        output_KD, codes_MN = self.experts[name].weights.output_KD, self._codes[name]
-        rows = [summed_log_probs(self._query(name, history), output_KD, codes_MN) for history in histories]
+        rows = [item_products(self._query(name, history), self._vectors[name]) for history in histories]
+        for logits_N in rows:
+            log_softmax(logits_N)
         return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
     def forget(self) -> None:
         """Drop all kept states."""
-        for kept in self._kept.values():
-            kept.forget()
+        for group in self._groups.values():
+            group.kept.forget()
 
     def _query(self, name: str, history: History) -> FloatArray:
         items = history.items
@@ -75,66 +96,61 @@ class ExpertScorer:
                 f"items of a history must be from 0 to {self.num_items - 1}, got {items.min()} to {items.max()}; "
                 "give rows of this model's catalogue"
             )
-        expert = self.experts[name]
-        read = history.last(expert.max_history)
-        return self._kept[name].of(read, lambda read: expert_query(expert.weights, self._codes[name], read))
+        group = self._groups[name]
+        return group.kept.of(history.last(self._max_history), lambda read: self._encoded(group, read))[name]
+
+    def _encoded(self, group: "_Group", history: History) -> dict[str, FloatArray]:
+        """Return the queries of a group's experts by their names."""
+        queries: dict[str, FloatArray] = {}
+        for name, state_D in zip(group.names, group.readers.states(history), strict=True):
+            own = self.experts[name].weights
+            queries[name] = expert_query(state_D, own.query_DF, own.query_bias_F, own.scale[0])
+        return queries
 
 
-def expert_query(weights: ExpertWeights, codes_MN: NDArray[np.integer], history: History) -> FloatArray:
-    """Return an expert's query after a history; its last number is the one that meets the codes' biases, (width,)."""
-    span_T = np.searchsorted(weights.calendar_edges_E, history.timestamps)
-    x_TD = np.empty((len(span_T) + 1, len(weights.start_D)), np.float32)
-    x_TD[0] = weights.start_D
-    _item_inputs(x_TD[1:], weights.input_KD, codes_MN, history.items)
-    x_TD[1:] += weights.calendar_ED[span_T]
-    # the start vector has the time of the first event
-    seconds_T = np.concatenate([history.timestamps[:1], history.timestamps]) if len(span_T) else np.zeros(1, np.int64)
-    state_D = encode_last(x_TD, seconds_T, weights.encoder)
-    direction_F = unit(state_D @ weights.query_DF + weights.query_bias_F)
-    return np.append(weights.scale * direction_F, np.float32(1.0))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Group:
+    """Experts that read a history at once, and their queries after the histories that came last."""
+
+    names: tuple[str, ...]
+    readers: Readers
+    kept: KeptStates[dict[str, FloatArray]]
+
+
+def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> Reader:
+    """Return an expert's encoder, and the sum of each item's code vectors, which it reads."""
+    own = expert.weights
+    return Reader(
+        encoder=own.encoder,
+        longest=expert.max_history,
+        item_ND=summed_codes(own.input_KD, codes_NM),
+        span_ZD=own.calendar_ED,
+        edges_Z=own.calendar_edges_E,
+        start_D=own.start_D,
+    )
 
 
 @kernel
-def _item_inputs(x_TD: FloatArray, input_KD: FloatArray, codes_MN: NDArray[np.integer], items_T: IntArray) -> None:
-    """Write the sum of each item's code vectors."""
-    books = len(codes_MN)
-    size = len(input_KD) // books
-    for at in range(len(items_T)):
-        x_D = x_TD[at]
-        x_D[:] = 0
-        for book in range(books):
-            code_D = input_KD[book * size + codes_MN[book, items_T[at]]]
-            for place in range(len(x_D)):
-                x_D[place] += code_D[place]
+def expert_query(state_D: FloatArray, query_DF: FloatArray, bias_F: FloatArray, scale: np.float32) -> FloatArray:
+    """Return an expert's query; its last number is the one that meets the codes' biases, (width,)."""
+    query_D = np.ones(len(bias_F) + 1, np.float32)
+    query_D[:-1] = of_length(np.dot(state_D, query_DF) + bias_F, scale)
+    return query_D
 
 
 @kernel
-def summed_log_probs(query_D: FloatArray, output_KD: FloatArray, codes_MN: NDArray[np.integer]) -> FloatArray:
-    """Return the log-softmax over all items of the sum of their codes' logits, (items,).
+def summed_codes(table_KD: FloatArray, codes_NM: NDArray[np.integer]) -> FloatArray:
+    """Return the sum of each item's code vectors, (items, width).
 
     Shape:
-        query_D: (width,). output_KD: (tokens, width). codes_MN: (codebooks, items).
+        table_KD: (tokens, width). codes_NM: (items, codebooks).
     """
-    logits_K = products(query_D, output_KD)
-    books, items = codes_MN.shape
-    size = len(logits_K) // books
-    logits_N = np.zeros(items, np.float32)
-    fours = books - books % 4
-    for book in range(0, fours, 4):  # four at once: a sum is read and written a fourth as often
-        first_K, second_K = logits_K[book * size :], logits_K[(book + 1) * size :]
-        third_K, fourth_K = logits_K[(book + 2) * size :], logits_K[(book + 3) * size :]
-        first_N, second_N, third_N, fourth_N = (
-            codes_MN[book],
-            codes_MN[book + 1],
-            codes_MN[book + 2],
-            codes_MN[book + 3],
-        )
-        for item in range(items):
-            two = first_K[first_N[item]] + second_K[second_N[item]]
-            logits_N[item] += two + (third_K[third_N[item]] + fourth_K[fourth_N[item]])
-    for book in range(fours, books):
-        own_K, code_N = logits_K[book * size :], codes_MN[book]
-        for item in range(items):
-            logits_N[item] += own_K[code_N[item]]
-    log_softmax(logits_N)
-    return logits_N
+    items, books = codes_NM.shape
+    size = len(table_KD) // books
+    sums_ND = np.zeros((items, table_KD.shape[1]), np.float32)
+    for item in range(items):
+        for book in range(books):
+            code_D = table_KD[book * size + codes_NM[item, book]]
+            for at in range(len(code_D)):
+                sums_ND[item, at] += code_D[at]
+    return sums_ND

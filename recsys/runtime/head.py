@@ -10,6 +10,7 @@ import numpy as np
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.compiled import kernel
 from recsys.runtime.functions import log_softmax
+from recsys.runtime.item_matrix import ItemMatrix, item_products
 
 
 class Prior(NamedTuple):
@@ -45,14 +46,27 @@ class ItemTable(NamedTuple):
     repeat_bias: FloatArray
 
 
+class HeadItems(NamedTuple):
+    """An :class:`ItemTable` as it is read: its keys as a matrix of whole numbers."""
+
+    keys: ItemMatrix
+    bias_N: FloatArray
+    repeat_bias: FloatArray
+
+    @classmethod
+    def of(cls, table: ItemTable) -> "HeadItems":
+        """Return what is read of a table."""
+        return cls(keys=ItemMatrix.of(table.keys_ND), bias_N=table.bias_N, repeat_bias=table.repeat_bias)
+
+
 @kernel
-def item_log_probs(query_D: FloatArray, items_T: IntArray, table: ItemTable, prior: Prior) -> FloatArray:
+def item_log_probs(query_D: FloatArray, items_T: IntArray, table: HeadItems, prior: Prior) -> FloatArray:
     """Return the log-probability of every item after a history, (items,).
 
     Shape:
         query_D: (width,). items_T: (time,) the whole history, oldest first; may be empty.
     """
-    logits_N = products(query_D, table.keys_ND)
+    logits_N = item_products(query_D, table.keys)
     for item in range(len(logits_N)):
         logits_N[item] += table.bias_N[item]
     add_prior(logits_N, items_T, prior)
@@ -64,19 +78,6 @@ def item_log_probs(query_D: FloatArray, items_T: IntArray, table: ItemTable, pri
                 seen_N[item] = True
                 logits_N[item] += repeat_bias
     log_softmax(logits_N)
-    return logits_N
-
-
-@kernel
-def products(query_D: FloatArray, keys_ND: FloatArray) -> FloatArray:
-    """Return the product of a query with every key, (items,)."""
-    logits_N = np.empty(len(keys_ND), np.float32)
-    for item in range(len(keys_ND)):
-        key_D = keys_ND[item]
-        total = np.float32(0.0)
-        for at in range(len(query_D)):
-            total += query_D[at] * key_D[at]
-        logits_N[item] = total
     return logits_N
 
 

@@ -1,4 +1,6 @@
-"""The runtime as the step scorer and item scorer of decoding; equal to the torch model within float32 rounding.
+"""The runtime as the step scorer and item scorer of decoding.
+
+Equal to the torch model within float32 rounding and, of items' scores, that of :mod:`recsys.runtime.item_matrix`.
 
 Axes: B history, D width, P path, M codebook.
 """
@@ -10,9 +12,9 @@ import numpy as np
 
 from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.runtime.head import item_log_probs
+from recsys.runtime.head import HeadItems, item_log_probs
 from recsys.runtime.kept import KeptStates
-from recsys.runtime.states import history_state, member_query, unit
+from recsys.runtime.states import HistoryStates
 from recsys.runtime.steps import score_steps
 from recsys.runtime.weights import GeneratorWeights
 
@@ -48,13 +50,14 @@ class RuntimeScorer:
     """
 
     def __init__(self, weights: GeneratorWeights, *, kept_states: int = 0) -> None:
-        self.weights = weights
+        self._decoder, self._prior, self._max_history = weights.decoder, weights.prior, weights.max_history
+        self._table, self._states = HeadItems.of(weights.table), HistoryStates(weights)
         self._kept: KeptStates[EncodedHistory] = KeptStates(kept_states)
 
     @property
     def num_items(self) -> int:
         """Number of items of the catalogue."""
-        return len(self.weights.table.keys_ND)
+        return len(self._table.bias_N)
 
     def encode(self, histories: Sequence[History]) -> RuntimeContext:
         """Encode histories.
@@ -68,15 +71,14 @@ class RuntimeScorer:
                     f"items of a history must be from 0 to {self.num_items - 1}, got {history.items.min()} to "
                     f"{history.items.max()}; give rows of this model's catalogue"
                 )
-        read = [history.last(self.weights.max_history) for history in histories]
+        read = [history.last(self._max_history) for history in histories]
         states = tuple(self._kept.of(history, self._encoded) for history in read)
         return RuntimeContext(states=states, items=tuple(history.items for history in histories))
 
     def score_items(self, context: RuntimeContext) -> FloatArray:
         """Return the item head's log-probabilities, (histories, items)."""
-        table, prior = self.weights.table, self.weights.prior
         rows = [
-            item_log_probs(state.query_D, items, table, prior)
+            item_log_probs(state.query_D, items, self._table, self._prior)
             for state, items in zip(context.states, context.items, strict=True)
         ]
         return rows[0][None] if len(rows) == 1 else np.stack(rows)
@@ -88,15 +90,12 @@ class RuntimeScorer:
             row_P: (paths,). codes_PM: (paths, codebooks), -1 where a codebook is free.
         """
         states_BD = np.stack([state.own_D for state in context.states])
-        return score_steps(self.weights.decoder, states_BD[row_P], codes_PM)
+        return score_steps(self._decoder, states_BD[row_P], codes_PM)
 
     def forget(self) -> None:
         """Drop all kept states."""
         self._kept.forget()
 
     def _encoded(self, history: History) -> EncodedHistory:
-        own_D = history_state(self.weights.history, history)
-        query_D = self.weights.history.scale * unit(own_D)
-        if (member := self.weights.member) is not None:
-            query_D = np.concatenate([query_D, member.share * member_query(member, history.items)])
+        own_D, query_D = self._states.of(history)
         return EncodedHistory(own_D=own_D, query_D=query_D)

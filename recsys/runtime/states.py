@@ -1,4 +1,4 @@
-"""From a history to the vectors that score items: the history encoder's state and the ensemble member's query.
+"""From a history to the vectors that score items: the history encoder's state and the query of the item head.
 
 Axes: T time, D width.
 """
@@ -6,34 +6,58 @@ Axes: T time, D width.
 import numpy as np
 
 from recsys.contracts import History
-from recsys.core.arrays import FloatArray, IntArray
-from recsys.runtime.encoder import encode_last
-from recsys.runtime.weights import HistoryWeights, MemberWeights
+from recsys.core.arrays import FloatArray
+from recsys.runtime.compiled import kernel
+from recsys.runtime.encoder_stack import Reader, Readers
+from recsys.runtime.weights import GeneratorWeights, HistoryWeights, MemberWeights
 
 _LEAST_LENGTH = np.float32(1e-12)
 
 
-def history_state(weights: HistoryWeights, history: History) -> FloatArray:
-    """Return the history encoder's state after a history, (width,)."""
-    span_T = np.searchsorted(weights.calendar_edges_E, history.timestamps)
-    x_TD = np.empty((len(span_T) + 1, len(weights.start_D)), np.float32)
-    x_TD[0] = weights.start_D
-    x_TD[1:] = weights.item_ND[history.items] + weights.calendar_in_ED[span_T]
-    # the start vector has the time of the first event
-    seconds_T = np.concatenate([history.timestamps[:1], history.timestamps]) if len(span_T) else np.zeros(1, np.int64)
-    last_span = span_T[-1] if len(span_T) else len(weights.calendar_out_ED) - 1
-    return encode_last(x_TD, seconds_T, weights.encoder) + weights.calendar_out_ED[last_span]
+class HistoryStates:
+    """Reads histories by the history encoder and, where there is one, by the ensemble member."""
+
+    def __init__(self, weights: GeneratorWeights) -> None:
+        own, member, longest = weights.history, weights.member, weights.max_history
+        self._readers = Readers([_own(own, longest), *([] if member is None else [_member(member, longest)])])
+        self._calendar_out_ED, self._edges_E = own.calendar_out_ED, own.calendar_edges_E
+        self._scale = own.scale[0]
+        self._member = member
+
+    def of(self, history: History) -> tuple[FloatArray, FloatArray]:
+        """Return the history encoder's state, (width,), and what is multiplied with item keys, (key width,)."""
+        own_D, *member = self._readers.states(history)
+        seconds_T = history.timestamps
+        span = np.searchsorted(self._edges_E, seconds_T[-1]) if len(seconds_T) else len(self._calendar_out_ED) - 1
+        own_D = own_D + self._calendar_out_ED[span]
+        query_D = of_length(own_D, self._scale)
+        if self._member is not None:
+            scale, member_D = self._member.scale[0], member[0]
+            if scale:
+                member_D = of_length(member_D, scale)
+            query_D = np.concatenate([query_D, self._member.share[0] * member_D])
+        return own_D, query_D
 
 
-def member_query(weights: MemberWeights, items_T: IntArray) -> FloatArray:
-    """Return the ensemble member's query after a history, zeros after an empty one, (width,)."""
-    if not len(items_T):
-        return np.zeros(weights.item_ND.shape[1], np.float32)
-    x_TD = weights.item_ND[items_T] + weights.position_TD[: len(items_T)]
-    state_D = encode_last(x_TD, np.zeros(len(items_T), np.int64), weights.encoder)
-    return weights.scale * unit(state_D) if weights.scale[0] else state_D
+def _own(weights: HistoryWeights, longest: int) -> Reader:
+    return Reader(
+        encoder=weights.encoder,
+        longest=longest,
+        item_ND=weights.item_ND,
+        span_ZD=weights.calendar_in_ED,
+        edges_Z=weights.calendar_edges_E,
+        start_D=weights.start_D,
+    )
 
 
-def unit(x_D: FloatArray) -> FloatArray:
-    """Return a vector over its length; a zero vector stays."""
-    return np.asarray(x_D / max(np.linalg.norm(x_D), _LEAST_LENGTH), np.float32)
+def _member(weights: MemberWeights, longest: int) -> Reader:
+    return Reader(encoder=weights.encoder, longest=longest, item_ND=weights.item_ND, position_TD=weights.position_TD)
+
+
+@kernel
+def of_length(x_D: FloatArray, length: np.float32) -> FloatArray:
+    """Return a vector scaled to a length; a zero vector stays."""
+    squares = np.float32(0.0)
+    for at in range(len(x_D)):
+        squares += x_D[at] * x_D[at]
+    return x_D * (length / max(np.sqrt(squares), _LEAST_LENGTH))

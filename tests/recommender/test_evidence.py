@@ -78,3 +78,9 @@ def test_shared_sources_when_two_have_one_name_then_they_compute_once_and_the_cl
     assert calls == ["one"]
     spared = sum(one.spared_seconds for one in made[0].sources.values())  # type: ignore[attr-defined]
     assert sources.clock() - before > spared > 0
+
+
+def test_evidence_when_a_source_without_a_weight_is_missing_then_nothing_changes() -> None:
+    one = {"one": _random_source(1)}
+    evidence = Evidence(one, belief={"one": 1.0, "two": 0.0}, rank={"one": 1.0, "two": 0.0})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(evidence.of(histories()[1:])[1], one["one"](histories()[1:]))  # type: ignore[operator]

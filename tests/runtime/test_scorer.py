@@ -23,7 +23,9 @@ PAIRS = {
     name: (GeneratorScorer(generator), RuntimeScorer(export_generator(generator))) for name, generator in WORLDS.items()
 }
 TOLERANCE = 2e-5
-"""Largest difference of two log-probabilities: rounding of float32 sums in another order."""
+"""Largest difference of two logits of steps: rounding of float32 sums in another order."""
+ITEM_TOLERANCE = 5e-4
+"""Largest difference of two log-probabilities of items: numbers of 16 bits."""
 
 
 @given(
@@ -35,7 +37,8 @@ def test_score_items_when_asked_for_any_history_then_equals_torch(name: str, ite
     reference, runtime = PAIRS[name]
     history = history_of(items, gaps)
     expected = reference.score_items(reference.encode([history]))
-    np.testing.assert_allclose(runtime.score_items(runtime.encode([history])), expected, atol=TOLERANCE, rtol=1e-5)
+    got_BN = runtime.score_items(runtime.encode([history]))
+    np.testing.assert_allclose(got_BN, expected, atol=ITEM_TOLERANCE, rtol=1e-5)
 
 
 @given(
