@@ -25,7 +25,7 @@ def _none(*shape: int) -> FloatArray:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reader:
+class EventReader:
     """An encoder and what it reads of a history: of each event the sum of three vectors.
 
     Shape:
@@ -64,7 +64,7 @@ class EncoderStack(NamedTuple):
     encoder: Encoder
 
 
-def stack(readers: Sequence[Reader]) -> EncoderStack:
+def stack(readers: Sequence[EventReader]) -> EncoderStack:
     """Return readers side by side; what one has less of (heads, spans, positions) is filled up and never read."""
     width, layers = readers[0].item_ND.shape[1], len(readers[0].encoder.query_YDD)
     no_keys_YOX = _none(layers, 1, 2 * width)
@@ -165,10 +165,10 @@ def _one(stacked: Encoder, at: int, heads: int) -> Encoder:
     )
 
 
-class Readers:
+class EventReaders:
     """Readers of any shapes, each shape in a stack of its own."""
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(self, readers: Sequence[EventReader]) -> None:
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for place, reader in enumerate(readers):
             by_shape.setdefault((*reader.encoder.up_YDV.shape, len(reader.item_ND)), []).append(place)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.compiled import kernel
-from recsys.runtime.encoder_stack import Reader, Readers
+from recsys.runtime.encoder_stack import EventReader, EventReaders
 from recsys.runtime.experts import Expert, codebooks_of, require_codes
 from recsys.runtime.functions import log_softmax
 from recsys.runtime.item_matrix import ItemMatrix, item_products
@@ -61,7 +61,7 @@ class ExpertScorer:
         together = [list(self.experts)] if groups is None else groups
         self._groups: dict[str, _Group] = {}
         for names in together:
-            readers = Readers([_reader(self.experts[name], own[name]) for name in names])
+            readers = EventReaders([_reader(self.experts[name], own[name]) for name in names])
             group = _Group(names=tuple(names), readers=readers, kept=KeptStates(max(1, kept_states)))
             self._groups |= dict.fromkeys(names, group)
         self._vectors = {
@@ -113,14 +113,14 @@ class _Group:
     """Experts that read a history at once, and their queries after the histories that came last."""
 
     names: tuple[str, ...]
-    readers: Readers
+    readers: EventReaders
     kept: KeptStates[dict[str, FloatArray]]
 
 
-def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> Reader:
+def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> EventReader:
     """Return an expert's encoder, and the sum of each item's code vectors, which it reads."""
     own = expert.weights
-    return Reader(
+    return EventReader(
         encoder=own.encoder,
         longest=expert.max_history,
         item_ND=summed_codes(own.input_KD, codes_NM),

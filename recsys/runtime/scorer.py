@@ -14,7 +14,7 @@ from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.head import HeadItems, item_log_probs
 from recsys.runtime.kept import KeptStates
-from recsys.runtime.states import HistoryStates
+from recsys.runtime.states import HistoryQueries
 from recsys.runtime.steps import score_steps
 from recsys.runtime.weights import GeneratorWeights
 
@@ -51,7 +51,7 @@ class RuntimeScorer:
 
     def __init__(self, weights: GeneratorWeights, *, kept_states: int = 0) -> None:
         self._decoder, self._prior, self._max_history = weights.decoder, weights.prior, weights.max_history
-        self._table, self._states = HeadItems.of(weights.table), HistoryStates(weights)
+        self._table, self._states = HeadItems.of(weights.table), HistoryQueries(weights)
         self._kept: KeptStates[EncodedHistory] = KeptStates(kept_states)
 
     @property

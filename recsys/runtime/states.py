@@ -8,18 +8,18 @@ import numpy as np
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.runtime.compiled import kernel
-from recsys.runtime.encoder_stack import Reader, Readers
+from recsys.runtime.encoder_stack import EventReader, EventReaders
 from recsys.runtime.weights import GeneratorWeights, HistoryWeights, MemberWeights
 
 _LEAST_LENGTH = np.float32(1e-12)
 
 
-class HistoryStates:
+class HistoryQueries:
     """Reads histories by the history encoder and, where there is one, by the ensemble member."""
 
     def __init__(self, weights: GeneratorWeights) -> None:
         own, member, longest = weights.history, weights.member, weights.max_history
-        self._readers = Readers([_own(own, longest), *([] if member is None else [_member(member, longest)])])
+        self._readers = EventReaders([_own(own, longest), *([] if member is None else [_member(member, longest)])])
         self._calendar_out_ED, self._edges_E = own.calendar_out_ED, own.calendar_edges_E
         self._scale = own.scale[0]
         self._member = member
@@ -39,8 +39,8 @@ class HistoryStates:
         return own_D, query_D
 
 
-def _own(weights: HistoryWeights, longest: int) -> Reader:
-    return Reader(
+def _own(weights: HistoryWeights, longest: int) -> EventReader:
+    return EventReader(
         encoder=weights.encoder,
         longest=longest,
         item_ND=weights.item_ND,
@@ -50,8 +50,10 @@ def _own(weights: HistoryWeights, longest: int) -> Reader:
     )
 
 
-def _member(weights: MemberWeights, longest: int) -> Reader:
-    return Reader(encoder=weights.encoder, longest=longest, item_ND=weights.item_ND, position_TD=weights.position_TD)
+def _member(weights: MemberWeights, longest: int) -> EventReader:
+    return EventReader(
+        encoder=weights.encoder, longest=longest, item_ND=weights.item_ND, position_TD=weights.position_TD
+    )
 
 
 @kernel
