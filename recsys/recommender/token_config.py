@@ -59,9 +59,9 @@ class TokensConfig(Config):
     """How paths are searched."""
     weight_steps: int = Field(default=20, ge=1)
     """Weights of experts and of the item head are multiples of one over this number."""
-    untaught_margin: Annotated[float | None, Neutral(None)] = Field(default=0.001, ge=0)
+    untaught_margin: Annotated[float | None, Neutral(None)] = Field(default=None, ge=0)
     """Experts that have a student get no weight, which saves their time, where the rest loses at most this share of
-    NDCG@10 on validation without them; none keeps them."""
+    NDCG@10 on validation without them; without a margin they are kept."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer has all of them asked."""
     pruning_users: int = Field(default=1000, ge=0)

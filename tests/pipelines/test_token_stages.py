@@ -53,7 +53,7 @@ def _scored(**target_XU: list[float]) -> ValidationScores:
 
 def test_weights_when_the_student_knows_all_that_its_expert_does_then_the_expert_has_none() -> None:
     scored = _scored(expert=[1, 1, 1, -1], student=[1, 1, 1, 1], head=[-1, -1, -1, -1])
-    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig())
+    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig(untaught_margin=0.001))
     assert alone.weights == {"expert": 0.0, "student": 1.0}
     assert ranked.weights["expert"] == 0.0
     assert alone.ndcg == ranked.ndcg == 1.0
