@@ -7,19 +7,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.contracts import ItemScores, eligible_items, requests_for
 from recsys.core.artifacts import write_json
+from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.data.splits import Questions
 from recsys.decoding.beliefs import item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
+from recsys.evaluation.intervals import paired_difference
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.model.tokens.mixture import TokenMixture
 from recsys.recommender.faithfulness import facet_ablation
 from recsys.recommender.token_config import TokensConfig
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender, observed_jumps
+from recsys.recommender.weights import DEPTH
 
 RELIABILITY = "reliability.json"
 BINS = 12
@@ -39,10 +43,11 @@ def with_heard_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, leas
 
 
 def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
-    """Return the ranker with the pruning that ranks best on validation, if it beats none by the margin.
+    """Return the ranker with the pruning that ranks best on validation, if it is surely better than none.
 
     All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them. Where
-    even the best falls short of ranking the whole catalogue by more than ``paths_margin``, the catalogue is ranked.
+    even the best loses more than ``paths_margin`` of ranking the whole catalogue, paths are doubled, up to
+    ``most_paths``; where these lose more, too, the catalogue is ranked.
     """
     off = config.search.model_copy(update={"corp": False, "theta": None, "pruning": "none"})
     jumps = observed_jumps(_with_search(ranker, off).recommenders(head)[1], asked.histories)
@@ -54,20 +59,26 @@ def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, conf
         "Reasoning Pruning by two Weibull distributions": off.model_copy(update={"pruning": "weibull"}),
     }
     figures: dict[str, float] = {}
+    served: dict[str, NDArray[np.float64]] = {}
     for label, search in tried.items():
-        _, paths, served, _ = _with_search(ranker, search).recommenders(head)
-        figures[f"{label}: tokens by paths"] = _ndcg(paths, asked)
-        figures[f"{label}: all evidence on paths"] = _ndcg(served, asked)
-    served_by = {label: figures[f"{label}: all evidence on paths"] for label in tried}
-    best = max(served_by, key=lambda label: served_by[label])
-    if served_by[best] <= served_by["no pruning"] + config.pruning_margin:
-        best = "no pruning"
-    exact = _ndcg(ranker.recommenders(head)[3], asked)
-    figures["all evidence on the catalogue"] = exact
-    if served_by[best] < (1 - config.paths_margin) * exact:
-        tried[best] = tried[best].model_copy(update={"ranked": "catalogue"})
-    chosen = _with_search(ranker, tried[best])
-    choices = chosen.choices.model_copy(update={"validation": ranker.choices.validation | figures})
+        _, paths, by_all, _ = _with_search(ranker, search).recommenders(head)
+        served[label] = _gains(by_all, asked)
+        figures[f"{label}: tokens by paths"] = float(_gains(paths, asked).mean())
+        figures[f"{label}: all evidence on paths"] = float(served[label].mean())
+    best = max(tried, key=lambda label: served[label].mean())
+    _, low, _ = paired_difference(served[best], served["no pruning"], rng_for(0, "pruning"))
+    best = best if low > config.pruning_margin else "no pruning"
+    exact_U = _gains(ranker.recommenders(head)[3], asked)
+    figures["all evidence on the catalogue"] = float(exact_U.mean())
+    search, found_U = tried[best], served[best]
+    while found_U.mean() < (1 - config.paths_margin) * exact_U.mean():
+        search = search.model_copy(update={"num_paths": 2 * search.num_paths})
+        if search.num_paths > config.most_paths:
+            search = tried[best].model_copy(update={"ranked": "catalogue"})
+            break
+        found_U = _gains(_with_search(ranker, search).recommenders(head)[2], asked)
+        figures[f"{search.num_paths} paths: all evidence on paths"] = float(found_U.mean())
+    choices = ranker.choices.model_copy(update={"search": search, "validation": ranker.choices.validation | figures})
     return replace(ranker, choices=choices)
 
 
@@ -136,6 +147,7 @@ def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker
     return replace(ranker, choices=ranker.choices.model_copy(update={"search": search}))
 
 
-def _ndcg(recommender: TokenRecommender, asked: Questions) -> float:
+def _gains(recommender: TokenRecommender, asked: Questions) -> NDArray[np.float64]:
+    """Return NDCG@10 of each user, seen items removed."""
     evaluated = evaluate_recommender(recommender, asked, num_items=recommender.index.num_items, keep_seen=False, seed=0)
-    return evaluated.row.accuracy["ndcg@10"].value
+    return ndcg_at(evaluated.ranks_U, DEPTH)

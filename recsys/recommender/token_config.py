@@ -68,10 +68,12 @@ class TokensConfig(Config):
     """On how many validation users CORP and RPC's Reasoning Pruning are tried; 0 leaves it as ``search`` says."""
     theta_quantile: float = Field(default=0.95, gt=0, le=1)
     """CORP's threshold is this quantile of the jumps between categories on validation paths."""
-    pruning_margin: float = Field(default=0.001, ge=0)
-    """By how much NDCG@10 pruning must be better to be kept."""
+    pruning_margin: float = Field(default=0.0, ge=0)
+    """Pruning is kept where the whole 95 % interval of what it gains in NDCG@10 lies above this."""
     least_voice: float = Field(default=0.2, ge=0, le=1)
     """Paths take the codebooks whose experts weigh at least this share of what those of the heaviest codebooks weigh,
     so that a path names facets that count; 0 takes all. ``search.codebooks`` goes before it."""
-    paths_margin: float = Field(default=0.1, ge=0, le=1)
+    paths_margin: float = Field(default=0.02, ge=0, le=1)
     """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""
+    most_paths: int = Field(default=256, ge=1)
+    """Where ``search.num_paths`` lose more, they are doubled up to so many; where these do, the catalogue is ranked."""

@@ -273,10 +273,36 @@ def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, re
     kinds = ("no pruning", "CORP", "Reasoning Pruning by the mean", "Reasoning Pruning by two Weibull distributions")
     assert {f"{kind}: tokens by paths" for kind in kinds} <= set(off.choices.validation)
     figures = {kind: off.choices.validation[f"{kind}: all evidence on paths"] for kind in kinds}
-    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": 0.0}))
+    # no difference of two figures up to 1 is below -1: the best is taken
+    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": -1.0}))
     best = max(figures, key=lambda kind: figures[kind])
     assert kept.choices.search.corp == (best == "CORP")
     assert (kept.choices.search.pruning == "none") == (best in ("no pruning", "CORP"))
+
+
+@pytest.mark.parametrize("margin", [0.02, 1.0, -9.0])
+def test_paths_when_they_lose_too_much_then_are_doubled_until_they_do_not_or_the_catalogue_is_ranked(
+    run: Path, recipe: Recipe, margin: float
+) -> None:
+    ranker, head = TokenRanker.load(run / "tokens"), _head(run)
+    asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
+    few = recipe.tokens.search.model_copy(update={"num_paths": 1, "ranked": "reached"})
+    update = {"search": few, "paths_margin": margin, "most_paths": 8, "pruning_margin": 1.0}
+    choices = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update=update)).choices
+    figures = {1: choices.validation["no pruning: all evidence on paths"]}
+    figures |= {
+        paths: choices.validation[label]
+        for paths in (2, 4, 8, 16)
+        if (label := f"{paths} paths: all evidence on paths") in choices.validation
+    }
+    least = (1 - margin) * choices.validation["all evidence on the catalogue"]
+    enough = [paths for paths in sorted(figures) if figures[paths] >= least]
+    if margin == 1.0:  # any number of paths is enough, so the first is
+        assert enough == [1]
+    if margin == -9.0:  # ten times the catalogue's figure is never reached
+        assert sorted(figures) == [1, 2, 4, 8]
+    assert choices.search.ranked == ("reached" if enough else "catalogue")
+    assert choices.search.num_paths == (enough[0] if enough else 1)
 
 
 def test_reliability_when_tokens_are_trained_then_bins_hold_all_paths_and_probabilities_rise(run: Path) -> None:
