@@ -6,12 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.flow import train
+from pipelines.recipe import load_recipe
 from pipelines.report.beside import write_comparison
 from pipelines.report.page import write_report
 from tests.browser.conftest import Screen
 from tests.pipelines.test_report_replay import GATE, REFUSAL, made_up
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PRUNED = ("tokens.pruning_users=0", "tokens.search.pruning=mean")
+
+
+@pytest.fixture(scope="module")
+def pruned(world: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that serves paths and prunes some on the way."""
+    folder = tmp_path_factory.mktemp("pruned")
+    train(world, folder, load_recipe("smoke", PRUNED), use_ray=False, reuse_from=run)
+    return folder
 
 
 def test_report_when_opened_from_a_file_then_it_is_whole_without_a_network_and_fits_the_screen(
@@ -29,9 +41,9 @@ def test_report_when_opened_from_a_file_then_it_is_whole_without_a_network_and_f
 
 
 def test_report_when_a_log_was_replayed_then_slices_are_small_multiples_and_refusals_are_read_on_a_phone(
-    run: Path, screen: Screen, tmp_path: Path
+    pruned: Path, screen: Screen, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    copy = Path(shutil.copytree(pruned, tmp_path / "run"))
     result = made_up()
     (copy / "reports" / "replay.json").write_text(json.dumps(result.to_json()))
     (copy / "reports" / "gate.json").write_text(json.dumps(GATE))
