@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,14 @@ def recipe() -> Recipe:
 @pytest.fixture(scope="session")
 def run(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once("run", lambda folder: train(world, folder, recipe, use_ray=False), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def pruned(world: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose slates come from paths, some of which Reasoning Pruning has cut."""
+    recipe = load_recipe("smoke", ("tokens.pruning_users=0", "tokens.search.pruning=mean"))
+    make = partial(train, world, recipe=recipe, use_ray=False, reuse_from=run)
+    return made_once("pruned", make, tmp_path_factory)
 
 
 @pytest.fixture

@@ -6,24 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.flow import train
-from pipelines.recipe import load_recipe
 from pipelines.report.beside import write_comparison
 from pipelines.report.page import write_report
 from tests.browser.conftest import Screen
 from tests.pipelines.test_report_replay import GATE, REFUSAL, made_up
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-PRUNED = ("tokens.pruning_users=0", "tokens.search.pruning=mean")
-
-
-@pytest.fixture(scope="module")
-def pruned(world: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that serves paths and prunes some on the way."""
-    folder = tmp_path_factory.mktemp("pruned")
-    train(world, folder, load_recipe("smoke", PRUNED), use_ray=False, reuse_from=run)
-    return folder
 
 
 def test_report_when_opened_from_a_file_then_it_is_whole_without_a_network_and_fits_the_screen(
