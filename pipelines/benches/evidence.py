@@ -34,7 +34,7 @@ def bench_evidence(run: Path) -> list[Line]:
     bundle, log = load_bundle(run / "bundle", trace=False), load_prepared(run / "data").log
     if bundle.tokens is None:
         raise CallError("bench evidence must be told a run with token experts, got one without; set experts.trained")
-    sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer)
+    sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer.remembering())
     chosen_on = ValidationScores.of(sources, questions(log, "validation"))
     asked = ValidationScores.of(sources, questions(log, "test"))
     choices = choices_of(bundle.tokens.mixture.codebooks, list(sources))
@@ -43,9 +43,9 @@ def bench_evidence(run: Path) -> list[Line]:
         weights = choose_weights(chosen_on, names).weights
         ranks[name] = asked.ranks(weights)
         LOG.info("bench evidence: %s: %s", name, weights)
-    lines = []
+    lines, whole_U = [], ndcg_at(ranks[ALL], DEPTH)
     for name, rank_U in ranks.items():
-        ndcg_U, whole_U = ndcg_at(rank_U, DEPTH), ndcg_at(ranks[ALL], DEPTH)
+        ndcg_U = ndcg_at(rank_U, DEPTH)
         figures = {"N@10": float(ndcg_U.mean()), "R@10": float((rank_U <= DEPTH).mean())}
         difference = paired_difference(ndcg_U, whole_U, rng_for(SEED, "bench", "evidence", name))
         beside = zip(("beside all, N@10", "from", "to"), difference, strict=True)

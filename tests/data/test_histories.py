@@ -1,5 +1,6 @@
 """Histories read from a file are those of the log in memory."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.core.errors import ArtifactError
-from recsys.data.events import EventLog, build_log
+from recsys.data.events import EventLog
 from recsys.data.histories import HistoryReader
+from tests.support.random_log import random_log
 
 USERS = 12
-
-
-def random_log(seed: int) -> EventLog:
-    """Return a log in which some users have no event."""
-    rng = np.random.default_rng(seed)
-    users = rng.choice(USERS - 3, 60)
-    return build_log(
-        users, rng.integers(9, size=60), rng.integers(99, size=60), np.arange(60), num_users=USERS, num_items=9
-    )
+log_of_seed = partial(random_log, users=USERS, active=USERS - 3, events=60)
+"""A log in which some users have no event."""
 
 
 def write_events(log: EventLog, folder: Path, *, rows: int, statistics: bool = True) -> Path:
@@ -41,7 +36,7 @@ def write_events(log: EventLog, folder: Path, *, rows: int, statistics: bool = T
 def test_read_when_users_are_asked_in_any_order_then_histories_are_those_of_the_log(
     tmp_path_factory: pytest.TempPathFactory, seed: int, asked: list[int], rows: int, statistics: bool
 ) -> None:
-    log = random_log(seed)
+    log = log_of_seed(seed)
     folder = write_events(log, tmp_path_factory.mktemp("data"), rows=rows, statistics=statistics)
     histories = HistoryReader(folder).read(np.array(asked, np.int64))
     assert len(histories) == len(asked)

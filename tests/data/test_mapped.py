@@ -1,5 +1,6 @@
 """A log that is mapped from its file is the log that was written, and lists of kept values are the same in a file."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,19 @@ from hypothesis import strategies as st
 
 from recsys.core.errors import ArtifactError
 from recsys.data import mapped
-from recsys.data.events import EventLog, build_log
 from recsys.data.mapped import kept, map_events, write_events
 from recsys.data.prepare import MAPPED, PrepareConfig, load_prepared, prepare, save_prepared
 from recsys.data.synthetic import SyntheticConfig, make_synthetic
+from tests.support.random_log import random_log
 
 USERS = 6
-
-
-def random_log(seed: int) -> EventLog:
-    """Return a log in which some users have no event."""
-    rng = np.random.default_rng(seed)
-    users = rng.choice(USERS - 1, 20)
-    return build_log(
-        users, rng.integers(9, size=20), rng.integers(99, size=20), np.arange(20), num_users=USERS, num_items=9
-    )
+log_of_seed = partial(random_log, users=USERS, active=USERS - 1, events=20)
+"""A log in which some users have no event."""
 
 
 @given(seed=st.integers(0, 99))
 def test_map_events_when_written_then_the_log_is_the_same(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
-    log, path = random_log(seed), tmp_path_factory.mktemp("data") / "events.arrow"
+    log, path = log_of_seed(seed), tmp_path_factory.mktemp("data") / "events.arrow"
     write_events(path, offsets_U1=log.offsets_U1, items_E=log.items_E, timestamps_E=log.timestamps_E)
     found = map_events(path)
     for got, wanted in zip(found, (log.offsets_U1, log.items_E, log.timestamps_E), strict=True):
@@ -57,7 +51,7 @@ def test_map_events_when_the_file_is_another_then_artifact_error(tmp_path: Path)
 
 @given(seed=st.integers(0, 99), large=st.booleans())
 def test_first_when_users_keep_some_events_then_they_are_their_first_ones(seed: int, large: bool) -> None:
-    log, rng = random_log(seed), np.random.default_rng(seed)
+    log, rng = log_of_seed(seed), np.random.default_rng(seed)
     keep_U = rng.integers(0, log.lengths_U + 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mapped, "SCRATCH_BYTES", 8 if large else 1 << 26)
@@ -90,7 +84,7 @@ def test_load_prepared_when_the_run_has_no_mapped_file_then_it_is_the_same_log(t
 
 def test_load_prepared_when_the_mapped_file_is_of_other_users_then_artifact_error(tmp_path: Path) -> None:
     save_prepared(prepare(make_synthetic(SyntheticConfig(users=20, items=50)), PrepareConfig()), tmp_path)
-    other = random_log(0)
+    other = log_of_seed(0)
     write_events(tmp_path / MAPPED, offsets_U1=other.offsets_U1, items_E=other.items_E, timestamps_E=other.timestamps_E)
     with pytest.raises(ArtifactError, match="must have 20 users, got 6"):
         load_prepared(tmp_path)

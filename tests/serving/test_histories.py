@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from serving.histories import Histories, StoreThreads
+from serving.histories import Histories, Known, StoreThreads
 from serving.store.events import EventStore, Past
 from tests.support.small_shop import Fake, event, ids, is_problem, opened, service_of
 
@@ -63,13 +63,19 @@ def test_of_when_others_write_too_then_reads_every_time() -> None:
     asyncio.run(run())
 
 
+async def held_read(histories: Histories, events: ScriptedEvents) -> asyncio.Task[Known]:
+    """Begin to read a user, who is read once the gate of the events is set."""
+    events.gate = threading.Event()
+    reading = asyncio.create_task(histories.of("u"))
+    await asyncio.to_thread(events.started.wait, 10)
+    return reading
+
+
 def test_of_when_an_event_comes_during_a_read_then_the_next_request_reads_again() -> None:
     async def run() -> None:
         events = ScriptedEvents()
-        events.gate = threading.Event()
         histories = histories_of(events)
-        reading = asyncio.create_task(histories.of("u"))
-        await asyncio.to_thread(events.started.wait, 10)
+        reading = await held_read(histories, events)
         histories.changed({"u"})
         events.gate.set()
         await reading
@@ -82,10 +88,8 @@ def test_of_when_an_event_comes_during_a_read_then_the_next_request_reads_again(
 def test_forget_when_the_user_is_being_read_then_what_was_read_is_not_kept() -> None:
     async def run() -> None:
         events = ScriptedEvents()
-        events.gate = threading.Event()
         histories = histories_of(events)
-        reading = asyncio.create_task(histories.of("u"))
-        await asyncio.to_thread(events.started.wait, 10)
+        reading = await held_read(histories, events)
         assert histories.users() == ["u"]
         histories.forget("u")
         events.gate.set()
