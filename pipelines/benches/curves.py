@@ -4,7 +4,7 @@ The bundle is loaded as a server loads it. All ways to search are timed first, h
 histories whose encoded states are kept; figures of ranking follow, of evidence that is computed once for all ways.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from pipelines.benches.measure import Line, timed
 from recsys.contracts import History, Recommender, Request, eligible_items, requests_for
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import write_json
-from recsys.core.telemetry import LOG, track
+from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
 from recsys.decoding.beliefs import item_probabilities, paths_of
-from recsys.evaluation.leave_one_out import evaluate_recommender
+from recsys.evaluation.leave_one_out import evaluate_rows
 from recsys.recommender.consistency import observed_divergences
-from recsys.recommender.evidence import Evidence
+from recsys.recommender.evidence import SharedSources
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.served import load_served
 from recsys.recommender.token_experts import TokenExperts
@@ -43,29 +43,6 @@ SHOWN = {
     "milliseconds": ("ms", "ms"),
 }
 """A point's figures, what tables call them, and their units."""
-
-
-class KeptEvidence(Evidence):
-    """Evidence that is computed once for every history, for trials that differ in the search alone."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        belief, rank = ({name: w for name, w in each.items() if w} for each in (evidence.belief, evidence.rank))
-        super().__init__(evidence.sources, belief=belief, rank=rank)
-        self._kept: dict[bytes, tuple[FloatArray, FloatArray]] = {}
-
-    def of(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
-        """Return the sums that search and that rank, both (histories, items)."""
-        keys = [history.items.tobytes() + history.timestamps.tobytes() for history in histories]
-        missing = [row for row, key in enumerate(keys) if key not in self._kept]
-        if missing:
-            belief_BN, rank_BN = super().of([histories[row] for row in missing])
-            self._kept |= {keys[row]: (belief_BN[at], rank_BN[at]) for at, row in enumerate(missing)}
-        pairs = [self._kept[key] for key in keys]
-        return np.stack([belief_N for belief_N, _ in pairs]), np.stack([rank_N for _, rank_N in pairs])
-
-    def ranking(self, histories: Sequence[History]) -> FloatArray:
-        """Return the sum that ranks, (histories, items)."""
-        return self.of(histories)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +72,28 @@ class Trial:
         return named[self.by]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What one way to search gives and costs; its first four fields are the trial's."""
+
+    by: str
+    at: float
+    theta: float | None
+    paths: float
+    figures: Mapping[str, float]
+    """Values by the names in :data:`SHOWN`; a generator has none by tokens alone."""
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """Return the point as ``reports/curves.json`` holds it, figures beside the other fields."""
+        return {"by": self.by, "at": self.at, "theta": self.theta, "paths": self.paths, **self.figures}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Point":
+        """Return a point from what :meth:`to_json` returned."""
+        figures = {name: row[name] for name in SHOWN if name in row}
+        return cls(by=row["by"], at=row["at"], theta=row["theta"], paths=row["paths"], figures=figures)
+
+
 def bench_curves(run: Path) -> list[Line]:
     """Evaluate what paths propose by their number and by pruning, and write ``reports/curves.json`` of the run.
 
@@ -112,26 +111,14 @@ def bench_curves(run: Path) -> list[Line]:
         tried = _of_generator(bundle.generative.untraced(), asked)
     milliseconds = _milliseconds(tried, asked.histories[:TIMED])
     LOG.info("curves: %d ways to search are timed", len(tried))
-    _keep_evidence(tried)
-    points = [
-        _point(trial, asked, num_items=log.num_items) | {"milliseconds": each}
-        for trial, each in track(list(zip(tried, milliseconds, strict=True)), what="curves", total=len(tried))
-    ]
-    write_json(run / CURVES, {"users": len(asked.histories), "timed": TIMED, "points": points})
+    points = _points(tried, milliseconds, asked, num_items=log.num_items)
+    content = {"users": len(asked.histories), "timed": TIMED, "points": [point.to_json() for point in points]}
+    write_json(run / CURVES, content)
     return [
-        Line(what=trial.label, figure=figure, ours=float(point[key]), unit=unit)
+        Line(what=trial.label, figure=SHOWN[name][0], ours=value, unit=SHOWN[name][1])
         for trial, point in zip(tried, points, strict=True)
-        for key, (figure, unit) in SHOWN.items()
-        if key in point
+        for name, value in point.figures.items()
     ]
-
-
-def _keep_evidence(tried: Sequence[Trial]) -> None:
-    """Let trials that share evidence share one copy that keeps what it said."""
-    kept: dict[Evidence, KeptEvidence] = {}
-    for one in [one for trial in tried for one in (trial.recommender, trial.pure)]:
-        if isinstance(one, TokenRecommender):
-            one.evidence = kept.setdefault(one.evidence, KeptEvidence(one.evidence))
 
 
 def _of_generator(ours: ReasoningRecommender[Any], asked: Questions) -> list[Trial]:
@@ -202,13 +189,23 @@ def _mean_paths(recommender: TokenRecommender, histories: Sequence[History]) -> 
     return float(paths_of(prob_BN, recommender.config).mean())
 
 
-def _point(trial: Trial, asked: Questions, *, num_items: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"by": trial.by, "at": trial.at, "theta": trial.theta, "paths": trial.paths}
-    for prefix, recommender in (("", trial.recommender), ("tokens_", trial.pure)):
-        if recommender is not None:
-            row = evaluate_recommender(recommender, asked, num_items=num_items, keep_seen=False, seed=0).row
-            found |= {f"{prefix}{key}": row.accuracy[key].value for key in ("recall@10", "ndcg@10")}
-    return found
+def _points(tried: Sequence[Trial], milliseconds: Sequence[float], asked: Questions, *, num_items: int) -> list[Point]:
+    """Return each trial's figures, seen items removed, and the time that it took."""
+    shared = SharedSources()
+    rows = [
+        (place, prefix, one.sharing(shared) if isinstance(one, TokenRecommender) else one)
+        for place, trial in enumerate(tried)
+        for prefix, one in (("", trial.recommender), ("tokens_", trial.pure))
+        if one is not None
+    ]
+    found = evaluate_rows([(one, False) for _, _, one in rows], asked, num_items=num_items, seed=0)
+    figures: list[dict[str, float]] = [{} for _ in tried]
+    for (place, prefix, _), evaluated in zip(rows, found, strict=True):
+        figures[place] |= {f"{prefix}{name}": evaluated.row.accuracy[name].value for name in ("recall@10", "ndcg@10")}
+    return [
+        Point(by=trial.by, at=trial.at, theta=trial.theta, paths=trial.paths, figures=own | {"milliseconds": each})
+        for trial, own, each in zip(tried, figures, milliseconds, strict=True)
+    ]
 
 
 def _milliseconds(tried: Sequence[Trial], histories: Sequence[History]) -> list[float]:

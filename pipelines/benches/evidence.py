@@ -34,7 +34,7 @@ def bench_evidence(run: Path) -> list[Line]:
     bundle, log = load_bundle(run / "bundle", trace=False), load_prepared(run / "data").log
     if bundle.tokens is None:
         raise CallError("bench evidence must be told a run with token experts, got one without; set experts.trained")
-    sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer.remembering())
+    sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer.keeping_states())
     chosen_on = ValidationScores.of(sources, questions(log, "validation"))
     asked = ValidationScores.of(sources, questions(log, "test"))
     choices = choices_of(bundle.tokens.mixture.codebooks, list(sources))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipelines.benches.curves import Point
 from pipelines.record import read_records
 from pipelines.report import plots
 from pipelines.stages.evaluate import OURS
@@ -115,9 +116,10 @@ def curves(run: Path) -> Part:
     found = read(run, "reports/curves.json", made_by="recsys bench curves --run")
     drawn = []
     for by, across in _PATH_CURVES.items():
-        points = [point for point in found["points"] if point["by"] == by]
-        for key, said in _PATH_FIGURES.items() if points else ():
-            drawn.append(plots.marked([(f"{point['at']:g}", point[key]) for point in points], said, across=across))
+        points = [point for point in map(Point.from_json, found["points"]) if point.by == by]
+        for name, said in _PATH_FIGURES.items() if points else ():
+            marks = [(f"{point.at:g}", point.figures[name]) for point in points]
+            drawn.append(plots.marked(marks, said, across=across))
     return {"users": found["users"], "timed": found["timed"], "plots": drawn}
 
 

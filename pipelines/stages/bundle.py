@@ -60,7 +60,7 @@ def select_and_bundle(job: Job) -> None:
     models = {name: Generator.load(job.parent(folder), device) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
-        scorer = GeneratorScorer(generator).remembering()
+        scorer = GeneratorScorer(generator).keeping_states()
         theta = _theta(job, scorer, catalogue, asked)
         for path_weight in job.recipe.selection.path_weights:
             config = job.recipe.decoder.with_ranking(path_weight=path_weight).with_search(theta=theta)

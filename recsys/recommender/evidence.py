@@ -11,6 +11,7 @@ import numpy as np
 
 from recsys.contracts import History, ItemScores, Scorer
 from recsys.core.arrays import FloatArray
+from recsys.recommender.batch_cache import BatchCache
 
 
 class Evidence:
@@ -63,53 +64,24 @@ def head_of(scorer: Scorer) -> ItemScores:
     return lambda histories: scorer.score_items(scorer.encode(histories))
 
 
-class SharedScores:
-    """A source that computes once what several recommenders ask in turn about the same histories.
+class SharedSources:
+    """The sources of several recommenders that are asked in turn; those of one name are one, and compute a batch once.
 
-    What it said of the histories that came last is kept: all of them, or some, may be asked again.
+    Only the latest batch is kept: its scores of a large catalogue are the largest arrays that there are.
     """
 
-    def __init__(self, source: ItemScores) -> None:
-        self.source = source
-        self.spared_seconds = 0.0
-        """What the answers that were kept would have taken, had they been computed again."""
-        self._held: list[History] = []  # what is held has a number that no other history gets
-        self._row: dict[int, int] = {}
-        self._scores_BN = np.empty((0, 0), np.float32)
-        self._seconds_each = 0.0
-
-    def __call__(self, histories: Sequence[History]) -> FloatArray:
-        """Return the source's scores, (histories, items), not to be written to."""
-        row_B = [self._row.get(id(history), -1) for history in histories]
-        if -1 in row_B:
-            return self._computed(histories)
-        self.spared_seconds += self._seconds_each * len(row_B)
-        return self._scores_BN if row_B == list(range(len(self._held))) else self._scores_BN[row_B]
-
-    def _computed(self, histories: Sequence[History]) -> FloatArray:
-        began = time.perf_counter()
-        self._scores_BN = self.source(histories)
-        self._seconds_each = (time.perf_counter() - began) / len(histories)
-        self._scores_BN.setflags(write=False)
-        self._held = list(histories)
-        self._row = {id(history): row for row, history in enumerate(histories)}
-        return self._scores_BN
-
-
-class SharedSources:
-    """The sources of several recommenders that are asked in turn; those of one name are one, and compute once."""
-
     def __init__(self) -> None:
-        self._shared: dict[str, SharedScores] = {}
+        self._shared: dict[str, BatchCache[FloatArray]] = {}
 
     def of(self, evidence: Evidence) -> Evidence:
         """Return evidence that asks the shared sources."""
         other = copy.copy(evidence)
         other.sources = {
-            name: self._shared.setdefault(name, SharedScores(one)) for name, one in evidence.sources.items()
+            name: self._shared.setdefault(name, BatchCache(source, batches=1))
+            for name, source in evidence.sources.items()
         }
         return other
 
     def clock(self) -> float:
-        """Return seconds that run on as if nothing were shared: what was spared counts as if it had passed."""
-        return time.perf_counter() + sum(one.spared_seconds for one in self._shared.values())
+        """Return seconds that run on as if nothing were shared: what was saved counts as if it had passed."""
+        return time.perf_counter() + sum(source.saved_seconds for source in self._shared.values())

@@ -3,6 +3,7 @@
 Axes: B request, P path, M codebook, K code, N item, Q category, D width.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from recsys.core.arrays import FloatArray, IntArray
 from recsys.model.generator import Generator
 from recsys.model.item_head import item_logits
 from recsys.model.states import HistoryStates
+from recsys.recommender.batch_cache import BatchCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +36,22 @@ class GeneratorScorer:
             self.vectors_ND = generator.items()
             self.keys_ND = generator.head.keys(self.vectors_ND)
         self.prior = generator.head.prior()
+        self._cache: BatchCache[Context] | None = None
 
     def encode(self, histories: Sequence[History]) -> Context:
         """Encode histories, one row each."""
+        return self._encode(histories) if self._cache is None else self._cache(histories)
+
+    def keeping_states(self) -> "GeneratorScorer":
+        """Return the same scorer, but one that encodes each batch of histories once and keeps all their states."""
+        other = copy.copy(self)
+        other._cache = BatchCache(self._encode)
+        return other
+
+    def _encode(self, histories: Sequence[History]) -> Context:
         with torch.inference_mode():
             states = self.generator.encode(histories, vectors_ND=self.vectors_ND)
             return Context(states=states, items=tuple(history.items for history in histories))
-
-    def remembering(self) -> "GeneratorScorer":
-        """Return a scorer of the same generator that encodes the same histories once, for one who ranks them often."""
-        return _RememberingScorer(self)
 
     def score_steps(self, context: Context, row_P: IntArray, codes_PM: IntArray) -> StepScores:
         """Score the next step of partial paths."""
@@ -71,18 +79,3 @@ class GeneratorScorer:
                 logits_BN = head.logits(context.states, self.keys_ND, self.prior.scores(context.items))
             logits_BN = head.add_repeat_bias(logits_BN, context.items)
             return functional.log_softmax(logits_BN, dim=-1).cpu().numpy().astype(np.float32)
-
-
-class _RememberingScorer(GeneratorScorer):
-    """Keeps the context of every batch of histories that it encoded."""
-
-    def __init__(self, scorer: GeneratorScorer) -> None:
-        vars(self).update(vars(scorer))
-        self._contexts: dict[tuple[bytes, ...], Context] = {}
-
-    def encode(self, histories: Sequence[History]) -> Context:
-        """Encode histories, or return what they were encoded as before."""
-        key = tuple(column.tobytes() for history in histories for column in (history.items, history.timestamps))
-        if key not in self._contexts:
-            self._contexts[key] = super().encode(histories)
-        return self._contexts[key]

@@ -6,7 +6,7 @@ import pytest
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.model.tokens.mixture import token_log_probs
-from recsys.recommender.evidence import Evidence, SharedScores, SharedSources, mixed_scores, weighted_sum
+from recsys.recommender.evidence import Evidence, SharedSources, mixed_scores, weighted_sum
 from tests.support.tiny_tokens import histories, tiny_mixture
 
 
@@ -40,26 +40,6 @@ def test_mixed_scores_when_asked_then_they_are_the_weighted_sum_of_what_the_sour
     np.testing.assert_allclose(mixed, wanted, rtol=1e-5)
 
 
-def test_shared_scores_when_the_same_histories_are_asked_again_then_the_source_is_not() -> None:
-    asked: list[int] = []
-    source = _random_source(1)
-    shared = SharedScores(lambda batch: (asked.append(len(batch)), source(batch))[1])  # type: ignore[func-returns-value]
-    one, two = histories()[1:]
-    first = shared([one, two])
-    np.testing.assert_array_equal(first, source([one, two]))  # type: ignore[operator]
-    np.testing.assert_array_equal(shared([one, two]), first)
-    np.testing.assert_array_equal(shared([two]), first[1:])
-    np.testing.assert_array_equal(shared([two, one]), first[::-1])
-    assert asked == [2]
-    assert shared.spared_seconds > 0
-    # an equal history is another one: what is held is known by itself
-    copied = History(items=one.items.copy(), timestamps=one.timestamps.copy())
-    np.testing.assert_array_equal(shared([copied, two]), first)
-    assert asked == [2, 2]
-    with pytest.raises(ValueError, match="read-only"):
-        shared([copied, two])[0, 0] = 1.0
-
-
 def test_shared_sources_when_two_have_one_name_then_they_compute_once_and_the_clock_counts_twice() -> None:
     calls: list[str] = []
 
@@ -76,8 +56,8 @@ def test_shared_sources_when_two_have_one_name_then_they_compute_once_and_the_cl
     np.testing.assert_array_equal(belief_BN, again_BN)
     np.testing.assert_array_equal(rank_BN, 2 * belief_BN)
     assert calls == ["one"]
-    spared = sum(one.spared_seconds for one in made[0].sources.values())  # type: ignore[attr-defined]
-    assert sources.clock() - before > spared > 0
+    saved = sum(one.saved_seconds for one in made[0].sources.values())  # type: ignore[attr-defined]
+    assert sources.clock() - before > saved > 0
 
 
 def test_evidence_when_a_source_without_a_weight_is_missing_then_nothing_changes() -> None:
