@@ -2,7 +2,7 @@
 
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
               │                                    │                      │ │                                 │ │
-              │                                    └──► experts ──────────┼─┴──► tokens ──────────────────────┘ │
+              │                                    └──► experts ──────────┼─┴──► students ──► tokens ─────────┘ │
               └────────────────────────────────────────► member ──────────┴──► baselines ───────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
@@ -32,6 +32,7 @@ from pipelines.stages.features import build_features
 from pipelines.stages.member import train_member
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
+from pipelines.stages.students import train_students
 from pipelines.stages.tokenize import fit_codebooks
 from pipelines.stages.tokens import rank_by_tokens
 from pipelines.store import RunStore, url_of
@@ -78,12 +79,24 @@ STAGES = (
         sections=("experts", "device", "precision"),
         by_workers=True,
     ),
-    # experts learn from the item head and are mixed; their paths propose items, all evidence ranks them
+    # copies of the experts learn from the item head and all experts together
+    Stage(
+        name="students",
+        work=train_students,
+        parents=("data", "calibrated", "experts"),
+        sections=(
+            "experts",
+            *(f"tokens.{key}" for key in ("teacher", "distillation", "weight_steps", "max_users")),
+            "device",
+            "precision",
+        ),
+    ),
+    # experts and students are mixed; their paths propose items, all evidence ranks them
     Stage(
         name="tokens",
         work=rank_by_tokens,
-        parents=("data", "tokenizer", "catalog", "calibrated", "experts"),
-        sections=("experts", "tokens", "device", "precision"),
+        parents=("data", "tokenizer", "catalog", "calibrated", "experts", "students"),
+        sections=("experts", "tokens", "device"),
     ),
     # reinforcement learning on recommendation rewards
     Stage(

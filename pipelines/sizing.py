@@ -159,7 +159,7 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
         "member": events * member.epochs * small / usable,
         "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
         "experts": len(recipe.experts.trained) * learned / usable,
-        "tokens": distilled * recipe.tokens.distillation.epochs * taught / usable,
+        "students": distilled * recipe.tokens.distillation.epochs * taught / usable,
         "aligned": recipe.alignment.steps * _STEP_SECONDS * _REFERENCE_RATE / rate,
         "the rest": _FIXED_SECONDS * _REFERENCE_RATE / rate,
     }

@@ -26,7 +26,7 @@ FP32, BF16, LADQ = "fp32 in all layers", "bf16 in all layers", "ladq"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What one training came to: seconds without validation, NDCG@10, and the share of layers in bf16 at its end."""
+    """Processor seconds of one training without validation, its NDCG@10, and the share of layers in bf16 at its end."""
 
     seconds: float
     ndcg: float
@@ -34,7 +34,7 @@ class Trained:
 
 
 def bench_ladq(run: Path, *, seeds: tuple[int, ...] = SEEDS) -> list[Line]:
-    """Return NDCG@10 and training seconds of each precision, means over the seeds, beside fp32."""
+    """Return NDCG@10 and processor seconds of training in each precision, means over the seeds, beside fp32."""
     torch.set_num_threads(1)
     world = TrainingWorld.of_run(run)
     asked = questions(load_prepared(run / "data").log, "test")
@@ -50,7 +50,7 @@ def bench_ladq(run: Path, *, seeds: tuple[int, ...] = SEEDS) -> list[Line]:
         ndcg, fp32 = (float(np.mean([one.ndcg for one in some])) for some in (each, base))
         lines.append(
             beside(
-                f"{name}, training",
+                f"{name}, training, processor time",
                 [one.seconds for one in each],
                 [one.seconds for one in base],
                 peer_name=FP32,
@@ -87,10 +87,10 @@ def _trainer(world: TrainingWorld, name: str, seed: int) -> Pretrainer:
 
 
 def _trained(trainer: Pretrainer, asked: Questions) -> Trained:
-    began = time.perf_counter()
+    began = time.process_time()
     for epoch in range(trainer.epochs):
         trainer.run_epoch(epoch)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     low = 0.0
     if trainer.controller is not None and trainer.controller.decisions:
         last = trainer.controller.decisions[-1]

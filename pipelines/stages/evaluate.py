@@ -36,6 +36,7 @@ OUR_STAGES = (
     "member",
     "calibrated",
     "experts",
+    "students",
     "tokens",
     "aligned",
     "bundle",
@@ -133,7 +134,7 @@ def _not_used(recommender: Recommender) -> tuple[str, ...]:
     """Return which of our stages one of our ways to rank does not need."""
     if recommender.name == OURS:
         return ()
-    return ("aligned", "bundle") if isinstance(recommender, TokenRecommender) else ("experts", "tokens")
+    return ("aligned", "bundle") if isinstance(recommender, TokenRecommender) else ("experts", "students", "tokens")
 
 
 def source_name(run: Path) -> str:

@@ -9,7 +9,18 @@ from pipelines.flow import train
 from pipelines.recipe import Recipe
 from recsys.core import device
 
-NETWORKS = {"tokenizer", "member", "model", "calibrated", "experts", "tokens", "aligned", "bundle", "evaluation"}
+NETWORKS = {
+    "tokenizer",
+    "member",
+    "model",
+    "calibrated",
+    "experts",
+    "students",
+    "tokens",
+    "aligned",
+    "bundle",
+    "evaluation",
+}
 """Stages that train or run a network."""
 
 

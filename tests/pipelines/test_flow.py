@@ -114,7 +114,7 @@ def test_train_when_the_precision_is_named_then_the_manifest_has_it_and_the_othe
         folder = tmp_path / precision
         train(world, folder, load_recipe("smoke", (f"precision={precision}",)), use_ray=False, reuse_from=run)
         records = read_records(folder)
-        assert {records[name].arithmetic for name in ("model", "experts", "tokens", "aligned")} == {arithmetic}
+        assert {records[name].arithmetic for name in ("model", "experts", "students", "aligned")} == {arithmetic}
         assert {records[name].arithmetic for name in ("data", "tokenizer", "member", "bundle")} == {"float32"}
         hashes[precision] = records["model"].files["model.safetensors"]
     assert hashes["fp32"] != hashes["bf16"]

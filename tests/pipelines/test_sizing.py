@@ -53,11 +53,11 @@ def test_estimate_when_experts_are_trained_then_they_and_their_students_are_coun
     alone = estimated_seconds(load_recipe("default"), LogSize(events=1000, items=500), rate=1e9)
     assert alone["experts"] == pytest.approx(1000 * 12 * (72 * 2 * 128**2 + 6 * 500 * 128) / 0.3e9)
     # its student: 7 epochs over each history twice, no softmax at most positions
-    assert alone["tokens"] == pytest.approx(1000 * 7 * 2 * 72 * 2 * 128**2 / 0.3e9)
+    assert alone["students"] == pytest.approx(1000 * 7 * 2 * 72 * 2 * 128**2 / 0.3e9)
     without = estimated_seconds(
         load_recipe("default", ("experts.trained=[]",)), LogSize(events=1000, items=500), rate=1e9
     )
-    assert without["experts"] == without["tokens"] == 0
+    assert without["experts"] == without["students"] == 0
 
 
 def test_estimate_when_there_is_more_work_then_it_is_longer_and_a_faster_machine_is_shorter() -> None:

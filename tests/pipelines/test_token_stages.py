@@ -14,6 +14,7 @@ import torch
 from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
+from pipelines.record import read_records
 from pipelines.stages.evaluate import beside_served
 from pipelines.stages.token_search import RELIABILITY, choose_pruning, reliability
 from pipelines.stages.tokens import served_weights
@@ -201,6 +202,17 @@ def test_tokens_when_an_expert_is_distilled_then_it_stays_as_it_learned_beside_i
 def test_tokens_when_no_expert_is_distilled_then_there_is_no_student(world: Path, run: Path, tmp_path: Path) -> None:
     train(world, tmp_path, load_recipe("smoke", ALONE), use_ray=False, reuse_from=run)
     assert list(TokenRanker.load(tmp_path / "tokens").sources()) == ["facets"]
+
+
+def test_train_when_only_the_search_changes_then_students_are_not_trained_again(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    changed = load_recipe("smoke", ("tokens.paths_margin=1.0",))
+    train(world, tmp_path, changed, use_ray=False, reuse_from=run)
+    before, after = read_records(run), read_records(tmp_path)
+    assert after["students"] == before["students"]
+    assert after["tokens"].key != before["tokens"].key
+    assert TokenRanker.load(tmp_path / "tokens").choices.search.ranked == "reached"  # any loss is small enough
 
 
 def test_recommend_when_paths_rank_then_the_explanation_is_the_searched_paths_in_words(run: Path) -> None:
