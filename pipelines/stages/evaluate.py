@@ -24,7 +24,7 @@ from recsys.recommender.evidence import SharedSources, head_of
 from recsys.recommender.parts import PARTS, dissected
 from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.scorer import GeneratorScorer
-from recsys.recommender.token_ranker import EVIDENCE_EXACT, PATHS_PROPOSE, TokenRanker
+from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.token_recommender import TokenRecommender
 
 OURS = ReasoningRecommender.name
@@ -59,12 +59,11 @@ def contestants(job: Job, *, dissect: bool | Sequence[str] = False, ways: bool =
 
 def beside_served(generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker) -> list[Recommender]:
     """Return the ways to rank that a run with experts has beside the one that is served."""
-    served_whole = tokens.choices.search.ranked == "catalogue"
-    ways = tokens.recommenders(head_of(generative.scorer))
-    left_out = EVIDENCE_EXACT if served_whole else PATHS_PROPOSE
+    alone, evidence = tokens.tokens_only(), tokens.all_evidence(head_of(generative.scorer))
+    not_served = evidence.paths if tokens.choices.search.ranked == "catalogue" else evidence.exact
     experts = tokens.alone() if len(tokens.mixture.codebooks) > 1 else []
     head = generative.variant(HEAD_RANKS, generative.config)
-    return [*experts, *(way for way in ways if way.name != left_out), head]
+    return [*experts, alone.exact, alone.paths, not_served, head]
 
 
 def evaluate_models(job: Job, split: Split) -> None:

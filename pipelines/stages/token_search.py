@@ -3,8 +3,10 @@
 Axes: B row, N item, P path, C item of a path, U user.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from recsys.recommender.token_recommender import TokenRecommender, observed_jump
 from recsys.recommender.weights import DEPTH
 
 RELIABILITY = "reliability.json"
+NO_PRUNING = "no pruning"
 BINS = 12
 _BATCH = 32
 
@@ -42,54 +45,64 @@ def with_heard_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, leas
     return search.model_copy(update={"codebooks": tuple(np.flatnonzero(heard_M).tolist())})
 
 
-def choose_pruning(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
-    """Return the ranker with the pruning that ranks best on validation, if it is surely better than none.
+def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
+    """Return the ranker with its search as it ranks best on validation, and a note of what was tried.
 
-    All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them. Where
-    even the best loses more than ``paths_margin`` of ranking the whole catalogue, paths are doubled, up to
-    ``most_paths``; where these lose more, too, the catalogue is ranked.
+    Pruning is kept where it is surely better than none. Where what paths reach, ranked by all evidence, loses more than
+    ``paths_margin`` of ranking the whole catalogue, paths are doubled, up to ``most_paths``; where these lose more,
+    too, the catalogue is ranked.
     """
-    off = config.search.model_copy(update={"corp": False, "theta": None, "pruning": "none"})
-    jumps = observed_jumps(_with_search(ranker, off).recommenders(head)[1], asked.histories)
+    search = ranker.choices.search
+    pruning, pruned_U, figures = _best_pruning(ranker, head, asked, config)
+    ways = ranker.all_evidence(head)
+    exact_U = _gains(ways.exact, asked)
+    figures["all evidence on the catalogue"] = float(exact_U.mean())
+    num_paths, found_U = search.num_paths, pruned_U
+    while found_U.mean() < (1 - config.paths_margin) * exact_U.mean():
+        num_paths *= 2
+        if num_paths > config.most_paths:
+            pruning |= {"ranked": "catalogue"}
+            num_paths = search.num_paths
+            break
+        found_U = _gains(ways.paths.variant("", **pruning, num_paths=num_paths), asked)
+        figures[f"{num_paths} paths: all evidence on paths"] = float(found_U.mean())
+    return _noting(_with_search(ranker, search.model_copy(update={**pruning, "num_paths": num_paths})), figures)
+
+
+def _best_pruning(
+    ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig
+) -> tuple[dict[str, Any], NDArray[np.float64], dict[str, float]]:
+    """Return the settings of the best pruning, each user's NDCG@10 with it, and the figures of all that were tried.
+
+    All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
+    """
+    off: dict[str, Any] = {"corp": False, "theta": None, "pruning": "none"}
+    tokens, evidence = ranker.tokens_only().paths.variant("", **off), ranker.all_evidence(head).paths.variant("", **off)
+    jumps = observed_jumps(tokens, asked.histories)
     theta = float(np.quantile(jumps, config.theta_quantile)) if len(jumps) else None
-    tried = {
-        "no pruning": off,
-        "CORP": off.model_copy(update={"corp": True, "theta": theta}),
-        "Reasoning Pruning by the mean": off.model_copy(update={"pruning": "mean"}),
-        "Reasoning Pruning by two Weibull distributions": off.model_copy(update={"pruning": "weibull"}),
+    tried: dict[str, dict[str, Any]] = {
+        NO_PRUNING: off,
+        "CORP": {**off, "corp": True, "theta": theta},
+        "Reasoning Pruning by the mean": {**off, "pruning": "mean"},
+        "Reasoning Pruning by two Weibull distributions": {**off, "pruning": "weibull"},
     }
+    served = {label: _gains(evidence.variant(label, **settings), asked) for label, settings in tried.items()}
     figures: dict[str, float] = {}
-    served: dict[str, NDArray[np.float64]] = {}
-    for label, search in tried.items():
-        _, paths, by_all, _ = _with_search(ranker, search).recommenders(head)
-        served[label] = _gains(by_all, asked)
-        figures[f"{label}: tokens by paths"] = float(_gains(paths, asked).mean())
+    for label, settings in tried.items():
+        figures[f"{label}: tokens by paths"] = float(_gains(tokens.variant(label, **settings), asked).mean())
         figures[f"{label}: all evidence on paths"] = float(served[label].mean())
     best = max(tried, key=lambda label: served[label].mean())
-    _, low, _ = paired_difference(served[best], served["no pruning"], rng_for(0, "pruning"))
-    best = best if low > config.pruning_margin else "no pruning"
-    exact_U = _gains(ranker.recommenders(head)[3], asked)
-    figures["all evidence on the catalogue"] = float(exact_U.mean())
-    search, found_U = tried[best], served[best]
-    while found_U.mean() < (1 - config.paths_margin) * exact_U.mean():
-        search = search.model_copy(update={"num_paths": 2 * search.num_paths})
-        if search.num_paths > config.most_paths:
-            search = tried[best].model_copy(update={"ranked": "catalogue"})
-            break
-        found_U = _gains(_with_search(ranker, search).recommenders(head)[2], asked)
-        figures[f"{search.num_paths} paths: all evidence on paths"] = float(found_U.mean())
-    choices = ranker.choices.model_copy(update={"search": search, "validation": ranker.choices.validation | figures})
-    return replace(ranker, choices=choices)
+    _, low, _ = paired_difference(served[best], served[NO_PRUNING], rng_for(0, "pruning"))
+    best = best if low > config.pruning_margin else NO_PRUNING
+    return tried[best], served[best], figures
 
 
 def with_faithfulness(ranker: TokenRanker, asked: Questions, seed: int) -> TokenRanker:
     """Return the ranker with a note of how far first items fall without the facets of their paths."""
-    paths = ranker.recommenders(trace=True)[1]
-    slates = paths.recommend(requests_for(asked.histories, n=1))
+    slates = ranker.tokens_only(trace=True).paths.recommend(requests_for(asked.histories, n=1))
     found = facet_ablation(ranker.mixture, asked.histories, slates, rng_for(seed, "faithfulness"))
     notes = {"fall without the path's facets": found.path, "fall without random facets": found.random}
-    validation = ranker.choices.validation | notes
-    return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
+    return _noting(ranker, notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +130,7 @@ def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
             np.int64,
         )
     )
-    recommender = ranker.recommenders()[1]
+    recommender = ranker.tokens_only().paths
     said, came = [np.empty(0)], [np.empty(0, np.bool_)]
     for start in range(0, len(asked.targets_U), _BATCH):
         batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
@@ -145,6 +158,12 @@ def save_reliability(bins: list[Bin], folder: Path, *, users: int) -> None:
 
 def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker:
     return replace(ranker, choices=ranker.choices.model_copy(update={"search": search}))
+
+
+def _noting(ranker: TokenRanker, figures: Mapping[str, float]) -> TokenRanker:
+    """Return the ranker with more figures among what validation said."""
+    validation = {**ranker.choices.validation, **figures}
+    return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
 
 
 def _gains(recommender: TokenRecommender, asked: Questions) -> NDArray[np.float64]:

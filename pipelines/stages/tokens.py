@@ -8,7 +8,7 @@ from pipelines.job import Job
 from pipelines.stages.experts import load_expert
 from pipelines.stages.students import calibrated_head, tokens_seed, weighing_users
 from pipelines.stages.token_search import (
-    choose_pruning,
+    choose_search,
     reliability,
     save_reliability,
     with_faithfulness,
@@ -56,7 +56,7 @@ def rank_by_tokens(job: Job) -> None:
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=_catalogue(job, mixture), choices=choices, tokenizers=tokenizers)
     if config.pruning_users:
-        ranker = choose_pruning(ranker, head, asked.sample(config.pruning_users, seed=seed), config)
+        ranker = choose_search(ranker, head, asked.sample(config.pruning_users, seed=seed), config)
     ranker = with_faithfulness(ranker, asked.sample(FAITHFULNESS_USERS, seed=seed), seed)
     for name, value in ranker.choices.validation.items():
         LOG.info("tokens: validation: %s %.4f", name, value)

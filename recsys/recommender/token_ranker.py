@@ -35,6 +35,14 @@ PATHS_PROPOSE = "recsys: paths propose, all evidence ranks"
 EVIDENCE_EXACT = "recsys: all evidence ranks the catalogue"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ways:
+    """Two ways to rank by the same evidence: the whole catalogue, and what searched paths reach."""
+
+    exact: TokenRecommender
+    paths: TokenRecommender
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenRanker(TokenExperts):
     """Token experts by torch: saved, grown by new items, and compared with each other."""
@@ -108,26 +116,20 @@ class TokenRanker(TokenExperts):
         """Return the compiled search of paths."""
         return compiled_searcher(index)
 
-    def recommenders(self, head: ItemScores | None = None, *, trace: bool = False) -> list[TokenRecommender]:
-        """Return the ways to rank: tokens alone, exactly and by paths, and with the item head all evidence.
-
-        Args:
-            head: the item head's log-probabilities; without it there are the tokens alone.
-            trace: whether items come with their paths.
-        """
+    def tokens_only(self, *, trace: bool = False) -> Ways:
+        """Return the tokens' own ranking, without the item head; with ``trace`` items come with their paths."""
         alone = self.recommender("", self.choices.belief, trace=trace)
-        found = [
-            alone.variant(TOKENS_EXACT, ranked="catalogue"),
-            alone.variant(TOKENS_PATHS.format(paths=self.choices.search.num_paths), ranked="reached"),
-        ]
-        if head is None:
-            return found
+        by_paths = TOKENS_PATHS.format(paths=self.choices.search.num_paths)
+        return Ways(
+            exact=alone.variant(TOKENS_EXACT, ranked="catalogue"), paths=alone.variant(by_paths, ranked="reached")
+        )
+
+    def all_evidence(self, head: ItemScores, *, trace: bool = False) -> Ways:
+        """Return the ranking by all evidence, beside an item head's log-probabilities."""
         both = self.served("", head, trace=trace)
-        return [
-            *found,
-            both.variant(PATHS_PROPOSE, ranked="reached"),
-            both.variant(EVIDENCE_EXACT, ranked="catalogue"),
-        ]
+        return Ways(
+            exact=both.variant(EVIDENCE_EXACT, ranked="catalogue"), paths=both.variant(PATHS_PROPOSE, ranked="reached")
+        )
 
     def alone(self) -> list[TokenRecommender]:
         """Return each expert by itself over the whole catalogue."""

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
 from pipelines.record import read_records
 from pipelines.stages.evaluate import beside_served
-from pipelines.stages.token_search import RELIABILITY, choose_pruning, reliability
+from pipelines.stages.token_search import RELIABILITY, choose_search, reliability
 from pipelines.stages.tokens import served_weights
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, ItemScores, Request, requests_for
@@ -34,7 +35,7 @@ from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import FILE, read_manifest, write_manifest
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import TokensConfig
-from recsys.recommender.token_ranker import EVIDENCE_EXACT, PATHS_PROPOSE, TokenRanker
+from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.weights import ValidationScores
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -81,17 +82,15 @@ def _head(run: Path) -> ItemScores:
 
 def test_tokens_when_trained_then_every_slate_of_paths_comes_with_the_paths_that_reached_it(run: Path) -> None:
     ranker = TokenRanker.load(run / "tokens")
-    head = _head(run)
     codes_NM = ranker.catalogue.codes_NM
-    _, paths, served, _ = ranker.recommenders(head, trace=True)
-    for recommender in (paths, served):
+    for ways in (ranker.tokens_only(trace=True), ranker.all_evidence(_head(run), trace=True)):
+        recommender = ways.paths
         for slate in recommender.recommend(requests_for(_histories(run), n=5)):
             assert len(slate.items) == 5
             reached = [bool(found) for found in slate.paths]
             assert reached[0]
-            assert reached == sorted(
-                reached, reverse=True
-            )  # items that no path reached fill a slate up, below the others
+            # items that no path reached fill a slate up, below the others
+            assert reached == sorted(reached, reverse=True)
             for item, found in zip(slate.items.tolist(), slate.paths, strict=True):
                 assert all(codes_NM[item, step.codebook] == step.code for path in found for step in path.steps)
 
@@ -101,8 +100,8 @@ def test_tokens_when_their_paths_are_searched_by_compiled_code_then_slates_are_t
     run: Path, pruning: str
 ) -> None:
     ranker, requests = TokenRanker.load(run / "tokens"), requests_for(_histories(run), n=10)
-    _, paths, served, _ = ranker.recommenders(_head(run), trace=True)
-    for fast in (paths.variant("", pruning=pruning), served.variant("", pruning=pruning)):
+    for ways in (ranker.tokens_only(trace=True), ranker.all_evidence(_head(run), trace=True)):
+        fast = ways.paths.variant("", pruning=pruning)
         slow = copy.copy(fast)
         slow.searcher = BeliefSearch
         assert fast.searcher is not BeliefSearch
@@ -175,7 +174,7 @@ def test_tokens_when_items_are_new_then_they_are_ranked_by_their_codes_without_t
     np.testing.assert_array_equal(grown.catalogue.codes_NM[items:], tokenizer.encode(vectors_NF[[3, 7]], resolve=False))
     for expert in grown.sources().values():
         assert expert(_histories(run)).shape == (20, items + 2)
-    slates = grown.recommenders()[0].recommend(requests_for(_histories(run), n=items + 2, keep_seen=True))
+    slates = grown.tokens_only().exact.recommend(requests_for(_histories(run), n=items + 2, keep_seen=True))
     assert all({items, items + 1} <= set(slate.items.tolist()) for slate in slates)
     assert len(ranker.catalogue.item_ids) == items == ranker.mixture.num_items  # the ranker itself is as it was
 
@@ -247,9 +246,9 @@ def test_bundle_when_the_run_has_experts_then_paths_propose_and_all_evidence_ran
     bundle, asked = load_bundle(run / "bundle"), _histories(run)
     ranker = TokenRanker.load(run / "bundle" / "tokens")
     proposed, whole = (bundle.recommender.recommend(_requests(asked, whole)) for whole in (False, True))
-    ways = {way.name: way for way in ranker.recommenders(head_of(bundle.generative.scorer), trace=True)}
-    for slates, name in ((proposed, PATHS_PROPOSE), (whole, EVIDENCE_EXACT)):
-        for got, wanted in zip(slates, ways[name].recommend(requests_for(asked, n=5)), strict=True):
+    ways = ranker.all_evidence(head_of(bundle.generative.scorer), trace=True)
+    for slates, way in ((proposed, ways.paths), (whole, ways.exact)):
+        for got, wanted in zip(slates, way.recommend(requests_for(asked, n=5)), strict=True):
             np.testing.assert_array_equal(got.items, wanted.items)
     assert bundle.recommender.name == "recsys"
     assert bundle.catalogue.layout.num_codebooks == ranker.catalogue.layout.num_codebooks
@@ -276,17 +275,23 @@ def test_bundle_when_items_are_added_then_every_expert_knows_them_and_paths_reac
         assert all(codes_NM[item, step.codebook] == step.code for step in paths[0].steps)
 
 
+def _searching(ranker: TokenRanker, **search: object) -> TokenRanker:
+    """The ranker with other settings of its search."""
+    changed = ranker.choices.search.model_copy(update=search)
+    return replace(ranker, choices=ranker.choices.model_copy(update={"search": changed}))
+
+
 def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, recipe: Recipe) -> None:
-    ranker, head = TokenRanker.load(run / "tokens"), _head(run)
-    asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
-    off = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": 1.0}))
+    ranker = _searching(TokenRanker.load(run / "tokens"), num_paths=16, ranked="reached")
+    head, asked = _head(run), questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
+    off = choose_search(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": 1.0}))
     found = off.choices.search
     assert (found.corp, found.theta, found.pruning) == (False, None, "none")
     kinds = ("no pruning", "CORP", "Reasoning Pruning by the mean", "Reasoning Pruning by two Weibull distributions")
     assert {f"{kind}: tokens by paths" for kind in kinds} <= set(off.choices.validation)
     figures = {kind: off.choices.validation[f"{kind}: all evidence on paths"] for kind in kinds}
     # no difference of two figures up to 1 is below -1: the best is taken
-    kept = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": -1.0}))
+    kept = choose_search(ranker, head, asked, recipe.tokens.model_copy(update={"pruning_margin": -1.0}))
     best = max(figures, key=lambda kind: figures[kind])
     assert kept.choices.search.corp == (best == "CORP")
     assert (kept.choices.search.pruning == "none") == (best in ("no pruning", "CORP"))
@@ -296,11 +301,11 @@ def test_pruning_when_it_must_gain_more_than_it_can_then_it_is_off(run: Path, re
 def test_paths_when_they_lose_too_much_then_are_doubled_until_they_do_not_or_the_catalogue_is_ranked(
     run: Path, recipe: Recipe, margin: float
 ) -> None:
-    ranker, head = TokenRanker.load(run / "tokens"), _head(run)
+    ranker = _searching(TokenRanker.load(run / "tokens"), num_paths=1, ranked="reached", codebooks=(2, 3))
     asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
-    few = recipe.tokens.search.model_copy(update={"num_paths": 1, "ranked": "reached"})
-    update = {"search": few, "paths_margin": margin, "most_paths": 8, "pruning_margin": 1.0}
-    choices = choose_pruning(ranker, head, asked, recipe.tokens.model_copy(update=update)).choices
+    update = {"paths_margin": margin, "most_paths": 8, "pruning_margin": 1.0}
+    choices = choose_search(ranker, _head(run), asked, recipe.tokens.model_copy(update=update)).choices
+    assert choices.search.codebooks == (2, 3)  # what paths are held to stays as it is
     figures = {1: choices.validation["no pruning: all evidence on paths"]}
     figures |= {
         paths: choices.validation[label]
@@ -329,7 +334,7 @@ def test_reliability_when_tokens_are_trained_then_bins_hold_all_paths_and_probab
 def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(run: Path) -> None:
     ranker, asked = TokenRanker.load(run / "tokens"), questions(load_prepared(run / "data").log, "validation")
     rng = np.random.default_rng(0)
-    exact = ranker.recommenders()[0].variant("", num_paths=1)
+    exact = ranker.tokens_only().exact.variant("", num_paths=1)
     histories, targets = [], []
     for _ in range(10):  # the next item is drawn from what the paths are searched by
         for history, log_prob_N in zip(asked.histories, exact.evidence.of(asked.histories)[0], strict=True):
