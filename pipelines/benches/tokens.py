@@ -21,7 +21,7 @@ from recsys.runtime.path_search import compiled_searcher
 
 CATALOGUES = (12_000, 100_000, 1_000_000)
 CODEBOOKS, CODES, WIDTH, SPREAD = 32, 256, 128, 0.4
-REPEATS, N, PATHS = 9, 10, 64
+REPEATS, N, NUM_PATHS = 9, 10, 64
 
 
 def bench_tokens(catalogues: tuple[int, ...] = CATALOGUES) -> list[Line]:
@@ -54,8 +54,10 @@ def bench_tokens(catalogues: tuple[int, ...] = CATALOGUES) -> list[Line]:
             beside(f"sums over {items:,} items", sums_R, product_R, peer_name=f"product of {WIDTH}", unit="ms"),
             beside(f"pruned sums, {items:,} items", pruned_R, sums_R, peer_name="all sums", unit="ms"),
             _share(f"pruned sums, {items:,} items", pruned_share_R),
-            beside(f"{PATHS} paths, {items:,} items", paths_R, product_R, peer_name=f"product of {WIDTH}", unit="ms"),
-            _share(f"{PATHS} paths, {items:,} items", paths_share_R),
+            beside(
+                f"{NUM_PATHS} paths, {items:,} items", paths_R, product_R, peer_name=f"product of {WIDTH}", unit="ms"
+            ),
+            _share(f"{NUM_PATHS} paths, {items:,} items", paths_share_R),
         ]
     return lines
 
@@ -65,7 +67,7 @@ class PathsOfSums:
 
     def __init__(self, codes_NM: IntArray, codes_MN: NDArray[np.uint8]) -> None:
         self._codes_MN, self._index = codes_MN, ValidityIndex(codes_NM, CODES)
-        self._searcher, self._config = compiled_searcher(self._index), BeliefSearchConfig(num_paths=PATHS)
+        self._searcher, self._config = compiled_searcher(self._index), BeliefSearchConfig(num_paths=NUM_PATHS)
 
     def best(self, logits_MK: FloatArray) -> IntArray:
         """Return the items of the highest sums among those that paths reach, best first, at most ten."""
