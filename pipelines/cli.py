@@ -193,7 +193,7 @@ def update(  # noqa: PLR0913 (its options are the call)
     result = update_run(run, events, to, use_ray=not no_ray, refresh_codebooks=refresh_codebooks)
     console().print(evaluation_table(result.evaluation))
     typer.echo(result.sentence)
-    write_result(json_file, result.day)
+    write_result(json_file, result.day.to_json())
     if into is not None:
         typer.echo(publish_run(result.run, recipe_of(result.run), into=into).words)
 

@@ -1,14 +1,29 @@
-"""The part of the page about token experts: weights, what validation said, and whether path probabilities hold."""
+"""The section about token experts: weights, what validation said, and whether path probabilities hold."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from pipelines.report import plots
-from pipelines.report.parts import Part, read
+from pipelines.report.run_files import read
 from pipelines.stages.token_search import RELIABILITY
 from recsys.recommender.token_experts import TokenChoices
 
 
-def beliefs(run: Path) -> Part:
+@dataclass(frozen=True, kw_only=True)
+class BeliefsSection:
+    """Weights of the sources that search and that rank, validation's figures, and a plot of path probabilities."""
+
+    users: int
+    """How many validation users the plot is of."""
+    weights: Mapping[str, Mapping[str, float]]
+    validation: Mapping[str, float]
+    plot: Markup
+
+
+def beliefs(run: Path) -> BeliefsSection:
     """Return the choices of the stage `tokens`, and its paths' probabilities beside how often they came true.
 
     Raises:
@@ -17,9 +32,9 @@ def beliefs(run: Path) -> Part:
     choices = TokenChoices.model_validate(read(run, "tokens/choices.json"))
     found = read(run, f"tokens/{RELIABILITY}")
     points = [(one["predicted"], one["observed"]) for one in found["bins"]]
-    return {
-        "users": found["users"],
-        "weights": {"search": choices.belief, "ranking": choices.rank},
-        "validation": choices.validation,
-        "plot": plots.reliability(points, "probability of paths"),
-    }
+    return BeliefsSection(
+        users=found["users"],
+        weights={"search": choices.belief, "ranking": choices.rank},
+        validation=choices.validation,
+        plot=plots.reliability(points, "probability of paths"),
+    )

@@ -1,8 +1,8 @@
-"""Assembles the page: every part that can be made, a sentence for every part that cannot, and one template."""
+"""Assembles the page: every section that can be made, a sentence for every one that cannot, and one template."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,13 +11,16 @@ from pipelines.recommend import item_titles
 from pipelines.report import parts
 from pipelines.report.belief_part import beliefs
 from pipelines.report.replay_part import replay
+from pipelines.report.run_files import made, read
+from pipelines.report.tokenizer_part import facet_sample, tokenizer
 from pipelines.report.training_part import data_pruning, training
 from pipelines.show import share
 from pipelines.stages.evaluate import OURS
-from recsys.codes.words import SEPARATOR, path_words
+from recsys.codes.catalogue import Catalogue
+from recsys.codes.words import code_words
 from recsys.contracts import History, Slate, requests_for
+from recsys.contracts import Path as TokenPath
 from recsys.core.artifacts import atomic_file, require
-from recsys.core.errors import RecsysError
 from recsys.core.places import require_writable_folder
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
@@ -26,25 +29,47 @@ _SHOWN_USERS = 5
 _SHOWN_HISTORY = 6
 _SHOWN_ITEMS = 5
 _SHOWN_PRUNED = 3
-_PARTS: tuple[tuple[str, Callable[[Path], dict[str, Any]]], ...] = (
-    ("headline", parts.headline),
-    ("evaluation", parts.evaluation),
-    ("replay", replay),
-    ("training", training),
-    ("data_pruning", data_pruning),
-    ("alignment", parts.alignment),
-    ("curves", parts.curves),
-    ("beliefs", beliefs),
-    ("tokenizer", parts.tokenizer),
-    ("facets", parts.facet_sample),
-    ("costs", parts.costs),
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownItem:
+    """An item of a slate: its title, its score, and the steps of its best path in words, none without a path."""
+
+    title: str
+    score: float
+    steps: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedPath:
+    """The steps of a path in words, and why it was cut."""
+
+    steps: Sequence[str]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleUser:
+    """A user's id, how many events there are of it, its latest titles, its slate, and paths that were pruned."""
+
+    name: str
+    events: int
+    recent: Sequence[str]
+    items: Sequence[ShownItem]
+    pruned: Sequence[PrunedPath]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsersSection:
+    """A few users and what they are recommended."""
+
+    users: Sequence[ExampleUser]
 
 
 def write_report(run: Path) -> Path:
     """Write ``reports/report.html``, one self-contained page about a run, and return its path.
 
-    A part whose files are missing says so in a sentence.
+    A section whose files are missing says so in a sentence.
 
     Raises:
         ArtifactError: the folder is no run at all, or cannot be written.
@@ -57,11 +82,10 @@ def write_report(run: Path) -> Path:
         environment()
         .get_template("report.html.j2")
         .render(
-            name=parts.read(run, "source.json")["name"] if source.exists() else run.resolve().name,
+            name=read(run, "source.json")["name"] if source.exists() else run.resolve().name,
             ours=OURS,
-            users=made(run, example_users),
-            bundle=made(run, lambda folder: parts.read(folder, "bundle/manifest.json")),
-            **{name: made(run, build) for name, build in _PARTS},
+            bundle=made(lambda folder: read(folder, "bundle/manifest.json"), run),
+            **{name: made(build, run) for name, build in _SECTIONS.items()},
         )
     )
     with atomic_file(path) as temporary:
@@ -69,15 +93,7 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def made(run: Path, build: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Return a part, or a part with nothing but the sentence about what it lacks."""
-    try:
-        return build(run)
-    except RecsysError as error:
-        return {"missing": str(error)}
-
-
-def example_users(run: Path) -> dict[str, Any]:
+def example_users(run: Path) -> UsersSection:
     """Return a few users spread over the log: their latest titles, what they get, the paths to it and pruned ones."""
     bundle = load_bundle(run / "bundle")
     remedy = f"run `recsys train DATA --to {run}` to make it"
@@ -88,26 +104,47 @@ def example_users(run: Path) -> dict[str, Any]:
     shown = [int(user) for user in users[np.linspace(0, len(users) - 1, min(_SHOWN_USERS, len(users))).astype(int)]]
     histories = [prepared.log.history(user) for user in shown]
     slates = bundle.recommender.recommend(requests_for(histories, n=_SHOWN_ITEMS))
-    return {
-        "users": [
+    return UsersSection(
+        users=[
             _user(str(prepared.user_ids[user]), history, slate, titles, bundle.catalogue)
             for user, history, slate in zip(shown, histories, slates, strict=True)
         ]
-    }
+    )
 
 
-def _user(name: str, history: History, slate: Slate, titles: list[str], catalogue: Any) -> dict[str, Any]:
+def _user(name: str, history: History, slate: Slate, titles: Sequence[str], catalogue: Catalogue) -> ExampleUser:
     items = []
     for rank, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
         paths = slate.paths[rank] if slate.paths else ()
-        steps = path_words(catalogue.facets, paths[0]).split(SEPARATOR) if paths else []
-        items.append({"title": titles[int(item)], "score": float(score), "steps": steps})
-    recent = [titles[int(item)] for item in history.items[-_SHOWN_HISTORY:]]
-    pruned = [
-        {"steps": path_words(catalogue.facets, path).split(SEPARATOR), "reason": path.reason}
-        for path in slate.pruned[:_SHOWN_PRUNED]
-    ]
-    return {"name": name, "events": len(history.items), "recent": recent, "items": items, "pruned": pruned}
+        steps = _steps(paths[0], catalogue) if paths else []
+        items.append(ShownItem(title=titles[int(item)], score=float(score), steps=steps))
+    return ExampleUser(
+        name=name,
+        events=len(history.items),
+        recent=[titles[int(item)] for item in history.items[-_SHOWN_HISTORY:]],
+        items=items,
+        pruned=[PrunedPath(steps=_steps(path, catalogue), reason=path.reason) for path in slate.pruned[:_SHOWN_PRUNED]],
+    )
+
+
+def _steps(path: TokenPath, catalogue: Catalogue) -> list[str]:
+    return [code_words(catalogue.facets, step.codebook, step.code) for step in path.steps]
+
+
+_SECTIONS: dict[str, Callable[[Path], object]] = {
+    "headline": parts.headline,
+    "evaluation": parts.evaluation,
+    "replay": replay,
+    "training": training,
+    "data_pruning": data_pruning,
+    "alignment": parts.alignment,
+    "curves": parts.curves,
+    "beliefs": beliefs,
+    "tokenizer": tokenizer,
+    "facets": facet_sample,
+    "users": example_users,
+    "costs": parts.costs,
+}
 
 
 def environment() -> Environment:

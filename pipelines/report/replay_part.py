@@ -1,20 +1,38 @@
-"""The part of the page about a replay: slices as small multiples, figures over time, what off-policy estimates say."""
+"""The section about a replay: slices as small multiples, figures over time, what off-policy estimates say."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from pipelines.report import plots
-from pipelines.report.parts import Part, read
+from pipelines.report.run_files import read
 from pipelines.stages.evaluate import OURS
 from recsys.core.errors import RecsysError
-from recsys.evaluation.replay_results import Replay
+from recsys.evaluation.replay_results import Replay, ReplayRow
 
 _MULTIPLES = 12
 """How many slices are drawn; the table has them all."""
 
 
-def replay(run: Path) -> Part:
+@dataclass(frozen=True, kw_only=True)
+class ReplaySection:
+    """A replay, its rows by slice, plots by slice and over time, and the gate's verdict as ``gate.json`` holds it."""
+
+    result: Replay
+    metrics: Sequence[str]
+    slices: Mapping[str, Sequence[ReplayRow]]
+    shown: str
+    """The metric that is drawn by slice; empty where there is none."""
+    multiples: Sequence[Markup]
+    over_time: Sequence[Markup]
+    gate: Mapping[str, Any] | None
+
+
+def replay(run: Path) -> ReplaySection:
     """Return a replay's tables and plots, and the gate's verdict where one was given."""
     result = Replay.from_json(read(run, "reports/replay.json", "recsys replay"))
     names = sorted({name for row in result.rows for name in row.figures})
@@ -29,23 +47,22 @@ def replay(run: Path) -> Part:
         )
         for part, rows in list(slices.items())[:_MULTIPLES]
     ]
-    return {
-        "metrics": names,
-        "slices": slices,
-        "result": result,
-        "note": result.note,
-        "shown": shown,
-        "multiples": drawn,
-        "time": [_over_time(result, name) for name in names] if len(_starts(result)) > 1 else [],
-        "gate": _gate(run),
-    }
+    return ReplaySection(
+        result=result,
+        metrics=names,
+        slices=slices,
+        shown=shown,
+        multiples=drawn,
+        over_time=[_over_time(result, name) for name in names] if len(_starts(result)) > 1 else [],
+        gate=_gate(run),
+    )
 
 
 def _starts(result: Replay) -> list[int]:
     return sorted({row.start for row in result.over_time})
 
 
-def _over_time(result: Replay, name: str) -> Any:
+def _over_time(result: Replay, name: str) -> Markup:
     recommenders = dict.fromkeys(row.recommender for row in result.over_time)
     series = {
         recommender: [row.figures[name].value for row in result.over_time if row.recommender == recommender]
@@ -55,8 +72,9 @@ def _over_time(result: Replay, name: str) -> Any:
     return plots.lines(series, f"{name} over time", marks=days, main=OURS)
 
 
-def _gate(run: Path) -> Any:
+def _gate(run: Path) -> Mapping[str, Any] | None:
     try:
-        return read(run, "reports/gate.json", "recsys publish")
+        verdict: Mapping[str, Any] = read(run, "reports/gate.json", "recsys publish")
     except RecsysError:
         return None
+    return verdict

@@ -1,58 +1,84 @@
-"""The parts of the page about pre-training: losses by epoch, precision by layer, training on a part of the log."""
+"""The sections about pre-training: losses by epoch, precision by layer, training on a part of the log."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from pipelines.benches.pruning import CURVE, Point
 from pipelines.report import plots
-from pipelines.report.parts import Part, read, spoken
+from pipelines.report.run_files import numbers, read
+from recsys.model.ladq import Decision, LayerCost
 
 
-def training(run: Path) -> Part:
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """A layer as the latest choice of precision measured it, and in how many choices it was in bf16."""
+
+    layer: str
+    sensitivity: float
+    share: float
+    """Of a step's seconds, in fp32."""
+    faster: float
+    """How many times faster it is in bf16."""
+    bf16: int
+    choices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSection:
+    """Curves by epoch, what calibration chose, and which layers were in bf16, if precision was chosen by layer."""
+
+    epochs: int
+    plots: Sequence[Markup]
+    chosen: Mapping[str, float]
+    precision: Sequence[LayerRow]
+    decisions: Sequence[Markup]
+
+
+def training(run: Path) -> TrainingSection:
     """Return one curve a figure that every epoch of the training has, and what was then chosen for the item head."""
     figures = read(run, "model/training.json")
     epochs = figures["epochs"]
     chosen = read(run, "calibrated/calibration.json")
     names = [name for name, value in epochs[0].items() if isinstance(value, int | float)] if epochs else []
     shown = [name for name in names if name != "epoch" and all(name in epoch for epoch in epochs)]
-    drawn = [plots.curve([epoch[name] for epoch in epochs], name) for name in shown]
-    decisions = figures.get("precision", [])
-    return {
-        "epochs": len(epochs),
-        "plots": drawn,
-        "chosen": spoken(chosen),
-        "precision": _precision(decisions),
-        "decisions": _decisions(decisions),
-    }
+    decisions = [Decision.from_json(one) for one in figures.get("precision", [])]
+    return TrainingSection(
+        epochs=len(epochs),
+        plots=[plots.curve([epoch[name] for epoch in epochs], name) for name in shown],
+        chosen=numbers(chosen),
+        precision=_precision(decisions),
+        decisions=_decisions(decisions),
+    )
 
 
-def _precision(decisions: list[dict[str, Any]]) -> list[Part]:
-    """Return each layer as the latest choice of precision measured it, and in how many choices it was in bf16."""
+def _precision(decisions: Sequence[Decision]) -> list[LayerRow]:
+    """Return a row for each layer, the largest share of a step first."""
     return [
-        {
-            "layer": cost["layer"],
-            "sensitivity": f"{cost['sensitivity']:.1e}",
-            "share": f"{cost['share']:.1%}",
-            "faster": f"{cost['seconds_fp32'] / cost['seconds_bf16']:.2f}",
-            "bf16": sum(cost["layer"] in decision["bf16"] for decision in decisions),
-            "choices": len(decisions),
-        }
+        LayerRow(
+            layer=cost.layer,
+            sensitivity=cost.sensitivity,
+            share=cost.share,
+            faster=cost.seconds_fp32 / cost.seconds_bf16,
+            bf16=sum(cost.layer in decision.bf16 for decision in decisions),
+            choices=len(decisions),
+        )
         for cost in _by_share(decisions)
     ]
 
 
-def _decisions(decisions: list[dict[str, Any]]) -> list[Markup]:
+def _decisions(decisions: Sequence[Decision]) -> list[Markup]:
     """Draw which layers each choice gave bf16, and by how much it was expected to move the loss, and did."""
     if not decisions:
         return []
-    bf16 = {cost["layer"]: [cost["layer"] in one["bf16"] for one in decisions] for cost in _by_share(decisions)}
-    steps = [f"{one['step']:,}" for one in decisions]
+    bf16 = {cost.layer: [cost.layer in one.bf16 for one in decisions] for cost in _by_share(decisions)}
+    steps = [f"{one.step:,}" for one in decisions]
     moved = {
-        "budget": [one["budget"] for one in decisions],
-        "measured": [abs(one["measured_change"]) for one in decisions],
-        "expected": [one["expected_rise"] for one in decisions],
+        "budget": [one.budget for one in decisions],
+        "measured": [abs(one.measured_change) for one in decisions],
+        "expected": [one.expected_rise for one in decisions],
     }
     return [
         plots.filled(bf16, "layers in bf16", marks=steps, across="step of the choice"),
@@ -60,12 +86,20 @@ def _decisions(decisions: list[dict[str, Any]]) -> list[Markup]:
     ]
 
 
-def _by_share(decisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_share(decisions: Sequence[Decision]) -> list[LayerCost]:
     """Return the layers as the latest choice measured them, the largest share of a step first."""
-    return sorted(decisions[-1]["layers"], key=lambda cost: -cost["share"]) if decisions else []
+    return sorted(decisions[-1].layers, key=lambda cost: -cost.share) if decisions else []
 
 
-def data_pruning(run: Path) -> Part:
+@dataclass(frozen=True, kw_only=True)
+class DataPruningSection:
+    """How many validation users ranked, and NDCG@10 and processor seconds by the share of users trained on."""
+
+    users: int
+    plots: Sequence[Markup]
+
+
+def data_pruning(run: Path) -> DataPruningSection:
     """Return what training on a part of the log costs and saves, as `recsys bench pruning` measured it."""
     found = read(run, str(CURVE), made_by="recsys bench pruning --run")
     points = [Point(**each) for each in found["points"]]
@@ -76,7 +110,8 @@ def data_pruning(run: Path) -> Part:
         for taught, said in _TEACHER.items()
     ]
     seconds = {said: _mean_seconds(points, taught=taught) for taught, said in _TEACHER.items()}
-    return {"users": found["users"], "plots": [*drawn, plots.trade_off(seconds, "processor seconds", across=across)]}
+    cost = plots.trade_off(seconds, "processor seconds", across=across)
+    return DataPruningSection(users=found["users"], plots=[*drawn, cost])
 
 
 _TEACHER = {False: "without the teacher", True: "with the teacher"}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipelines.execute import Plan
 from pipelines.flow import EVALUATIONS, STAGES, claim_run
@@ -34,6 +33,7 @@ from recsys.core.lock import owned
 from recsys.data import schema
 from recsys.data.table import read_parquet
 from recsys.evaluation.results import Evaluation
+from recsys.recommender.day_drift import DayDrift
 from recsys.recommender.manifest import verify_bundle
 
 READ = ("data", "features", "tokenizer", "catalog", "member", "model", "tokens")
@@ -47,19 +47,19 @@ class Updated:
 
     run: Path
     evaluation: Evaluation
-    day: dict[str, Any]
+    day: DayDrift
 
     @property
     def sentence(self) -> str:
         """The update in words."""
-        scores = self.day["scores"]
+        scores = self.day.scores
         gained = (
-            f" NDCG@10 on {scores['questions']:,} of the day's users: {scores['before']:.4f} before, "
-            f"{scores['after']:.4f} after."
+            f" NDCG@10 on {scores.questions:,} of the day's users: "
+            f"{scores.before:.4f} before, {scores.after:.4f} after."
             if scores
             else ""
         )
-        return f"{self.day['day_events']:,} new events; the updated run is {self.run}.{gained} {self.day['sentence']}"
+        return f"{self.day.day_events:,} new events; the updated run is {self.run}.{gained} {self.day.sentence}"
 
 
 def update_run(
@@ -93,8 +93,8 @@ def update_run(
         plan = Plan(source=day.resolve(), run=target, recipe=recipe)
         run_stages(update_stages(previous), plan, use_ray=use_ray)
     evaluation = json.loads((target / REPORTS / "evaluation.json").read_text())
-    facts = json.loads((target / REPORTS / "day.json").read_text())
-    return Updated(run=target, evaluation=Evaluation.from_json(evaluation), day=facts)
+    day_drift = json.loads((target / REPORTS / "day.json").read_text())
+    return Updated(run=target, evaluation=Evaluation.from_json(evaluation), day=DayDrift.from_json(day_drift))
 
 
 def update_stages(previous: Path) -> tuple[Stage, ...]:

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 
 from recsys.contracts import CodeRef, Path
 
-SEPARATOR = " > "
-"""What stands between the steps of a path."""
-
 
 def code_words(facets: Mapping[CodeRef, str], codebook: int, code: int) -> str:
     """Return the words of a code, or its numbers where it has none."""
@@ -15,4 +12,4 @@ def code_words(facets: Mapping[CodeRef, str], codebook: int, code: int) -> str:
 
 def path_words(facets: Mapping[CodeRef, str], path: Path) -> str:
     """Return the words of a path's steps, e.g. ``hair care > argan oil > travel size``."""
-    return SEPARATOR.join(code_words(facets, step.codebook, step.code) for step in path.steps)
+    return " > ".join(code_words(facets, step.codebook, step.code) for step in path.steps)

@@ -10,7 +10,7 @@ Axes: R training row, N item, D width.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -64,6 +64,12 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return the decision as ``training.json`` holds it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Decision":
+        """Return a decision from what :meth:`to_json` returned."""
+        layers = tuple(LayerCost(**cost) for cost in values["layers"])
+        return cls(**{**values, "bf16": tuple(values["bf16"]), "layers": layers})
 
 
 def choose(costs: Sequence[LayerCost], budget: float) -> list[LayerCost]:
@@ -123,10 +129,7 @@ class PrecisionController:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.step = state["step"]
-        self.decisions = [
-            Decision(**{**one, "layers": tuple(LayerCost(**cost) for cost in one["layers"])})
-            for one in state["decisions"]
-        ]
+        self.decisions = [Decision.from_json(one) for one in state["decisions"]]
 
     def decide(self, batch: Batch) -> Decision:
         """Measure a batch and return what to run in bf16; weights, gradients and random streams stay as they were."""

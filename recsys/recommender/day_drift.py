@@ -4,7 +4,7 @@ Axes: V kind (an item category, or a code of one codebook), Y draw.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,19 @@ class DayDrift:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON of the report."""
         return asdict(self) | {"items": self.items.to_json(), "sentence": self.sentence}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "DayDrift":
+        """Return a day from what :meth:`to_json` returned."""
+        known = {field.name: content[field.name] for field in fields(cls)}
+        known |= {
+            "items": Drift.from_json(content["items"]),
+            "categories": Divergence(**content["categories"]),
+            "codes": tuple(Divergence(**one) for one in content["codes"]),
+            "scores": Scores(**content["scores"]) if content["scores"] else None,
+            "reasons": tuple(content["reasons"]),
+        }
+        return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.report import beside
+from pipelines.report import beside, differences
+from pipelines.report.differences import ChangedSetting, ChangedSize
 from recsys.core.errors import ArtifactError, CallError
 from recsys.data.prepare import load_prepared
 from tests.pipelines.test_report import read
@@ -29,29 +30,31 @@ def worse(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_settings_when_one_differs_then_only_that_is_named_with_both_values(run: Path, worse: Path) -> None:
-    assert beside.changed_settings(run, worse)["rows"] == [("gate.margin", "0.02", "0.5")]
-    assert beside.changed_settings(run, run)["rows"] == []
+    margin = ChangedSetting(key="gate.margin", before="0.02", after="0.5")
+    assert differences.changed_settings(run, worse) == [margin]
+    assert differences.changed_settings(run, run) == []
 
 
 def test_stages_when_one_left_other_files_then_it_alone_is_named(run: Path, worse: Path) -> None:
-    rows = beside.changed_stages(run, worse)["rows"]
-    assert [name for name, found, _, _ in rows if found == "other files"] == ["bundle"]
-    assert all(before == after for _, _, before, after in rows)
+    stages = differences.changed_stages(run, worse)
+    assert [stage.name for stage in stages if stage.files == "other files"] == ["bundle"]
+    assert all(stage.seconds_before == stage.seconds_after for stage in stages)
 
 
 def test_slates_when_ids_were_shuffled_then_hardly_an_item_stays_for_any_kind_of_user(run: Path, worse: Path) -> None:
-    found = beside.changed_slates(run, worse)
-    assert found["overlap"] < 0.5
-    assert sum(users for kind, users, _ in found["kinds"] if kind.endswith("events")) == found["users"]
-    assert all(kind != "new since then" for kind, _, _ in found["kinds"])  # both have the same users
-    assert beside.changed_slates(run, run)["overlap"] == 1.0
+    found = differences.changed_slates(run, worse)
+    assert found.overlap < 0.5
+    assert sum(one.users for one in found.kinds if one.kind.endswith("events")) == found.users
+    assert all(one.kind != "new since then" for one in found.kinds)  # both have the same users
+    assert differences.changed_slates(run, run).overlap == 1.0
 
 
 def test_data_when_both_are_one_log_then_nobody_is_new_or_gone(run: Path, worse: Path) -> None:
-    found = beside.changed_data(run, worse)
+    found = differences.changed_data(run, worse)
     prepared = load_prepared(run / "data")
-    assert found["sizes"][0] == ("users", prepared.log.num_users, prepared.log.num_users)
-    assert [count for _, count in found["ids"]] == [0, 0, 0, 0]
+    users = prepared.log.num_users
+    assert found.sizes[0] == ChangedSize(what="users", before=users, after=users)
+    assert list(found.come_and_gone.values()) == [0, 0, 0, 0]
 
 
 def test_page_when_two_runs_are_named_then_it_is_whole_and_says_that_questions_differ(run: Path, worse: Path) -> None:

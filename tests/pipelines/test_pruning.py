@@ -59,7 +59,7 @@ def test_bench_pruning_when_run_then_every_share_has_its_figures_and_the_report_
         "50% of users, hard, taught, training",
     ]
     assert all(line.ours > 0 for line in lines.values())
-    assert len(data_pruning(own)["plots"]) == 3
+    assert len(data_pruning(own).plots) == 3
 
 
 def test_data_pruning_when_drawn_then_choices_meet_at_the_whole_log(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_data_pruning_when_drawn_then_choices_meet_at_the_whole_log(tmp_path: Pa
     ]
     (tmp_path / "reports").mkdir()
     write_json(tmp_path / CURVE, {"users": 5, "points": points})
-    alone, taught, seconds = data_pruning(tmp_path)["plots"]
+    alone, taught, seconds = data_pruning(tmp_path).plots
     assert all(name in alone for name in ("random", "hard", "50%", "100%"))
     assert "easy" not in alone  # only what was tried has a line
     assert "with the teacher" in taught

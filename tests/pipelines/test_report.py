@@ -18,6 +18,7 @@ from pipelines.benches.measure import as_result
 from pipelines.cli import app
 from pipelines.report import parts, plots
 from pipelines.report.page import example_users, write_report
+from pipelines.report.tokenizer_part import facet_sample, tokenizer
 from pipelines.report.training_part import training
 from pipelines.tables import bench_markdown
 from recsys.core.errors import ArtifactError
@@ -129,13 +130,13 @@ def test_page_when_made_twice_then_the_same_bytes(page: str, copy: Path) -> None
         ("model/training.json", [training]),
         ("calibrated/calibration.json", [training]),
         ("aligned/alignment.json", [parts.alignment]),
-        ("tokenizer/quality.json", [parts.tokenizer]),
-        ("catalog/codes.parquet", [parts.tokenizer, parts.facet_sample]),
+        ("tokenizer/quality.json", [tokenizer]),
+        ("catalog/codes.parquet", [tokenizer, facet_sample]),
         ("bundle/manifest.json", [example_users]),
         ("bundle/model/model.safetensors", [example_users]),
         ("bundle/items.parquet", [example_users]),
         ("data/report.json", [parts.headline]),
-        ("data/items.parquet", [parts.facet_sample, example_users]),
+        ("data/items.parquet", [facet_sample, example_users]),
         ("manifest.json", [parts.costs]),
     ],
 )
@@ -181,7 +182,7 @@ def test_curves_when_tokens_are_served_then_one_point_a_way_to_search_is_drawn(c
     unpruned = _points(run, "theta")[-1]
     same = next(point for point in _points(run, "beam") if point["at"] == unpruned["paths"])
     assert all(same[key] == unpruned[key] for key in ("ndcg@10", "tokens_ndcg@10"))
-    assert len(parts.curves(run)["plots"]) == 6
+    assert len(parts.curves(run).plots) == 6
 
 
 @pytest.mark.usefixtures("few_users")
@@ -202,7 +203,7 @@ def test_curves_when_the_generator_is_served_then_a_point_a_beam_and_a_threshold
     assert thetas == sorted(thetas)  # a higher quantile of the same divergences prunes less
     assert len(lines) == 3 * (len(BEAMS) + len(QUANTILES))
     assert all(0 <= point["recall@10"] <= 1 and point["milliseconds"] > 0 for point in points)
-    assert len(parts.curves(run)["plots"]) == 4
+    assert len(parts.curves(run).plots) == 4
 
 
 def test_page_when_only_a_recipe_is_there_then_every_part_says_what_it_lacks(copy: Path, tmp_path: Path) -> None:
@@ -253,15 +254,15 @@ def test_report_when_the_folder_is_no_run_then_the_error_names_the_remedy(tmp_pa
 
 
 def test_example_users_when_asked_then_five_with_paths_in_the_catalogues_words(pruned: Path) -> None:
-    users = example_users(pruned)["users"]
+    users = example_users(pruned).users
     words = set(pq.read_table(pruned / "catalog" / "facets.parquet")["words"].to_pylist())
-    assert len(users) == len({user["name"] for user in users}) == 5
-    steps = [step for user in users for item in user["items"] for step in item["steps"]]
+    assert len(users) == len({user.name for user in users}) == 5
+    steps = [step for user in users for item in user.items for step in item.steps]
     assert steps
     assert all(step in words or step.startswith("codebook ") for step in steps)
-    cut = [path for user in users for path in user["pruned"]]
-    assert all("is low among its history's paths" in path["reason"] and path["steps"] for path in cut)
-    assert all(len(user["pruned"]) <= 3 for user in users)
+    cut = [path for user in users for path in user.pruned]
+    assert all("is low among its history's paths" in path.reason and path.steps for path in cut)
+    assert all(len(user.pruned) <= 3 for user in users)
     assert cut  # by the mean rule: of paths that differ some are below the mean
 
 
@@ -269,7 +270,7 @@ def test_headline_when_rows_were_left_out_then_by_cause(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     report = {"bad_rows": {"no item": 3, "no user": 0}, "rows_read": 10, "users": 1, "items": 2, "events": 5}
     (tmp_path / "data" / "report.json").write_text(json.dumps(report | {"rows_below_min_rating": 2}))
-    assert parts.headline(tmp_path)["left_out"] == {"no item": 3, "rated too low": 2}
+    assert parts.headline(tmp_path).left_out == {"no item": 3, "rated too low": 2}
 
 
 def test_tokenizer_when_an_older_run_kept_no_information_then_it_is_measured(copy: Path, tmp_path: Path) -> None:
@@ -279,9 +280,9 @@ def test_tokenizer_when_an_older_run_kept_no_information_then_it_is_measured(cop
     quality = json.loads(path.read_text())
     kept = quality.pop("mutual_information")
     path.write_text(json.dumps(quality | {"category_agreement": None}))
-    made = parts.tokenizer(tmp_path)
-    assert made["mutual"]["mean"] == pytest.approx(kept["mean"], abs=0.1)  # other shuffles, 120 items
-    assert len(made["agreement"]) == len(quality["codebooks"])
+    made = tokenizer(tmp_path)
+    assert made.mutual_mean == pytest.approx(kept["mean"], abs=0.1)  # other shuffles, 120 items
+    assert len(made.agreement) == len(quality["codebooks"])
 
 
 def test_plots_when_names_hold_markup_or_dollars_then_escaped_and_said_as_they_are() -> None:

@@ -18,7 +18,7 @@ def _run(folder: Path, precision: list[dict[str, object]]) -> Path:
 
 def _decisions(small: dict[str, object], large: dict[str, object]) -> list[dict[str, object]]:
     """Three choices, the first all in fp32."""
-    moved = {"budget": 1e-3, "expected_rise": 2e-5, "measured_change": -1e-4}
+    moved = {"loss": 2.0, "budget": 1e-3, "expected_rise": 2e-5, "measured_change": -1e-4}
     return [
         {"step": 200 * place, "bf16": bf16, "layers": [small, large], **moved}
         for place, bf16 in enumerate(([], ["large"], ["large"]))
@@ -31,10 +31,10 @@ def test_training_when_precision_was_chosen_then_layers_are_told_by_share_with_h
     small = {"layer": "small", "sensitivity": 1e-6, "seconds_fp32": 1.0, "seconds_bf16": 2.0, "share": 0.1}
     large = {"layer": "large", "sensitivity": 2e-5, "seconds_fp32": 3.0, "seconds_bf16": 2.0, "share": 0.5}
     part = training(_run(tmp_path, _decisions(small, large)))
-    rows = part["precision"]
-    assert [(row["layer"], row["bf16"], row["choices"]) for row in rows] == [("large", 2, 3), ("small", 0, 3)]
-    assert (rows[0]["sensitivity"], rows[0]["share"], rows[0]["faster"]) == ("2.0e-05", "50.0%", "1.50")
-    bf16, moved = part["decisions"]
+    rows = part.precision
+    assert [(row.layer, row.bf16, row.choices) for row in rows] == [("large", 2, 3), ("small", 0, 3)]
+    assert (rows[0].sensitivity, rows[0].share, rows[0].faster) == (2e-5, 0.5, 1.5)
+    bf16, moved = part.decisions
     assert all(word in bf16 for word in ("small", "large", "400", "layers in bf16"))
     # two layers and three choices: six squares, of which the large layer's last two are full
     assert bf16.count("var(--main)") == 2
@@ -43,4 +43,5 @@ def test_training_when_precision_was_chosen_then_layers_are_told_by_share_with_h
 
 def test_training_when_precision_was_not_chosen_by_layer_then_there_is_no_table(tmp_path: Path) -> None:
     part = training(_run(tmp_path, []))
-    assert part["precision"] == part["decisions"] == []
+    assert not part.precision
+    assert not part.decisions

@@ -134,7 +134,7 @@ def test_update_when_done_then_the_new_run_recommends_new_items_and_serves_batch
 
 def test_update_when_done_then_says_what_the_day_was_like(day_world: World) -> None:
     day = json.loads((day_world.updated.run / "reports" / "day.json").read_text())
-    assert day == day_world.updated.day
+    assert day == json.loads(json.dumps(day_world.updated.day.to_json()))
     prepared = load_prepared(day_world.updated.run / "data")
     asked, of_day_E = questions(prepared.log, "test"), np.load(day_world.updated.run / "data" / "of_day.npy")
     assert day["scores"]["questions"] == of_day_E[prepared.log.offsets_U1[asked.users_U + 1] - 1].sum()
@@ -156,12 +156,10 @@ def test_update_when_made_again_then_nothing_is_done_again(day_world: World) -> 
 
 def test_update_when_another_day_follows_then_goes_on_from_the_updated_run(day_world: World, tmp_path: Path) -> None:
     second = update_run(day_world.updated.run, day_world.days[1], tmp_path / "second", use_ray=False)
-    assert second.day["updates"] == 2
+    assert second.day.updates == 2
     whole = load_prepared(second.run / "data").log
-    assert (
-        len(whole.items_E) == len(load_prepared(day_world.updated.run / "data").log.items_E) + second.day["day_events"]
-    )
-    assert second.day["grown_items"] == day_world.updated.day["grown_items"]
+    assert len(whole.items_E) == len(load_prepared(day_world.updated.run / "data").log.items_E) + second.day.day_events
+    assert second.day.grown_items == day_world.updated.day.grown_items
 
 
 def test_update_when_the_day_brings_nothing_new_then_says_so_and_trains_nothing(
@@ -251,4 +249,4 @@ def test_update_when_on_ray_then_makes_what_it_makes_in_process(day_world: World
     made, wanted = read_records(on_ray.run), read_records(day_world.updated.run)
     kept = {stage.name for stage in update_stages(day_world.run) if not stage.files} - {"bundle"}
     assert {name: made[name].files for name in kept} == {name: wanted[name].files for name in kept}
-    assert on_ray.day["scores"] == day_world.updated.day["scores"]
+    assert on_ray.day.scores == day_world.updated.day.scores
