@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,8 +10,8 @@ import pyarrow as pa
 
 from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
-from serving.items import FOREVER, Facts, item_table
-from serving.release import LoadedBundle, Release, with_model
+from serving.items import FOREVER, Facts, ItemTable, item_table, plain_facts
+from serving.release import Bodies, LoadedBundle, Release, with_model
 from serving.store.changes import StoredItem
 
 
@@ -32,87 +33,76 @@ def grown(
         base: as loaded from its bundle.
         put: items put at run time; an item of the bundle keeps its codes and gets the new columns.
         first_seen: unix seconds of items' first events.
-        before: the release that answers now; its model is taken where it has the same new items.
+        before: this base as it was grown before; what is made of columns is taken from it where they are the same.
     """
     if not put and not first_seen:
         return base
-    known = {str(item_id): row for row, item_id in enumerate(base.items.item_ids)}
-    fresh = [item for item in put if item.item_id not in known]
+    bodies = {item.item_id: item.body for item in put if item.body or base.items.row_of_text(item.item_id) is None}
+    if not bodies:
+        same = base
+    elif before is not None and before.bodies == bodies and (before.model is None) == (base.model is None):
+        same = before
+    else:
+        same = _with_bodies(base, bodies, before)
+    return replace(
+        base,
+        items=same.items.with_facts(_facts(base, same.items, put, first_seen)),
+        facets=same.facets,
+        model=same.model,
+        brief=same.brief,
+        bodies=bodies,
+    )
+
+
+def _with_bodies(base: Release, bodies: Bodies, before: Release | None) -> Release:
+    """Return a release with changed columns of its items, and new items behind them where its model encodes these."""
+    known = {item_id: body for item_id, body in bodies.items() if base.items.row_of_text(item_id) is not None}
+    fresh: Bodies = {item_id: body for item_id, body in bodies.items() if item_id not in known}
     model = base.model
     if fresh and model is not None:
-        model, fresh = _encoded(base, fresh, before)
-    columns = _columns(base, [item for item in put if item.item_id in known], fresh, known)
-    rows = {**known, **{item.item_id: len(known) + place for place, item in enumerate(fresh)}}
-    table = item_table(columns, _facts(base, put, rows, first_seen))
-    bare = Release(
-        version=base.version,
-        folder=base.folder,
-        items=table,
-        facets=base.facets,
-        model=None,
-        state=base.state,
-        reason=base.reason,
-        trained=base.trained,
-    )
-    return bare if model is None else with_model(bare, model)
+        model, fresh = _encoded(base, model, fresh, before)
+    counts_N = np.concatenate([base.items.counts_N, np.zeros(len(fresh), np.int64)])
+    changed = replace(base, items=item_table(_columns(base, known, fresh), counts_N))
+    return changed if model is None or model is base.model else with_model(changed, model)
 
 
-def _encoded(
-    base: Release, fresh: list[StoredItem], before: Release | None
-) -> tuple[LoadedBundle | None, list[StoredItem]]:
+def _encoded(base: Release, model: LoadedBundle, fresh: Bodies, before: Release | None) -> tuple[LoadedBundle, Bodies]:
     """Return the model with new items, and those it could encode."""
-    ids = [item.item_id for item in fresh]
-    if before is not None and before.model is not None and before.version == base.version:
-        tail = [str(id_) for id_ in before.model.catalogue.item_ids[len(base.items) :]]
-        if tail == ids and _same_content(before, fresh):
+    if before is not None and before.model is not None:
+        added = [str(item_id) for item_id in before.items.item_ids[before.trained :]]
+        if added == list(fresh) and all(before.bodies[item_id] == fresh[item_id] for item_id in added):
             return before.model, fresh
-    if not isinstance(base.model, Growing):
+    if not isinstance(model, Growing):
         LOG.error("%d items put at run time are left out: this bundle holds no tokenizer", len(fresh))
-        return base.model, []
+        return model, {}
     try:
-        return base.model.with_items(_table(base, fresh)), fresh
+        return model.with_items(_table(base, fresh)), fresh
     except RecsysError as error:
         LOG.error("%d items put at run time are left out: %s", len(fresh), error)
-        return base.model, []
+        return model, {}
 
 
-def _same_content(before: Release, fresh: Sequence[StoredItem]) -> bool:
-    """Tell whether a release encoded these items from the same words."""
-    table = before.items
-    for item in fresh:
-        row = table.index_of(item.item_id)
-        for name, value in item.body.items():
-            values = table.values(name)
-            if row is None or values is None or values[row] != value:
-                return False
-    return True
-
-
-def _columns(
-    base: Release, changed: Sequence[StoredItem], fresh: Sequence[StoredItem], known: Mapping[str, int]
-) -> pa.Table:
+def _columns(base: Release, known: Bodies, fresh: Bodies) -> pa.Table:
     """Return the base's columns with changed values in place and new items at the end; new names are new columns."""
-    old = base.items.columns
-    names = dict.fromkeys([*old.column_names, *(name for item in (*changed, *fresh) for name in item.body)])
-    ids = [item.item_id for item in fresh]
+    named = (name for body in (*known.values(), *fresh.values()) for name in body)
+    names = dict.fromkeys([*base.items.columns.column_names, *named])
     columns = {}
     for name in names:
-        tail = ids if name == "item_id" else [item.body.get(name) for item in fresh]
-        columns[name] = _column(base, name, changed, tail, known)
+        tail = list(fresh) if name == "item_id" else [body.get(name) for body in fresh.values()]
+        columns[name] = _column(base, name, {id_: body[name] for id_, body in known.items() if name in body}, tail)
     return pa.table(columns)
 
 
-def _column(
-    base: Release, name: str, changed: Sequence[StoredItem], tail: Sequence[Any], known: Mapping[str, int]
-) -> pa.ChunkedArray:
+def _column(base: Release, name: str, changed: Mapping[str, Any], tail: Sequence[Any]) -> pa.ChunkedArray:
+    """Return one column with changed values, by item id, and the values of new items behind."""
     old = base.items.columns
-    if name in old.column_names and not any(name in item.body for item in changed):
+    if name in old.column_names and not changed:
         kind = old[name].type
         return pa.chunked_array([*old[name].chunks, _array(tail, kind)], type=kind)
     values = list(base.items.values(name) or [None] * len(base.items))
-    for item in changed:
-        if name in item.body:
-            values[known[item.item_id]] = item.body[name]
+    for item_id, value in changed.items():
+        if (row := base.items.row_of_text(item_id)) is not None:
+            values[row] = value
     return pa.chunked_array([_array([*values, *tail], old[name].type if name in old.column_names else None)])
 
 
@@ -142,32 +132,29 @@ def fits(value: Any, kind: pa.DataType) -> bool:
     return True
 
 
-def _facts(base: Release, put: Sequence[StoredItem], rows: Mapping[str, int], first_seen: Mapping[str, int]) -> Facts:
-    size, old = len(rows), len(base.items)
-    counts_N = np.zeros(size, np.int64)
-    counts_N[:old] = base.items.counts_N
-    available_N = np.ones(size, np.bool_)
-    starts_N, ends_N, added_N = np.zeros(size, np.int64), np.full(size, FOREVER), np.zeros(size, np.int64)
+def _facts(base: Release, items: ItemTable, put: Sequence[StoredItem], first_seen: Mapping[str, int]) -> Facts:
+    """Return what a shop says of the items of a table, those of the base first."""
+    facts = plain_facts(len(items))
     for item_id, at in first_seen.items():
-        if item_id in rows:
-            added_N[rows[item_id]] = at
+        if (row := items.row_of_text(item_id)) is not None:
+            facts.added_N[row] = at
     for item in put:
-        if item.item_id not in rows:
+        row = items.row_of_text(item.item_id)
+        if row is None:
             continue
-        row = rows[item.item_id]
-        available_N[row] = item.available
-        starts_N[row] = item.starts_at or 0
-        ends_N[row] = FOREVER if item.ends_at is None else item.ends_at
-        if row >= old:
-            added_N[row] = item.added_at
-    return Facts(counts_N=counts_N, available_N=available_N, starts_N=starts_N, ends_N=ends_N, added_N=added_N)
+        facts.available_N[row] = item.available
+        facts.starts_N[row] = item.starts_at or 0
+        facts.ends_N[row] = FOREVER if item.ends_at is None else item.ends_at
+        if row >= len(base.items):
+            facts.added_N[row] = item.added_at
+    return facts
 
 
-def _table(base: Release, fresh: Sequence[StoredItem]) -> pa.Table:
+def _table(base: Release, fresh: Bodies) -> pa.Table:
     """Return new items as the encoder reads them: the id and the columns that the bundle's own items have."""
     old = base.items.columns
-    columns = {"item_id": _array([item.item_id for item in fresh], old["item_id"].type)}
+    columns = {"item_id": _array(list(fresh), old["item_id"].type)}
     for name in old.column_names:
         if name != "item_id":
-            columns[name] = _array([item.body.get(name) for item in fresh], old[name].type)
+            columns[name] = _array([body.get(name) for body in fresh.values()], old[name].type)
     return pa.table(columns)

@@ -1,6 +1,5 @@
 """Owns what a request knows of its user: read from the store under a deadline, cached where that is safe."""
 
-import asyncio
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -29,7 +28,7 @@ class StoreThreads:
         try:
             if self._pool.stuck(seconds):
                 raise StoreLateError
-            return await asyncio.wait_for(asyncio.wrap_future(self._pool.submit(call)), seconds)
+            return await self._pool.run(call, seconds)
         except (TimeoutError, PoolFullError) as error:
             raise StoreLateError from error
 

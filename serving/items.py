@@ -2,7 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,6 +21,48 @@ ItemId = int | str
 _T = TypeVar("_T")
 _KEPT = 64
 """Masks of conditions, and groups of caps, that a table keeps."""
+FOREVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """What a shop says of items beside their columns, one entry a row of the table.
+
+    Shape:
+        available_N: (items,) whether an item may be shown as far as the shop says.
+        starts_N, ends_N: (items,) unix seconds between which an item may be shown.
+        added_N: (items,) unix seconds at which an item was first seen; 0 where unknown.
+    """
+
+    available_N: BoolArray
+    starts_N: IntArray
+    ends_N: IntArray
+    added_N: IntArray
+
+    @cached_property
+    def dated(self) -> bool:
+        """Whether some item may be shown at some times only."""
+        return bool(self.starts_N.any() or (self.ends_N != FOREVER).any())
+
+    def showable(self, now: int) -> BoolArray:
+        """Return which items may be shown at a moment.
+
+        Shape:
+            return: (items,), a fresh array.
+        """
+        if not self.dated:
+            return self.available_N.copy()
+        return self.available_N & (self.starts_N <= now) & (now < self.ends_N)
+
+
+def plain_facts(size: int) -> Facts:
+    """Return facts of so many items that are all available, at any time; to be changed until a table has them."""
+    return Facts(
+        available_N=np.ones(size, np.bool_),
+        starts_N=np.zeros(size, np.int64),
+        ends_N=np.full(size, FOREVER),
+        added_N=np.zeros(size, np.int64),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,9 +72,6 @@ class ItemTable:
     Shape:
         counts_N: (items,) events per item in the training log; 0 for items added since.
         popular_N: (items,) rows, most popular first.
-        available_N: (items,) whether an item may be shown as far as the shop says.
-        starts_N, ends_N: (items,) unix seconds between which an item may be shown.
-        added_N: (items,) unix seconds at which an item was first seen; 0 where unknown.
     """
 
     item_ids: Sequence[ItemId]
@@ -39,15 +79,11 @@ class ItemTable:
     categories: Sequence[Sequence[str]]
     counts_N: IntArray
     popular_N: IntArray
-    available_N: BoolArray
-    starts_N: IntArray
-    ends_N: IntArray
-    added_N: IntArray
+    facts: Facts
     columns: pa.Table
     _index: Mapping[str, int]
     _lower_titles: Sequence[str]
     _members: Mapping[str, IntArray]
-    _has_dates: bool
     _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     _values: dict[str, list[Any]] = field(default_factory=dict)
     _rows_seen: WeakKeyDictionary[Past, IntArray] = field(default_factory=WeakKeyDictionary)
@@ -114,15 +150,9 @@ class ItemTable:
                 self._kept.popitem(last=False)
         return found
 
-    def showable(self, now: int) -> BoolArray:
-        """Return which items may be shown at a moment, as far as availability and dates say.
-
-        Shape:
-            return: (items,), a fresh array.
-        """
-        if not self._has_dates:
-            return self.available_N.copy()
-        return self.available_N & (self.starts_N <= now) & (now < self.ends_N)
+    def with_facts(self, facts: Facts) -> "ItemTable":
+        """Return the table of the same columns with other facts; both share all that is made of columns."""
+        return replace(self, facts=facts)
 
     def search(self, query: str, limit: int) -> list[int]:
         """Return the items whose title has every word of the query, most popular first."""
@@ -137,38 +167,12 @@ class ItemTable:
         return found
 
 
-FOREVER = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Facts:
-    """What a shop says of items beside their columns, one entry a row of the table.
+def item_table(columns: pa.Table, counts_N: IntArray) -> ItemTable:
+    """Return the table of items given as columns in the data contract, all of them available at any time.
 
     Shape:
-        counts_N, available_N, starts_N, ends_N, added_N: (items,), as in :class:`ItemTable`.
+        counts_N: (items,) events per item in the training log.
     """
-
-    counts_N: IntArray
-    available_N: BoolArray
-    starts_N: IntArray
-    ends_N: IntArray
-    added_N: IntArray
-
-
-def plain_facts(counts_N: IntArray) -> Facts:
-    """Return facts of items that are all available, at any time."""
-    size = len(counts_N)
-    return Facts(
-        counts_N=counts_N,
-        available_N=np.ones(size, np.bool_),
-        starts_N=np.zeros(size, np.int64),
-        ends_N=np.full(size, FOREVER),
-        added_N=np.zeros(size, np.int64),
-    )
-
-
-def item_table(columns: pa.Table, facts: Facts) -> ItemTable:
-    """Return the table of items given as columns in the data contract."""
     item_ids: list[ItemId] = columns["item_id"].to_pylist()
     raw_titles = columns["title"].to_pylist() if "title" in columns.column_names else [None] * len(item_ids)
     titles = [str(id_) if title is None else str(title) for id_, title in zip(item_ids, raw_titles, strict=True)]
@@ -178,17 +182,13 @@ def item_table(columns: pa.Table, facts: Facts) -> ItemTable:
         item_ids=item_ids,
         titles=titles,
         categories=categories,
-        counts_N=facts.counts_N,
-        popular_N=np.argsort(-facts.counts_N, kind="stable").astype(np.int64),
-        available_N=facts.available_N,
-        starts_N=facts.starts_N,
-        ends_N=facts.ends_N,
-        added_N=facts.added_N,
+        counts_N=counts_N,
+        popular_N=np.argsort(-counts_N, kind="stable").astype(np.int64),
+        facts=plain_facts(len(item_ids)),
         columns=columns,
         _index={str(item_id): index for index, item_id in enumerate(item_ids)},
         _lower_titles=[title.casefold() for title in titles],
         _members=_members(categories),
-        _has_dates=bool(facts.starts_N.any() or (facts.ends_N != FOREVER).any()),
     )
 
 
@@ -213,7 +213,7 @@ def read_items(bundle: Path, counts_N: IntArray | None) -> ItemTable:
             f"{bundle / 'popularity.json'} must have one count per item ({columns.num_rows}), got {counts_N.shape}; "
             "run `recsys publish` again"
         )
-    return item_table(columns, plain_facts(counts_N))
+    return item_table(columns, counts_N)
 
 
 def _category_list(value: object) -> list[str]:

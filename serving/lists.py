@@ -40,7 +40,7 @@ def latest(service: Service, *, n: int, wanted: Filter | None, surface: str | No
     """Return the items that came last: by the time they were put, or of their first event."""
     release = service.releases.current
     items = release.items
-    order_N = np.lexsort((np.arange(len(items)), -items.counts_N, -items.added_N))
+    order_N = np.lexsort((np.arange(len(items)), -items.counts_N, -items.facts.added_N))
     return _ordered(service, release, _by(order_N, "latest"), n=n, wanted=wanted, surface=surface)
 
 

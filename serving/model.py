@@ -1,9 +1,7 @@
 """Owns the model at run time: one thread, asked under a deadline, every slate checked on the way out."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -75,10 +73,9 @@ class ModelThread:
             # The thread is stuck in an earlier call: waiting would only add to the queue.
             raise ModelUnavailableError(Refusal.LATE)
         try:
-            future = self._pool.submit(lambda: self._timed(call))
             within = self._deadline if seconds is None else min(seconds, self._deadline)
-            return await asyncio.wait_for(asyncio.wrap_future(future), within)
-        except (TimeoutError, CancelledError, PoolFullError) as error:
+            return await self._pool.run(lambda: self._timed(call), within)
+        except (TimeoutError, PoolFullError) as error:
             raise ModelUnavailableError(Refusal.LATE) from error
         except Exception as error:
             LOG.error("the model failed on a request", exc_info=error)

@@ -111,8 +111,8 @@ class Plan:
 
 def start_plan(items: ItemTable, *, n: int, now: int, reasons: bool = False) -> Plan:
     """Return the plan that shows whatever is in stock and in its dates."""
-    showable_N = items.showable(now)
-    plan = Plan(n=n, eligible_N=showable_N.copy(), bars=[] if reasons else None)
+    showable_N = items.facts.showable(now)
+    plan = Plan(n=n, eligible_N=showable_N, bars=[] if reasons else None)
     if plan.bars is not None:
         plan.bars.append(("it is not available now", ~showable_N))
     return plan

@@ -1,5 +1,6 @@
 """Owns threads for work that may hang: bounded, with deadlines, never in the way of the process's end."""
 
+import asyncio
 import queue
 import threading
 import time
@@ -46,6 +47,15 @@ class Pool:
             raise PoolFullError from error
         return future
 
+    async def run(self, call: Callable[[], _T], seconds: float) -> _T:
+        """Return what a call returns, without holding up the event loop.
+
+        Raises:
+            TimeoutError: it does not return within so many seconds; one that waits for a thread then is dropped.
+            PoolFullError: no more calls may wait.
+        """
+        return await asyncio.wait_for(asyncio.wrap_future(self.submit(call)), seconds)
+
     def waiting(self) -> int:
         """Return how many calls wait for a thread."""
         return self._calls.qsize()
@@ -74,14 +84,16 @@ class Pool:
             entry = self._calls.get()
             if entry is None:
                 return
-            future, call = entry
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._started[number] = time.monotonic()
-            try:
-                future.set_result(call())
-            except BaseException as error:
-                # Whoever waits for the future gets the error, as with any executor.
-                future.set_exception(error)
-            finally:
+            if entry[0].set_running_or_notify_cancel():
+                self._started[number] = time.monotonic()
+                _do(*entry)
                 self._started.pop(number, None)
+            del entry  # a waiting thread keeps neither the call nor what it returned: a body, a whole release
+
+
+def _do(future: "Future[_T]", call: Callable[[], _T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        # Whoever waits for the future gets the error, as with any executor.
+        future.set_exception(error)

@@ -5,11 +5,11 @@ is remembered between requests is remembered by external id, never by row.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Probed(Protocol):
 Loader = Callable[[Path], LoadedBundle]
 
 
+Bodies = Mapping[str, Mapping[str, Any]]
+"""Values by column of items that were put at run time, by item id, in the order in which they came."""
+
+
 class State(StrEnum):
     """How the model of a release fares."""
 
@@ -108,6 +112,8 @@ class Release:
     reason: str = ""
     trained: int
     """Number of items that the model was trained on: the first rows."""
+    bodies: Bodies = field(default_factory=dict)
+    """What was put at run time of items' columns, and of new items."""
     brief: bool = False
     """Whether the event loop may wait for the model's ranker."""
 
@@ -198,15 +204,11 @@ def load_release(folder: Path, loader: Loader) -> Release:
 
 def with_model(bare: Release, bundle: LoadedBundle) -> Release:
     """Return a release with its model."""
-    facets = facet_table(np.asarray(bundle.catalogue.codes_NM), bundle.catalogue.facets)
-    return Release(
-        version=bare.version,
-        folder=bare.folder,
-        items=bare.items,
-        facets=facets,
+    return replace(
+        bare,
+        facets=facet_table(np.asarray(bundle.catalogue.codes_NM), bundle.catalogue.facets),
         model=bundle,
         state=State.READY,
-        trained=bare.trained,
         brief=isinstance(bundle, Brief) and bundle.brief,
     )
 

@@ -64,10 +64,12 @@ class Releases:
         self._settled = threading.Event()
         self._base = bare_release(run / "bundle", state=State.LOADING)
         self._loaded: dict[str, Release] = {}
+        """Releases as they are on disk, by version."""
+        self._grown: dict[str, Release] = {}
+        """The same with the items put at run time, each as of when it last answered."""
         self._put: tuple[StoredItem, ...] = ()
         self._first_seen: Mapping[str, int] = {}
         self._beside: dict[Beside, Release] = {}
-        self._grown: dict[Beside, Release] = {}
         self.current = self._base
         self.on_loaded: Callable[[], None] = lambda: None
         """Called when a model is loaded, before it becomes current; and once what encodes new items is loaded."""
@@ -76,12 +78,12 @@ class Releases:
     @property
     def second(self) -> Release | None:
         """The release of a split's second arm."""
-        return self._grown.get(Beside.SECOND)
+        return self._besides(Beside.SECOND)
 
     @property
     def shadow(self) -> Release | None:
         """The release that is asked out of band."""
-        return self._grown.get(Beside.SHADOW)
+        return self._besides(Beside.SHADOW)
 
     def start(self, *, version: str | None = None, second: str | None = None, shadow: str | None = None) -> None:
         """Begin to load in the background: the run's bundle, or the version that an administrator chose before.
@@ -129,8 +131,8 @@ class Releases:
         with self._loading:
             base = self._loaded.get(version) or self._load(self._folder(version))
             with self._lock:
+                self._grow(base)
                 self._beside[role] = base
-                self._grown[role] = grown(base, self._put, self._first_seen)
 
     def put_items(self, put: tuple[StoredItem, ...]) -> None:
         """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
@@ -146,8 +148,8 @@ class Releases:
 
     def forget(self) -> None:
         """Drop what models keep of users between requests."""
-        for release in (self.current, *self._grown.values(), *self._loaded.values()):
-            if release is not None and isinstance(release.model, Remembering):
+        for release in (*self._loaded.values(), *self._grown.values()):
+            if isinstance(release.model, Remembering):
                 release.model.forget()
 
     def candidates(self) -> list[Candidate]:
@@ -231,6 +233,7 @@ class Releases:
             raise ArtifactError(
                 f"{folder} must hold a model that answers, got {error!r}; make the bundle again"
             ) from error
+        self._grown.pop(release.version, None)  # an earlier load's, if any
         self._loaded[release.version] = release
         while len(self._loaded) > _KEPT:
             kept = {self._base.version, release.version} | {one.version for one in self._beside.values()}
@@ -238,13 +241,25 @@ class Releases:
             if oldest is None:
                 break
             del self._loaded[oldest]
+            self._grown.pop(oldest, None)
+        return release
+
+    def _besides(self, role: Beside) -> Release | None:
+        base = self._beside.get(role)
+        return None if base is None else self._grown.get(base.version)
+
+    def _grow(self, base: Release) -> Release:
+        """Return a base with the items of now; what it has in common with the last time is not made again."""
+        release = grown(base, self._put, self._first_seen, before=self._grown.get(base.version))
+        self._grown[base.version] = release
         return release
 
     def _swap(self, base: Release) -> None:
         """Make a base with the run-time items current; until this one assignment the old release answers."""
-        release = grown(base, self._put, self._first_seen, before=self.current)
-        for role, beside in self._beside.items():
-            self._grown[role] = grown(beside, self._put, self._first_seen, before=self._grown.get(role))
+        release = self._grow(base)
+        for beside in self._beside.values():
+            if beside.version != base.version:
+                self._grow(beside)
         self._base = base
         self.current = release
         self._on_change(release)

@@ -56,7 +56,7 @@ def item_out(release: Release, row: int) -> ItemOut:
         item_id=items.item_ids[row],
         title=items.titles[row],
         categories=list(items.categories[row]),
-        available=bool(items.showable(int(time.time()))[row]),
+        available=bool(items.facts.showable(int(time.time()))[row]),
         in_training=row < release.trained,
         codes=facets.codes_NM[row].tolist(),
         facets=facets.names(row),

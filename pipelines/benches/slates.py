@@ -22,7 +22,7 @@ from serving.asking import Circumstances, question
 from serving.compose import compose
 from serving.facets import facet_table
 from serving.histories import Known
-from serving.items import item_table, plain_facts
+from serving.items import item_table
 from serving.plan import add_exploration
 from serving.release import Release, State
 from serving.rules import NamedRule
@@ -85,7 +85,7 @@ def draw_world(rng: np.random.Generator) -> World:
     release = Release(
         version="drawn",
         folder=Path(),
-        items=item_table(table, plain_facts(np.zeros(ITEMS, np.int64))),
+        items=item_table(table, np.zeros(ITEMS, np.int64)),
         facets=facet_table(codes, words),
         model=None,
         state=State.READY,
