@@ -41,7 +41,7 @@ _WHOLE = "the whole log"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class Student:
     """One student: how it was trained, its NDCG@10 on validation, and the processor seconds of its training."""
 
     keep: float
@@ -119,7 +119,7 @@ def _setting(run: Path) -> Setting:
     )
 
 
-def _student(setting: Setting, config: PruningConfig) -> Point:
+def _student(setting: Setting, config: PruningConfig) -> Student:
     """Train one student, and return its best epoch's NDCG@10 and what training and validation took."""
     everybody = config.keep == 1 and not config.distillation
     pruning = None if everybody else plan_pruning(config, setting.difficulty_U, setting.teacher, seed=0)
@@ -128,7 +128,7 @@ def _student(setting: Setting, config: PruningConfig) -> Point:
         trainer = setting.world.trainer(pruning=pruning, prior=teacher.head.prior(), device=teacher.device)
         pretrain(trainer, validate=lambda model: item_head_ndcg(model, setting.asked))
     LOG.info("pruning %s: ndcg@10 %.4f in %.1f processor s", config, trainer.training.best, usage.cpu_seconds)
-    return Point(
+    return Student(
         keep=config.keep,
         prefer=config.prefer,
         taught=config.distillation > 0,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipelines.benches.pruning import CURVE, Point
+from pipelines.benches.pruning import CURVE, Student
 from pipelines.report import plots
 from pipelines.report.run_files import numbers, read
 from recsys.model.ladq import Decision, LayerCost
@@ -102,7 +102,7 @@ class DataPruningSection:
 def data_pruning(run: Path) -> DataPruningSection:
     """Return what training on a part of the log costs and saves, as `recsys bench pruning` measured it."""
     found = read(run, str(CURVE), made_by="recsys bench pruning --run")
-    points = [Point(**each) for each in found["points"]]
+    points = [Student(**each) for each in found["points"]]
     whole = points[0]
     across = "share of users trained on"
     drawn = [
@@ -117,7 +117,7 @@ def data_pruning(run: Path) -> DataPruningSection:
 _TEACHER = {False: "without the teacher", True: "with the teacher"}
 
 
-def _by_choice(points: list[Point], *, taught: bool) -> dict[str, list[tuple[float, float]]]:
+def _by_choice(points: list[Student], *, taught: bool) -> dict[str, list[tuple[float, float]]]:
     """Return NDCG@10 by share for each choice of users; at the whole log all choices meet."""
     shown = [one for one in points if one.taught == taught]
     return {
@@ -126,7 +126,7 @@ def _by_choice(points: list[Point], *, taught: bool) -> dict[str, list[tuple[flo
     }
 
 
-def _mean_seconds(points: list[Point], *, taught: bool) -> list[tuple[float, float]]:
+def _mean_seconds(points: list[Student], *, taught: bool) -> list[tuple[float, float]]:
     """Return the mean processor seconds by share, whichever users were chosen."""
     shares: dict[float, list[float]] = {}
     for one in points:
