@@ -1,8 +1,10 @@
-"""Owns what a process does with memory it no longer needs: to give it back to the system."""
+"""Owns what a process does with memory: it gives back what it no longer needs, and does not look through what stays."""
 
 import ctypes
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _EVERY_SECONDS = 30.0
 
@@ -35,6 +37,23 @@ class Trimmer:
             return
         self._kept, self._trimmed_at = kept, now
         self._trim()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away from a large import: what is in memory at its end, it passes over ever after.
+
+    An import makes some 400,000 objects, which stay. The collector would look through them again and again while they
+    come, and hold the interpreter for it.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def _of_glibc() -> Callable[[], object]:

@@ -11,6 +11,7 @@ from recsys.core.errors import ArtifactError, RecsysError
 from recsys.core.telemetry import LOG
 from recsys.recommender.manifest import FILE, read_manifest
 from serving.growth import grown
+from serving.memory import uncollected
 from serving.model import ask
 from serving.release import Loader, Preparing, Release, Remembering, State, bare_release, load_from_run, load_release
 from serving.store.changes import StoredItem
@@ -113,7 +114,8 @@ class Releases:
             base = self._loaded.get(version)
             if base is None:
                 base = self._load(self._folder(version))
-                self._prepare(base)
+                if (preparing := self._preparing(base)) is not None:
+                    preparing.prepare_for_items()
                 self.on_loaded()
             if base.version != version:
                 raise ArtifactError(f"the bundle must be version {version}, got {base.version}; publish it again")
@@ -212,15 +214,14 @@ class Releases:
             except (KeyError, ArtifactError) as error:
                 LOG.error("the release %s cannot be the %s one; the current one answers alone: %r", named, role, error)
         self._settled.set()
-        if self._prepare(self._base):
+        if (preparing := self._preparing(self._base)) is not None:
+            with uncollected():  # the first time, torch is imported
+                preparing.prepare_for_items()
             self.on_loaded()
 
-    def _prepare(self, base: Release) -> bool:
-        """Load what encodes new items, where the server is set to; return whether it was loaded."""
-        if not self._encoder_at_start or not isinstance(base.model, Preparing):
-            return False
-        base.model.prepare_for_items()
-        return True
+    def _preparing(self, base: Release) -> Preparing | None:
+        """Return the model whose encoder of new items is to be loaded before the first of them comes, if any."""
+        return base.model if self._encoder_at_start and isinstance(base.model, Preparing) else None
 
     def _load(self, folder: Path) -> Release:
         try:

@@ -40,6 +40,14 @@ def first_codebook(prob_N: Float64Array, table: CodeTable, open_M: BoolArray, wi
     return _first_of_most(held_M)
 
 
+def compile_sums(table: CodeTable) -> None:
+    """Call every kernel that :func:`first_codebook` may need, so that no request waits until one is compiled."""
+    item_C, prob_N = np.zeros(1, np.int64), np.zeros(len(table.codes_NM))
+    mass_MK = _token_mass(item_C, prob_N, table)
+    _add_mass(mass_MK[0], item_C, prob_N, table.codes_MN[0])
+    _all_token_mass(prob_N, table)
+
+
 def _first_of_most(held_M: Float64Array) -> int:
     """Return the first of the codebooks that hold the most, to rounding."""
     return int(np.argmax(held_M >= held_M.max() * (1 - NEAR)))

@@ -14,7 +14,7 @@ from recsys.decoding.beliefs import Categories, Searcher, likely_beam, open_code
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam, Float64Array
-from recsys.runtime.first_codebook import first_codebook
+from recsys.runtime.first_codebook import compile_sums, first_codebook
 from recsys.runtime.path_kernels import CodeTable, Limits, Paths, search_paths
 from recsys.runtime.weibull import compiled_lower_part
 
@@ -72,8 +72,13 @@ class CompiledSearch:
 
 
 def compiled_searcher(index: ValidityIndex) -> Searcher:
-    """Return what makes compiled searches over an index's catalogue."""
-    return partial(CompiledSearch, CodeTable.of(index))
+    """Return what makes compiled searches over an index's catalogue.
+
+    Which kernels the choice of a codebook needs depends on a request's probabilities: all are compiled here.
+    """
+    table = CodeTable.of(index)
+    compile_sums(table)
+    return partial(CompiledSearch, table)
 
 
 def _beam(row_P: IntArray, found: list[tuple[Paths, IntArray]]) -> Beam:

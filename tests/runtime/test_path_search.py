@@ -1,5 +1,7 @@
 """The compiled search finds the paths of the readable one, with its probabilities, whatever is barred or pruned."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,8 +14,9 @@ from recsys.decoding.beliefs import Categories, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import UnlikelyPaths
 from recsys.decoding.paths import Beam
+from recsys.runtime import first_codebook
 from recsys.runtime.path_kernels import CodeTable
-from recsys.runtime.path_search import CompiledSearch
+from recsys.runtime.path_search import CompiledSearch, compiled_searcher
 
 
 def _found(beam: Beam) -> tuple[dict[tuple[int, ...], tuple[tuple[int, ...], float]], list[list[int]]]:
@@ -115,3 +118,29 @@ def test_search_when_corp_prunes_then_paths_and_cuts_are_those_of_the_readable_s
     fast = CompiledSearch(CodeTable.of(index), index, prob_BN, config, categories=categories)
     _compare(slow.run(np.arange(2), None), fast.run(np.arange(2), None))
     assert len(slow.cuts) == len(fast.cuts) > 0
+
+
+def test_compiled_searcher_when_it_is_made_then_has_compiled_what_any_search_of_its_catalogue_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is compiled in a request, whether few of its items hold most of the probability or all hold alike."""
+    called: set[tuple[Any, ...]] = set()
+    for name in ("_token_mass", "_all_token_mass", "_add_mass"):
+        kernel = getattr(first_codebook, name)
+
+        def noted(*arguments: Any, kernel: Any = kernel, name: str = name) -> Any:
+            kinds = [(one.dtype, one.flags.c_contiguous) for one in arguments if isinstance(one, np.ndarray)]
+            called.add((name, *kinds))
+            return kernel(*arguments)
+
+        monkeypatch.setattr(first_codebook, name, noted)
+    index = ValidityIndex(np.random.default_rng(0).integers(0, 4, (60, 3)), 4)
+    config = BeliefSearchConfig(num_paths=2)
+    searcher = compiled_searcher(index)
+    at_start = set(called)
+    for spread in (0.0, 9.0):
+        log_prob_BN = np.random.default_rng(1).normal(0, spread, (4, 60)).astype(np.float32)
+        prob_BN = item_probabilities(log_prob_BN, None)
+        searcher(index, prob_BN, config).run(np.arange(4), None)
+    assert {name for name, *_ in called} == {"_token_mass", "_all_token_mass", "_add_mass"}
+    assert called == at_start

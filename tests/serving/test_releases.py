@@ -2,6 +2,7 @@
 
 import gc
 import json
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 from recsys.core.errors import ArtifactError
 from serving.app import create_app
 from serving.release import load_release
+from serving.releases import Releases
 from serving.settings import Keys
 from serving.sync import Sync
 from tests.support.small_shop import Fake, bundle_of, event, ids, is_problem, make_run, opened, seal, service_of
@@ -234,3 +236,32 @@ def test_activate_when_a_third_release_is_loaded_then_the_first_is_let_go_withou
             gc.enable()
         assert (alive["second"]() is None, alive["third"]() is None) == (False, False)
         assert loads == [first, second]  # each is told of before it answers, and once
+
+
+def test_encoder_when_it_is_loaded_at_the_start_then_the_collector_waits_and_at_an_activation_it_does_not(
+    shop: Path,
+) -> None:
+    second = second_version(shop)
+    collects: list[bool] = []
+
+    def loader(folder: Path) -> Any:
+        return bundle_of(Fake(), folder, prepare_for_items=lambda: collects.append(gc.isenabled()))
+
+    loaded: list[int] = []
+    releases = Releases(shop, loader=loader, on_change=lambda _release: None, encoder_at_start=True)
+    both = threading.Event()
+
+    def note() -> None:
+        loaded.append(len(collects))
+        if collects:
+            both.set()
+
+    releases.on_loaded = note
+    try:
+        releases.start()
+        assert both.wait(30)
+        releases.activate(second)
+    finally:
+        gc.unfreeze()
+    assert collects == [False, True]
+    assert loaded == [0, 1, 2]  # the model, its encoder, and both of the second release
