@@ -37,7 +37,7 @@ def demo(
 @app.command()
 def fetch(name: str, to: Annotated[Path, typer.Option(help="Folder to write.")]) -> None:
     """Fetch a data set we know where to get: ml-100k, open-bandit, synthetic."""
-    from recsys.core.places import require_writable_folder
+    from recsys.core.writable import require_writable_folder
     from recsys.data.fetch import fetch as fetch_dataset
 
     require_writable_folder(to)

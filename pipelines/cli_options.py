@@ -7,7 +7,7 @@ import typer
 
 
 def _checked_file(path: Path | None) -> Path | None:
-    from recsys.core.places import require_writable_file
+    from recsys.core.writable import require_writable_file
 
     return None if path is None else require_writable_file(path)
 

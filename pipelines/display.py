@@ -30,7 +30,7 @@ _LINE_EVERY_SECONDS = 15.0
 
 
 class Display(Protocol):
-    """Is told what stages do; stages may overlap."""
+    """Shows what stages do; stages may overlap."""
 
     def expect(self, stages: int) -> None:
         """Say how many stages are to come."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recsys.core.errors import CallError
-from recsys.core.places import require_writable_folder
+from recsys.core.writable import require_writable_folder
 from recsys.data.importers import import_dataset
 from recsys.data.options import ImportOptions
 from recsys.data.table import Dataset, require_target, write_dataset

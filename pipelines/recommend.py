@@ -14,7 +14,7 @@ from recsys.data.vocabulary import some_ids
 from recsys.recommender.bundle import Bundle, load_bundle
 
 BY = ("served", "paths", "catalogue", "head")
-"""Who may rank."""
+"""Which recommenders may rank, see :func:`recommend_one`."""
 
 
 def recommend_one(

@@ -1,4 +1,4 @@
-"""What the manifest keeps of each stage that ran: what from, what came out, and what it took."""
+"""The manifest's record of each stage that ran: its inputs, its files, and the time and memory it took."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields

@@ -1,4 +1,4 @@
-"""WorkProgress and log lines of a stage in another process: it appends them to a file, and this process shows them."""
+"""Progress and log lines of a stage in another process: it appends them to a file, and this process shows them."""
 
 import json
 import logging

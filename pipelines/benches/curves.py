@@ -73,7 +73,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class CurvePoint:
     """What one way to search gives and costs; its first four fields are the trial's."""
 
     by: str
@@ -88,7 +88,7 @@ class Point:
         return {"by": self.by, "at": self.at, "theta": self.theta, "paths": self.paths, **self.figures}
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> "Point":
+    def from_json(cls, row: Mapping[str, Any]) -> "CurvePoint":
         """Return a point from what :meth:`to_json` returned."""
         figures = {name: row[name] for name in SHOWN if name in row}
         return cls(by=row["by"], at=row["at"], theta=row["theta"], paths=row["paths"], figures=figures)
@@ -97,9 +97,9 @@ class Point:
 def bench_curves(run: Path) -> list[Line]:
     """Evaluate what paths propose by their number and by pruning, and write ``reports/curves.json`` of the run.
 
-    Whoever is served is measured: token experts, whose reached items all evidence ranks, or the generator, whose
-    reached items the item head ranks. A threshold is a quantile of the JS divergences that unpruned paths show; at
-    quantile 1 nothing is pruned.
+    The recommender that is served is measured: token experts, whose reached items all evidence ranks, or the
+    generator, whose reached items the item head ranks. A threshold is a quantile of the JS divergences that unpruned
+    paths show; at quantile 1 nothing is pruned.
     """
     bundle = load_served(run / "bundle")
     log = load_prepared(run / "data").log
@@ -122,7 +122,7 @@ def bench_curves(run: Path) -> list[Line]:
 
 
 def _of_generator(ours: ReasoningRecommender[Any], asked: Questions) -> list[Trial]:
-    """Return the generator's trials, which rank what paths reach: a beam has no say in the catalogue's ranking."""
+    """Return the generator's trials, which rank what paths reach; the catalogue's ranking does not depend on paths."""
     base = ours.config.with_ranking(ranked="reached", path_weight=0.0)
     free = ReasoningRecommender(ours.scorer, ours.catalogue, base.with_search(theta=None))
     paths = base.search.num_paths
@@ -189,7 +189,9 @@ def _mean_paths(recommender: TokenRecommender, histories: Sequence[History]) -> 
     return float(paths_of(prob_BN, recommender.config).mean())
 
 
-def _points(tried: Sequence[Trial], milliseconds: Sequence[float], asked: Questions, *, num_items: int) -> list[Point]:
+def _points(
+    tried: Sequence[Trial], milliseconds: Sequence[float], asked: Questions, *, num_items: int
+) -> list[CurvePoint]:
     """Return each trial's figures, seen items removed, and the time that it took."""
     shared = SharedSources()
     rows = [
@@ -203,7 +205,7 @@ def _points(tried: Sequence[Trial], milliseconds: Sequence[float], asked: Questi
     for (place, prefix, _), evaluated in zip(rows, found, strict=True):
         figures[place] |= {f"{prefix}{name}": evaluated.row.accuracy[name].value for name in ("recall@10", "ndcg@10")}
     return [
-        Point(by=trial.by, at=trial.at, theta=trial.theta, paths=trial.paths, figures=own | {"milliseconds": each})
+        CurvePoint(by=trial.by, at=trial.at, theta=trial.theta, paths=trial.paths, figures=own | {"milliseconds": each})
         for trial, own, each in zip(tried, figures, milliseconds, strict=True)
     ]
 

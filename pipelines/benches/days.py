@@ -1,10 +1,10 @@
 """Bench days: the last days of a log, ranked for by a model left as it was, by one updated daily and by one retrained.
 
 Every event of a day whose user has one before it asks for its item, seen items removed. The three models start as one,
-trained on all before the first of the days, which nobody is asked about. Items that are new to a model get codes and
-vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the bench
-may be several of the log. What a model took are the processor seconds of the stages of its run. A bench that is killed
-goes on where it was when it is given a folder for its runs.
+trained on all before the first of the days, about which no question is asked. Items that are new to a model get codes
+and vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the
+bench may be several of the log. What a model took are the processor seconds of the stages of its run. A bench that is
+killed goes on where it was when it is given a folder for its runs.
 
 Axes: N item of the whole data set, E event, Q question, F figure.
 """

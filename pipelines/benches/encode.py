@@ -12,9 +12,10 @@ import faiss
 import numpy as np
 import torch
 
-from pipelines.benches.measure import Line, beside, peak_memory_mb, timed
+from pipelines.benches.measure import Line, beside, timed
 from recsys.core.arrays import FloatArray
 from recsys.core.seeds import rng_for
+from recsys.core.usage import peak_memory_mb
 from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
 
 ITEMS, FEATURES, BLOCK = 1_000_000, 512, 50_000
@@ -38,8 +39,8 @@ def bench_encode() -> list[Line]:
             peer_R.append(timed(lambda: [peer.compute_codes(block_NF) for block_NF in _blocks(vectors_NF)]))
     return [
         beside(f"encode {ITEMS:,} items of {FEATURES} floats", ours_R, peer_R, peer_name="faiss PQ 8x8", unit="s"),
-        Line(what="peak memory of the process", ours=peak_memory_mb(), unit="MiB"),
-        Line(what="peak memory before encoding", ours=before, unit="MiB"),
+        Line(what="peak memory of the process", ours=float(peak_memory_mb()), unit="MiB"),
+        Line(what="peak memory before encoding", ours=float(before), unit="MiB"),
     ]
 
 

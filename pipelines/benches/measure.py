@@ -5,7 +5,6 @@ Axes: R repeat.
 
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -85,11 +84,6 @@ def beside(what: str, ours: Sequence[float], peer: Sequence[float], *, peer_name
         ratio_high=float(high),
         unit=unit,
     )
-
-
-def peak_memory_mb() -> float:
-    """Return the largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def as_result(name: str, lines: Sequence[Line]) -> Bench:

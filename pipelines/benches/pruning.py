@@ -58,7 +58,7 @@ class Student:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What all students share: the log and their start, the teacher, whom it finds difficult, and who is ranked for.
+    """What all students share: the log, the start, the teacher, each user's difficulty, and the validation users.
 
     Shape:
         difficulty_U: (users,).

@@ -1,1 +1,1 @@
-"""One HTML page about a run: parts read the run's files, plots draw them, a template lays them out."""
+"""One HTML page about a run: sections are read from the run's files, plots drawn, and a template lays them out."""

@@ -25,7 +25,7 @@ from pipelines.report.run_files import Missing, made, read
 from pipelines.stages.evaluate import OURS
 from recsys.core.artifacts import atomic_file, require
 from recsys.core.errors import CallError
-from recsys.core.places import require_writable_folder
+from recsys.core.writable import require_writable_folder
 from recsys.data.prepare import load_prepared
 from recsys.evaluation.results import Estimate, Evaluation
 from recsys.recommender.manifest import read_manifest

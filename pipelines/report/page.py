@@ -21,7 +21,7 @@ from recsys.codes.words import code_words
 from recsys.contracts import History, Slate, requests_for
 from recsys.contracts import Path as TokenPath
 from recsys.core.artifacts import atomic_file, require
-from recsys.core.places import require_writable_folder
+from recsys.core.writable import require_writable_folder
 from recsys.data.prepare import load_prepared
 from recsys.recommender.bundle import load_bundle
 

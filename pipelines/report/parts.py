@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from pipelines.benches.curves import Point
+from pipelines.benches.curves import CurvePoint
 from pipelines.record import read_records
 from pipelines.report import plots
 from pipelines.report.run_files import numbers, read
@@ -130,7 +130,7 @@ def curves(run: Path) -> CurvesSection:
     found = read(run, "reports/curves.json", made_by="recsys bench curves --run")
     drawn = []
     for by, across in _PATH_CURVES.items():
-        points = [point for point in map(Point.from_json, found["points"]) if point.by == by]
+        points = [point for point in map(CurvePoint.from_json, found["points"]) if point.by == by]
         for name, said in _PATH_FIGURES.items() if points else ():
             marks = [(f"{point.at:g}", point.figures[name]) for point in points]
             drawn.append(plots.marked(marks, said, across=across))

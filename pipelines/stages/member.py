@@ -1,4 +1,4 @@
-"""Stage member: a Transformer over ids alone, which will have a say in the item head."""
+"""Stage member: a Transformer over item ids alone, the item head's ensemble member."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pruning in the stage model: the teacher, and whom it finds difficult."""
+"""Data pruning in the stage model: the teacher, and how difficult each user is for it."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.results import Evaluation
 from recsys.features.assemble import FeatureBuilder
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.day_drift import DayFacts, Scores, judge_day
+from recsys.recommender.day_drift import DayFacts, Scores, assess_day
 from recsys.recommender.drift import Drift
 from recsys.recommender.reasoning import ReasoningRecommender
 
@@ -45,7 +45,7 @@ def report_day(job: Job, previous: Path) -> None:
         items=Drift.from_json(json.loads((job.parent("catalog") / "drift.json").read_text())),
         scores=_scores(job, previous, prepared, of_day_E, trained=trained),
     )
-    drift = judge_day(facts, job.recipe.update.bounds)
+    drift = assess_day(facts, job.recipe.update.bounds)
     LOG.info("day: %s", drift.sentence)
     write_json(job.out / "day.json", drift.to_json())
 

@@ -99,8 +99,8 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
 
     Args:
         generator: pre-trained; its codes are frozen.
-        log: the training log; prompts and their windows come from nowhere else.
-        config: how.
+        log: the training log; prompts and their windows are taken from it alone.
+        config: the settings of alignment.
         seed: the run's seed.
         codewords_MKD: (codebooks, codes, width) the tokenizer's codewords.
         category_N: (items,) every item's category.
@@ -123,7 +123,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     objective = partial(TrainingObjective, generator, log, category_N, precision=precision)
     supervised_loss = _supervised_loss(objective, generator, config, fit or FitConfig(), seed=seed)
-    with _ambient_state_kept(), _member_away(generator), as_if_alone():
+    with _random_states_restored(), _without_member(generator), as_if_alone():
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
         )
@@ -169,12 +169,12 @@ def _train(
 ) -> tuple[list[dict[str, Any]], float]:
     """Train by the method of the recipe; returns the log of steps and the seconds that training itself took."""
     folder.mkdir(parents=True, exist_ok=True)
-    accounts: list[dict[str, float]] = []
+    sampled: list[dict[str, float]] = []
     if collector.config.method == "dpo":
-        pairs, accounts = sample_pairs(collector, folder)
+        pairs, sampled = sample_pairs(collector, folder)
         if not len(pairs):
             LOG.warning("every group's rewards are equal: there is no pair to learn from, the model stays as it is")
-            return accounts, 0.0
+            return sampled, 0.0
         trainer = build_dpo(collector, reference, pairs, supervised_loss, folder=str(folder))
     else:
         trainer = build_grpo(collector, reference, supervised_loss, folder=str(folder))
@@ -185,13 +185,22 @@ def _train(
     trainer.train(resume_from_checkpoint=found)
     elapsed = time.perf_counter() - began
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    if accounts:
-        return [account | step for account, step in zip(accounts, logged, strict=False)], elapsed
+    if sampled:
+        return [figures | step for figures, step in zip(sampled, logged, strict=False)], elapsed
     inside = sum(entry["rollout_seconds"] + entry["reward_seconds"] for entry in logged)
     return logged, sum(entry["step_time"] for entry in logged) - inside
 
 
-def probe(collector: RolloutCollector, reference: PathPolicy) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Means over sampled paths: each reward by name, entropy and divergence from the reference in nats a path."""
+
+    rewards: Mapping[str, float]
+    entropy: float
+    kl: float
+
+
+def probe(collector: RolloutCollector, reference: PathPolicy) -> Probe:
     """Return mean rewards, entropy and divergence on the first prompts, sampled with the same numbers every time."""
     count = min(collector.config.probe_prompts, len(collector.prompts))
     rollouts = collector.collect(
@@ -203,19 +212,19 @@ def probe(collector: RolloutCollector, reference: PathPolicy) -> dict[str, float
             reference.backbone.along(rollouts.prompt_R, paths.book_RO, paths.code_RO) / collector.config.temperature
         )
     held_RO = logits_ROK.log_softmax(-1).gather(2, paths.code_RO[..., None]).squeeze(2)
-    found = {name: float(part_R.mean(dtype=np.float64)) for name, part_R in rollouts.scores.parts.items()}
-    return found | {
-        "entropy": float(-paths.log_prob_RO.sum(1).mean()),
-        "kl": float((paths.log_prob_RO - held_RO).sum(1).mean()),
-    }
+    return Probe(
+        rewards={name: float(part_R.mean(dtype=np.float64)) for name, part_R in rollouts.scores.parts.items()},
+        entropy=float(-paths.log_prob_RO.sum(1).mean()),
+        kl=float((paths.log_prob_RO - held_RO).sum(1).mean()),
+    )
 
 
 def _report(
     config: AlignmentConfig,
     history: Sequence[Mapping[str, Any]],
     *,
-    before: dict[str, float],
-    after: dict[str, float],
+    before: Probe,
+    after: Probe,
     seconds: float,
 ) -> AlignmentReport:
     rewards = config.weights.model_dump()
@@ -225,11 +234,11 @@ def _report(
         method=config.method,
         group_hit_rate=float(np.mean([entry["group_hits"] for entry in sampled])),
         flat_group_rate=float(np.mean([entry["flat_groups"] for entry in sampled])),
-        rewards_before={name: before[name] for name in rewards},
-        rewards_after={name: after[name] for name in rewards},
-        kl=after["kl"],
-        entropy_before=before["entropy"],
-        entropy_after=after["entropy"],
+        rewards_before={name: before.rewards[name] for name in rewards},
+        rewards_after={name: after.rewards[name] for name in rewards},
+        kl=after.kl,
+        entropy_before=before.entropy,
+        entropy_after=after.entropy,
         steps=[{key: entry[key] for key in entry if key in _KEPT or key.startswith("rewards/")} for entry in history],
         rollout_seconds=sampling,
         reward_seconds=sum(entry["reward_seconds"] for entry in sampled),
@@ -239,8 +248,8 @@ def _report(
 
 
 @contextmanager
-def _ambient_state_kept() -> Iterator[None]:
-    """Restore the global random states afterwards; the trainer seeds them."""
+def _random_states_restored() -> Iterator[None]:
+    """Restore the global random states after the block; trl's trainer seeds them."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -251,8 +260,8 @@ def _ambient_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _member_away(generator: Generator) -> Iterator[None]:
-    """Leave the ensemble member out of the block: it was trained on the answers to the prompts."""
+def _without_member(generator: Generator) -> Iterator[None]:
+    """Take the ensemble member out within the block: it was trained on the items that the prompts ask for."""
     member, generator.head.member = generator.head.member, None
     try:
         yield

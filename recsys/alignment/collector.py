@@ -28,17 +28,17 @@ class Rollouts:
 
     Shape:
         prompt_R: (rows,) each path's prompt.
-        shown_R: (rows,) whether a path is a demonstration.
+        demonstrated_R: (rows,) whether a path is a demonstration, not sampled.
         flat_G: (groups,) whether all rewards of a group are equal.
-        account: figures of these rollouts by name, for the log.
+        figures: what is logged of these rollouts, by name.
     """
 
     prompt_R: torch.Tensor
-    shown_R: torch.Tensor
+    demonstrated_R: torch.Tensor
     paths: SampledPaths
     scores: RubricScores
     flat_G: BoolArray
-    account: dict[str, float]
+    figures: dict[str, float]
 
 
 class RolloutCollector:
@@ -57,7 +57,7 @@ class RolloutCollector:
         rng = torch.Generator(device=self.policy.device).manual_seed(derive_seed(self.seed, "rollouts", draw))
         began = time.perf_counter()
         item_R = self._demonstrated(prompt_R) if demonstrate else torch.full_like(prompt_R, -1)
-        shown_R = item_R >= 0
+        demonstrated_R = item_R >= 0
         was_training = self.policy.training
         paths = sample_paths(
             self.policy.eval().backbone,
@@ -70,17 +70,19 @@ class RolloutCollector:
         sampled = time.perf_counter()
         scores = self.rubric(as_rollout(paths, self.prompts, prompt_R))
         total_GR = scores.total_R.reshape(-1, self.config.group_size)
-        hit_GR = ((scores.parts["path"] > 0) & ~shown_R.cpu().numpy()).reshape(total_GR.shape)
+        hit_GR = ((scores.parts["path"] > 0) & ~demonstrated_R.cpu().numpy()).reshape(total_GR.shape)
         flat_G = np.ptp(total_GR, axis=1) < FLAT
-        account = {
+        figures = {
             "group_hits": float(hit_GR.any(axis=1).mean()),
             "flat_groups": float(flat_G.mean()),
             "rollouts": float(len(prompt_R)),
-            "demonstrations": float(shown_R.float().mean()),
+            "demonstrations": float(demonstrated_R.float().mean()),
             "rollout_seconds": sampled - began,
             "reward_seconds": time.perf_counter() - sampled,
         }
-        return Rollouts(prompt_R=prompt_R, shown_R=shown_R, paths=paths, scores=scores, flat_G=flat_G, account=account)
+        return Rollouts(
+            prompt_R=prompt_R, demonstrated_R=demonstrated_R, paths=paths, scores=scores, flat_G=flat_G, figures=figures
+        )
 
     def _demonstrated(self, prompt_R: torch.Tensor) -> torch.Tensor:
         """Return the item that each row demonstrates, never one that the user has; -1 where its path is sampled."""

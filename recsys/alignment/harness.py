@@ -92,7 +92,7 @@ def as_if_alone() -> Iterator[None]:
 def common_settings(
     config: AlignmentConfig, *, seed: int, device: torch.device, folder: str, workers: Workers
 ) -> dict[str, Any]:
-    """Return the settings that both trainers share: fixed steps, no dropout, checkpoints of one worker, silence."""
+    """Return the settings that both trainers share: fixed steps, no dropout, checkpoints of one worker, no reports."""
     return {
         "output_dir": folder,
         "seed": derive_seed(seed, "alignment", "trainer"),

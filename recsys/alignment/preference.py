@@ -36,16 +36,16 @@ def sample_pairs(collector: RolloutCollector, folder: Path) -> tuple[Dataset, li
     Groups whose rewards are all equal make no pair.
 
     Returns:
-        the pairs as ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, and the account of each draw.
+        the pairs as ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, and the rollouts' figures of each draw.
     """
     saved, workers = folder / PAIRS, Workers.here()
     if workers.first and not saved.exists():
-        rows, accounts = [], []
+        rows, figures = [], []
         for rollouts in _collected(collector):
             rows += _pairs(rollouts, collector)
-            accounts.append(rollouts.account)
+            figures.append(rollouts.figures)
         begun = folder / f"{PAIRS}.tmp"
-        Dataset.from_dict({"pairs": [rows], "accounts": [accounts]}).save_to_disk(begun)
+        Dataset.from_dict({"pairs": [rows], "accounts": [figures]}).save_to_disk(begun)
         begun.rename(saved)
     workers.of_first(None)  # the others wait for the first one's file
     held = load_from_disk(str(saved))[0]

@@ -70,7 +70,9 @@ def sample_paths(
         prompt_R: (rows,) indices of the bound prompts.
         item_R: (rows,) the item that a row demonstrates, -1 where its path is sampled; None samples all.
     """
-    shown_RM = None if item_R is None else torch.where(item_R[:, None] >= 0, backbone.generator.codes_NM[item_R], -1)
+    demonstrated_RM = (
+        None if item_R is None else torch.where(item_R[:, None] >= 0, backbone.generator.codes_NM[item_R], -1)
+    )
     state = backbone.prompt_state(prompt_R)
     candidates = backbone.start(state)
     rows = torch.arange(len(prompt_R), device=prompt_R.device)
@@ -81,9 +83,9 @@ def sample_paths(
         book_R = choose_codebook(logits_RMK, allowed_RMK, codes_RM)
         logits_RK = logits_RMK[rows, book_R] / temperature
         code_R = torch.multinomial(logits_RK.softmax(dim=-1), 1, generator=rng).squeeze(1)
-        if shown_RM is not None:
-            shown_R = shown_RM[rows, book_R]
-            code_R = torch.where(shown_R >= 0, shown_R, code_R)
+        if demonstrated_RM is not None:
+            demonstrated_R = demonstrated_RM[rows, book_R]
+            code_R = torch.where(demonstrated_R >= 0, demonstrated_R, code_R)
         books.append(book_R)
         codes.append(code_R)
         choices.append(allowed_RMK[rows, book_R].sum(dim=-1) > 1)

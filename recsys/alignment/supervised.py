@@ -56,8 +56,8 @@ class SupervisedLoss:
 class SharedStep:
     """A step of one of trl's trainers that several workers take together.
 
-    trl's trainer of each worker believes to be alone, and has the worker's share of the prompts; the loss counts as
-    much as the share, and the gradients are added up before the optimizer's step.
+    Each worker has a trainer of trl's that knows of no other, and a share of the prompts; its loss is weighted by that
+    share, and gradients are added up before the optimizer's step.
     """
 
     workers: Workers = ALONE

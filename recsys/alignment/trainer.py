@@ -29,8 +29,8 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
 
     def __init__(self, collector: RolloutCollector, **parts: Any) -> None:
         self.collector = collector
-        self.account: dict[str, float] = {}
-        self.shown_R = torch.zeros(0, dtype=torch.bool)
+        self.rollout_figures: dict[str, float] = {}
+        self.demonstrated_R = torch.zeros(0, dtype=torch.bool)
         super().__init__(model=collector.policy, rollout_func=self.rollout, **parts)
 
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
@@ -42,17 +42,17 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         prompt_R = torch.tensor([int(prompt) for prompt in prompts], device=self.collector.policy.device)
         step = trainer.state.global_step
         rollouts = self.collector.collect(prompt_R, step if self.workers.first else f"{step} of {self.workers.rank}")
-        self.account, self.shown_R = rollouts.account, rollouts.shown_R
+        self.rollout_figures, self.demonstrated_R = rollouts.figures, rollouts.demonstrated_R
         log_prob_RO = rollouts.paths.log_prob_RO
         pairs = torch.stack([torch.zeros_like(log_prob_RO), log_prob_RO], dim=2).flatten(1)
-        learnt_R = np.repeat(~rollouts.flat_G, self.collector.config.group_size)
-        learnt_RO = rollouts.paths.choice_RO.cpu().numpy() & learnt_R[:, None]
+        learned_R = np.repeat(~rollouts.flat_G, self.collector.config.group_size)
+        learned_RO = rollouts.paths.choice_RO.cpu().numpy() & learned_R[:, None]
         return {
             "prompt_ids": prompt_R[:, None].tolist(),
             "completion_ids": rollouts.paths.token_ids(self.collector.policy.config.codebook_size).tolist(),
             "logprobs": pairs.tolist(),
-            "env_mask": np.stack([np.zeros_like(learnt_RO), learnt_RO], axis=2)
-            .reshape(len(learnt_RO), -1)
+            "env_mask": np.stack([np.zeros_like(learned_RO), learned_RO], axis=2)
+            .reshape(len(learned_RO), -1)
             .astype(int)
             .tolist(),
             "scores": rollouts.scores,
@@ -62,15 +62,15 @@ class PathGRPOTrainer(WithSupervisedLoss, GRPOTrainer):
         """Return trl's outputs with advantages relative to the sampled paths alone, without the demonstrations."""
         outputs: dict[str, Any] = super()._generate_and_score_completions(inputs)
         advantage_GR = outputs["advantages"].view(-1, self.collector.config.group_size)
-        sampled_GR = (~self.shown_R).view(advantage_GR.shape).to(advantage_GR)
+        sampled_GR = (~self.demonstrated_R).view(advantage_GR.shape).to(advantage_GR)
         own_G1 = (advantage_GR * sampled_GR).sum(1, keepdim=True) / sampled_GR.sum(1, keepdim=True)
         outputs["advantages"] = (advantage_GR - own_G1).flatten()
         return outputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log a step with the account of its rollouts."""
-        super().log(logs | self.account, start_time)
-        self.account = {}
+        """Log a step, and the figures of its rollouts."""
+        super().log(logs | self.rollout_figures, start_time)
+        self.rollout_figures = {}
 
 
 def _reward(name: str) -> Callable[..., list[float]]:

@@ -131,7 +131,7 @@ class TIGER:
                 score_BX = score_BWC.masked_fill(child_BWC < 0, -math.inf).flatten(1)
                 score_BW, pick_BW = score_BX.topk(min(beams, score_BX.shape[1]))
                 parent_BW, code_BW = pick_BW // child_BWC.shape[2], pick_BW % child_BWC.shape[2]
-                decoding.follow(parent_BW, child_BWC.shape[1])
+                decoding.reorder(parent_BW, child_BWC.shape[1])
                 node_BW = child_BWC.flatten(1).gather(1, pick_BW)
         return trie.item_R[node_BW].cpu().numpy(), score_BW.cpu().numpy()
 

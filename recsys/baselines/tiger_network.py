@@ -38,7 +38,7 @@ class TIGERNetworkConfig(Config):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values may come from elsewhere or from earlier."""
+    """Multi-head attention; keys and values may be of another sequence, or of earlier calls."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ class Attention(nn.Module):
         self.keys_values = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def read(self, x_BKD: Tensor) -> KeysValues:
-        """Return the keys and values of what is attended to."""
+    def keys_and_values(self, x_BKD: Tensor) -> KeysValues:
+        """Return the keys and values of the positions that are attended to."""
         batch, length, _ = x_BKD.shape
         return cast(KeysValues, self.keys_values(x_BKD).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4))
 
     def forward(self, x_BQD: Tensor, memory: KeysValues, bias: Tensor | None) -> Tensor:
-        """Return what each query gathers; a bias broadcasts to (sequences, heads, queries, keys)."""
+        """Return what each query attends to; a bias broadcasts to (sequences, heads, queries, keys)."""
         batch, length, width = x_BQD.shape
         q_BHQE = self.queries(x_BQD).view(batch, length, self.heads, -1).transpose(1, 2)
         found_BHQE = functional.scaled_dot_product_attention(q_BHQE, *memory, attn_mask=bias)
@@ -76,12 +76,12 @@ class Block(nn.Module):
     def attend(self, x_BQD: Tensor, bias: Tensor | None, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
         """Add self-attention, also to the past; return the sum, and the keys and values so far."""
         normed_BQD = self.norm_own(x_BQD)
-        k_BHKE, v_BHKE = self.own.read(normed_BQD)
+        k_BHKE, v_BHKE = self.own.keys_and_values(normed_BQD)
         if past is not None:
             k_BHKE, v_BHKE = torch.cat([past[0], k_BHKE], 2), torch.cat([past[1], v_BHKE], 2)
         return x_BQD + self.dropout(self.own(normed_BQD, (k_BHKE, v_BHKE), bias)), (k_BHKE, v_BHKE)
 
-    def think(self, x_BQD: Tensor) -> Tensor:
+    def feed_forward(self, x_BQD: Tensor) -> Tensor:
         """Add the feed-forward layer."""
         return x_BQD + self.dropout(self.feed(self.norm_feed(x_BQD)))
 
@@ -94,8 +94,8 @@ class DecoderBlock(Block):
         self.norm_cross = nn.LayerNorm(config.width)
         self.cross = Attention(config.width, config.heads)
 
-    def recall(self, x_BQD: Tensor, memory: KeysValues, bias: Tensor) -> Tensor:
-        """Add attention to the memory."""
+    def attend_to_memory(self, x_BQD: Tensor, memory: KeysValues, bias: Tensor) -> Tensor:
+        """Add cross-attention to the memory."""
         return x_BQD + self.dropout(self.cross(self.norm_cross(x_BQD), memory, bias))
 
 
@@ -136,7 +136,7 @@ class TIGERNetwork(nn.Module):
         place_S = self.places(items_BT.shape[1])
         bias_HSS = _bias(self.own_back, place_S[:, None] - place_S, nearest=0)
         for block in self.encoder:
-            x_BSD = block.think(block.attend(x_BSD, bias_HSS)[0])
+            x_BSD = block.feed_forward(block.attend(x_BSD, bias_HSS)[0])
         return cast(Tensor, self.encoder_norm(x_BSD))
 
     def places(self, length: int) -> Tensor:
@@ -166,7 +166,9 @@ class TIGERNetwork(nn.Module):
         for block in self.decoder:
             own_XLD, _ = block.attend(x_BTLD.view(batch * length, self.length, -1), own_LL)
             x_BQD = own_XLD.view(batch, length * self.length, -1)
-            x_BQD = block.think(block.recall(x_BQD, block.cross.read(memory_BSD), cross_HQS))
+            x_BQD = block.feed_forward(
+                block.attend_to_memory(x_BQD, block.cross.keys_and_values(memory_BSD), cross_HQS)
+            )
             x_BTLD = x_BQD.view(batch, length, self.length, -1)
         return cast(Tensor, self.decoder_norm(x_BTLD))
 
@@ -196,7 +198,7 @@ class Decoding:
     def __init__(self, network: TIGERNetwork, items_BT: Tensor, lengths_B: Tensor) -> None:
         self.network = network
         memory_BSD = network.encode(items_BT)
-        self.memory = [block.cross.read(memory_BSD) for block in network.decoder]
+        self.memory = [block.cross.keys_and_values(memory_BSD) for block in network.decoder]
         back_B1S = (lengths_B[:, None] + 1 - network.places(items_BT.shape[1]))[:, None, :]
         self.bias_BH1S = _bias(network.cross_back, back_B1S, nearest=1)
         self.past: list[KeysValues | None] = [None] * len(network.decoder)
@@ -215,12 +217,16 @@ class Decoding:
         for number, block in enumerate(network.decoder):
             newest_X1D = x_BWD.reshape(batch * beams, 1, -1)
             own_X1D, self.past[number] = block.attend(newest_X1D, None, self.past[number])
-            x_BWD = block.recall(own_X1D.view(batch, beams, -1), self.memory[number], self.bias_BH1S)
-            x_BWD = block.think(x_BWD)
+            x_BWD = block.attend_to_memory(own_X1D.view(batch, beams, -1), self.memory[number], self.bias_BH1S)
+            x_BWD = block.feed_forward(x_BWD)
         return network.logits(network.decoder_norm(x_BWD), level).float().log_softmax(-1)
 
-    def follow(self, parent_BW: Tensor, beams: int) -> None:
-        """Carry on with beams that continue these beams, of so many.
+    def reorder(self, parent_BW: Tensor, beams: int) -> None:
+        """Take over the keys and values of each new beam's parent.
+
+        Args:
+            parent_BW: which beam each new one continues.
+            beams: how many beams there were.
 
         Shape:
             parent_BW: (histories, beams to come).

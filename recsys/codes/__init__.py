@@ -1,1 +1,1 @@
-"""The narrow waist: which token is which code, the catalogue of codes, and the exact validity index."""
+"""All that tokenizer, model, decoding and rewards share: the code layout, the catalogue and the validity index."""

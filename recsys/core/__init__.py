@@ -1,1 +1,1 @@
-"""Ground floor: configuration, artifacts, seeds, errors, telemetry."""
+"""What every other package may import: configuration, artifacts, seeds, errors, training, telemetry."""

@@ -28,7 +28,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Have the average in the network within the block, and its own weights again afterwards."""
+        """Put the average into the network within the block, and its own weights back afterwards."""
         trained = [weight.detach().clone() for weight in self.network.parameters()]
         self._put(self.averages)
         try:

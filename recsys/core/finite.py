@@ -1,4 +1,4 @@
-"""Stops a training whose loss is no number, and says where."""
+"""Checks that losses are finite, and clips gradients whose norm overflows."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Randomness is handed in and derived, never ambient."""
+"""Seeds and random generators, derived from a root seed and names."""
 
 import hashlib
 

@@ -25,7 +25,7 @@ _SAVED: ContextVar[Callable[[Path], None] | None] = ContextVar("saved", default=
 
 @contextmanager
 def saving_to(told: Callable[[Path], None]) -> Iterator[None]:
-    """Tell somebody of every checkpoint that is written in the block, once it is whole."""
+    """Call a function with the path of every checkpoint that is written in the block, once it is whole."""
     token = _SAVED.set(told)
     try:
         yield
@@ -111,7 +111,7 @@ class Training:
         return parts
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Have the averaged weights in the network within a block; without an average its own stay."""
+        """Put the averaged weights into the network within a block; without an average nothing is done."""
         return nullcontext() if self.average is None else self.average.in_place()
 
     def keep_if_best(self, score: float) -> None:

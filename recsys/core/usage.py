@@ -12,7 +12,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(kw_only=True)
 class Usage:
-    """What the measured block took; whole only after it."""
+    """What the measured block took; set when it ends."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0

@@ -55,7 +55,7 @@ class Appended:
 def append(previous: Prepared, day: Dataset, config: PrepareConfig) -> Appended:
     """Return a prepared log with a day behind it; users and items keep their rows, new ones come after them.
 
-    The k-core of the configuration is not asked: a day's new items have few events by nature.
+    The k-core of the configuration is not applied: a day's new items have few events.
 
     Raises:
         DataError: the day has no event that the run wants and does not have, or its item ids cannot stand beside the

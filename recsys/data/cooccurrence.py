@@ -1,4 +1,4 @@
-"""Owns the count of what is used together, and how the end of a history votes with it.
+"""Counts of items that co-occur in histories, and the decayed votes of a history's last items.
 
 Axes: B history, N item, E event, P pair, W history item that votes.
 """
@@ -40,8 +40,8 @@ def recent_votes(histories: Sequence[IntArray], *, last: int, decay: float, num_
 
     Args:
         histories: items of each history, oldest first; may be empty.
-        last: how many items vote.
-        decay: what a vote loses with each newer item.
+        last: how many last items have a vote.
+        decay: factor from an item's vote to the vote of the item before it.
         num_items: size of the catalogue.
 
     Shape:

@@ -1,4 +1,4 @@
-"""Owns the table of what was shown to whom and what came of it, as replay and off-policy estimates read it.
+"""The table of impressions, what was shown to whom with which reward, as replay and off-policy estimates read it.
 
 Axes: E row, an item in a place of a shown slate.
 """

@@ -1,4 +1,4 @@
-"""Owns whether the items of a log and the items of a table meet, and a guess why not."""
+"""Compares the item ids of a log with those of an items table, and guesses why they differ."""
 
 import unicodedata
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _SAMPLE = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """How the items of a log meet a table of items."""
+    """Which items of a log are in a table of items."""
 
     in_log: int
     """Different items of the log."""
@@ -34,7 +34,7 @@ class Join:
     example_of_table: str | None
     """An item of the table that no event names."""
     guess: str | None
-    """What may have kept them apart."""
+    """What may explain the difference, e.g. capitals or a prefix."""
 
     @property
     def mostly_apart(self) -> bool:

@@ -1,7 +1,7 @@
 """Owns the log of a run as an Arrow file that is mapped into memory, not read into it.
 
 Its pages are read when they are touched, shared by all processes of a machine, and given back when memory is short.
-What is derived from a long log and as long as it, lies in a nameless temporary file for the same reason.
+Arrays that are derived from a long log, and as long, lie in unnamed temporary files for the same reason.
 
 Axes: U user, E event.
 """
@@ -54,7 +54,7 @@ def map_events(path: Path) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def kept(values_E: IntArray, kept_E: BoolArray) -> IntArray:
-    """Return the kept values, in a nameless temporary file where they are many.
+    """Return the kept values, in an unnamed temporary file where they are many.
 
     Shape:
         values_E, kept_E: (events,).

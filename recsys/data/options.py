@@ -1,4 +1,4 @@
-"""What a caller may say about raw tables; what is left out is recognised."""
+"""Options for reading raw tables; what is not given is recognised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Owns what an event says of a user's taste: its type's weight times its own, and which events are likes.
+"""Event weights: the weight of an event's type times its own, and which events count as likes.
 
 Axes: E event.
 """

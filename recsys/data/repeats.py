@@ -1,4 +1,4 @@
-"""Owns which rows of a log repeat an earlier one, in memory that is a small multiple of one column.
+"""Finds rows of a log that repeat an earlier one, in memory that is a small multiple of one column.
 
 Axes: E row, X row that may repeat another.
 """

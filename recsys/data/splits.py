@@ -1,4 +1,4 @@
-"""What training may see, and what is asked: each user's last two events held out, or everything after a global cut.
+"""Splits: each user's last two events held out (leave-one-out), or everything after a global cut in time.
 
 Axes: U user, E event.
 """
@@ -43,7 +43,7 @@ class Questions:
         return self.take(np.sort(rng_for(seed, "questions").permutation(len(self.targets_U))[:most]))
 
     def by_length(self) -> "Questions":
-        """Return the questions in order of the lengths of their histories, so that a batch of them pads little."""
+        """Return the questions in order of the lengths of their histories, so that a batch has little padding."""
         return self.take(length_order(self.histories))
 
     def take(self, places_U: IntArray) -> "Questions":

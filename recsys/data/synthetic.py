@@ -1,4 +1,4 @@
-"""Owns a made-up world with known structure: items of facets, users whose tastes drift.
+"""A synthetic data set: items with facets, users whose preferences drift.
 
 Axes: U user, N item, F facet, V value of a facet, E event.
 """
@@ -27,7 +27,7 @@ _DAY = 86_400
 
 
 class SyntheticConfig(Config):
-    """The size and the temper of a made-up world."""
+    """Size of a synthetic data set, and how its users choose."""
 
     users: int = Field(default=400, ge=1)
     """How many users there are."""
@@ -45,16 +45,16 @@ class SyntheticConfig(Config):
     """The most events of a user."""
 
     affinity: float = Field(default=1.5, ge=0)
-    """How much a user's tastes differ between a facet's values (standard deviation of log-odds)."""
+    """Standard deviation, in log-odds, of a user's preferences for a facet's values."""
 
     drift: float = Field(default=0.15, ge=0)
-    """How far a taste wanders at each event."""
+    """Standard deviation of a preference's change at each event."""
 
     stickiness: float = Field(default=1.0, ge=0)
     """How much more likely an item is for each facet value it shares with the previous one (log-odds)."""
 
     seed: int = 0
-    """What all randomness is derived from."""
+    """Root of all randomness."""
 
     @model_validator(mode="after")
     def _events_fit(self) -> "SyntheticConfig":
@@ -67,7 +67,7 @@ class SyntheticConfig(Config):
 
 
 def make_synthetic(config: SyntheticConfig) -> Dataset:
-    """Return a made-up dataset; equal configurations give equal datasets."""
+    """Return a synthetic data set; equal configurations give equal data sets."""
     value_NF = rng_for(config.seed, "items").integers(0, _NUM_VALUES, (config.items, config.facets))
     item_UE, length_U = _walks(value_NF, config)
     rng = rng_for(config.seed, "times")

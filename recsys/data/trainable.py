@@ -1,4 +1,4 @@
-"""Owns whether a log can be learned from at all; asked by the first stage, before anything trains."""
+"""Checks that a log is large enough to train and evaluate on; the first stage calls it."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ _REMEDY = "import more events, or lower data.k_core, data.min_rating and data.mi
 
 
 def check_trainable(log: EventLog) -> tuple[str, ...]:
-    """Refuse a log that nothing can be learned from; return what a person should know of one that is small.
+    """Refuse a log that is too small to train on; return warnings about one that is small.
 
     Raises:
         DataError: names the numbers that are too small and the remedy.

@@ -1,4 +1,4 @@
-"""What a slate is beside accurate: how popular its items are, how unlike each other, and whether new ones get a chance.
+"""Beyond-accuracy metrics of slates: popularity and diversity of their items, and which targets are cold items.
 
 Axes: N item, S place in a slate, U user, B slate.
 """
@@ -18,7 +18,7 @@ _SLATES_AT_ONCE = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPart:
-    """What evaluation knows of the events that recommenders learned from.
+    """Counts and users of the training events, for beyond-accuracy metrics.
 
     Shape:
         counts_N: (items,) training events of each item.

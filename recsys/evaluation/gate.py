@@ -24,7 +24,7 @@ class GateConfig(Config):
 
     sure: bool = False
     """Whether, on all events, even the lower end of the difference's interval must stay above the margin: safer, and
-    out of reach of short logs."""
+    not possible on short logs."""
 
     min_events: int = Field(default=30, ge=1)
     """A slice with fewer events is not decided on."""
@@ -79,7 +79,7 @@ class GateVerdict:
 
 
 def apply_gate(replay: Replay, rule: GateConfig) -> GateVerdict:
-    """Judge a replay whose last recommender is the candidate and whose first is the current release."""
+    """Check a replay whose last recommender is the candidate and whose first is the current release."""
     figures = {(row.recommender, row.slice): row.figures[rule.metric].value for row in replay.rows}
     checks = []
     for row in replay.paired:

@@ -1,4 +1,4 @@
-"""How sure a mean is: 95% percentile intervals from resampling users.
+"""95% bootstrap percentile intervals of means, from resampled users.
 
 Axes: U user, E event, F figure, R resample.
 """

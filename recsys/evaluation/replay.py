@@ -23,21 +23,21 @@ from recsys.evaluation.replay_log import ReplayLog, unanswerable
 from recsys.evaluation.replay_results import PeriodRow, Replay, ReplayCost, ReplayRow
 from recsys.evaluation.resampling import Resampled, resample
 from recsys.evaluation.results import Estimate, PairedRow
-from recsys.evaluation.slices import Asked, slices
+from recsys.evaluation.slices import AskedEvents, slices
 from recsys.evaluation.timeline import Timeline, check_no_future, distinct_requests, histories, timeline
 
-HONEST = "Nothing was learned or chosen from events at or after the cut. "
-FLATTERING = (
+NOTE_TIME_SPLIT = "Nothing was learned or chosen from events at or after the cut. "
+NOTE_LEAVE_ONE_OUT = (
     "A recommender trained on leave-one-out splits may have seen what other users did after the cut, which flatters "
     "it; only data.split = 'time' gives figures free of that. "
 )
 """Beauty, co-occurrence, recall@10: .065 trained leave-one-out against .036 fitted before the cut; were trained events
 asked too, it would be .277 against .060."""
-COMMON = (
+NOTE_HISTORIES = (
     "Histories hold only events before the event's batch. Items of the history are removed from the ranking: a repeat "
     "of one counts as a miss, and so does an item that the catalogue lacks. "
 )
-STRANGERS = "No asked event has a history: these are figures of recommendations to strangers. "
+NOTE_NO_HISTORIES = "No asked event has a history: these are figures of recommendations to strangers. "
 
 
 class ReplayConfig(Config):
@@ -98,10 +98,11 @@ def replay(
     groups_XH = np.stack([*in_slice.values(), *periods])
     means = resample(values_HF, line.users_H, groups_XH, rng_for(seed, "replay"))
     asked_for = [recommender.name for recommender in recommenders]
-    strangers = "" if (asked.lengths_H > 0).any() else STRANGERS
+    training_note = NOTE_LEAVE_ONE_OUT if replayed.trained_until is None else NOTE_TIME_SPLIT
+    history_note = "" if (asked.lengths_H > 0).any() else NOTE_NO_HISTORIES
     return Replay(
         rows=_rows(means, asked_for, list(in_slice), names),
-        note=((FLATTERING if replayed.trained_until is None else HONEST) + COMMON + strangers).strip(),
+        note=(training_note + NOTE_HISTORIES + history_note).strip(),
         events={name: int(in_slice_H.sum()) for name, in_slice_H in in_slice.items()},
         split=replayed.split,
         over_time=_over_time(means, asked_for, periods, replayed.log.timestamps_E[line.events_H], names),
@@ -116,9 +117,9 @@ def replay(
     )
 
 
-def _asked(line: Timeline, log: EventLog) -> Asked:
+def _asked(line: Timeline, log: EventLog) -> AskedEvents:
     last_H = np.where(line.ends_H > line.begins_H, log.items_E[line.ends_H - 1], -1)
-    return Asked(
+    return AskedEvents(
         users_H=line.users_H,
         targets_H=log.items_E[line.events_H],
         lengths_H=line.ends_H - line.begins_H,

@@ -78,6 +78,6 @@ def _draw(users: int, resamples: int, rng: np.random.Generator) -> Array:
 
 
 def _interval(mean: float, means_R: Array) -> Estimate:
-    """Return the mean with its percentile interval; resamples without a user of the group say nothing."""
+    """Return the mean with its percentile interval; resamples without a user of the group are left out."""
     low, high = np.nanpercentile(means_R, PERCENTILES)
     return Estimate(value=float(mean), low=float(low), high=float(high))

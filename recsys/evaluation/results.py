@@ -9,7 +9,7 @@ import numpy as np
 from recsys.core.errors import ArtifactError
 
 Seen = Literal["kept", "removed"]
-"""What happened to items of the history: left in the ranking, or taken out of it."""
+"""Whether items of the history are left in the ranking or taken out of it."""
 
 METRICS = ("recall@5", "ndcg@5", "recall@10", "ndcg@10")
 """The accuracy of a ranking, by the names that JSON, tables and the report use."""
@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Beyond:
-    """What a ranking is beside accurate, measured on the first ten items."""
+    """Beyond-accuracy metrics of a ranking, on the first ten items."""
 
     popularity: float
     """Mean popularity percentile of recommended items: .5 is a random draw."""

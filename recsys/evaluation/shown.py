@@ -1,4 +1,4 @@
-"""Ranking what was shown: does a recommender put what users took above what they passed over?
+"""Ranking of shown items: whether a recommender puts taken items above items that were passed over.
 
 It needs impressions and no propensities, and compares only items that the logging policy chose to show.
 
@@ -38,7 +38,7 @@ MOST_GROUPS = 20_000
 class ShownGroup:
     """Items that one user saw together, each once, some taken and some passed over.
 
-    ``user`` is the row of the user, ``UNKNOWN`` where nobody knows it; ``key`` tells users apart all the same.
+    ``user`` is the row of the user, ``UNKNOWN`` where the run lacks it; ``key`` is an id that differs between users.
 
     Shape:
         items_S: (shown,) catalogue indices. taken_S: (shown,) bool.

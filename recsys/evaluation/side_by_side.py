@@ -1,4 +1,4 @@
-"""Two recommenders on the same histories: how much of the slates they share, and what enters and leaves.
+"""Two recommenders on the same histories: the overlap of their slates, and which items enter and leave.
 
 Axes: B history, N item.
 """

@@ -18,7 +18,7 @@ MOST_CATEGORIES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedEvents:
     """What is known of each asked event before it is answered.
 
     Shape:
@@ -34,7 +34,7 @@ class Asked:
 
 
 def slices(
-    asked: Asked, *, training: EventLog, categories_N: Sequence[str | None] | None = None
+    asked: AskedEvents, *, training: EventLog, categories_N: Sequence[str | None] | None = None
 ) -> dict[str, BoolArray]:
     """Return which asked events belong to each slice; slices overlap, empty ones are left out.
 
@@ -76,7 +76,7 @@ def head_items(counts_N: IntArray) -> BoolArray:
     return head_N
 
 
-def _in_training(asked: Asked, training: EventLog) -> BoolArray:
+def _in_training(asked: AskedEvents, training: EventLog) -> BoolArray:
     """Return where some training user took the target right after the history's last item."""
     width = training.num_items + 1
     pairs_E = training.items_E[:-1] * width + training.items_E[1:]

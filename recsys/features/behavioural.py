@@ -1,4 +1,4 @@
-"""Owns vectors of what is used together: PPMI of windowed co-occurrence, truncated SVD.
+"""Behavioural item vectors: truncated SVD of the PPMI of windowed co-occurrence counts.
 
 Axes: N item, P pair, F feature.
 """

@@ -1,4 +1,4 @@
-"""Owns the one category of each item: the deepest frequent level of its list, else a cluster of its vector.
+"""The one category of each item: the deepest frequent level of its list, else a cluster of its vector.
 
 Axes: N item, F feature.
 """

@@ -1,7 +1,7 @@
 """Owns cross-fitted item vectors: for each fold of users, vectors made without them, beside these users' pairs.
 
-What is learned from a user's pairs on vectors that hold the same pairs is learned by heart (COSETTE cross-fits for this
-reason); on vectors without them it holds for users to come.
+A loss on a user's pairs overfits where the item vectors were made from the same pairs (COSETTE cross-fits for this
+reason); with vectors made without them what is learned holds for new users.
 
 Axes: N item, F feature, U user.
 """
@@ -27,9 +27,9 @@ def cross_fitted_pairs(
     Args:
         builder: fitted on this log's items.
         log: the training log.
-        folds: into how many folds users are dealt, at least two.
+        folds: number of folds of users, at least two.
         distance: how many events apart a pair may be.
-        seed: deals the folds.
+        seed: of the draw of folds.
     """
     fold_U = rng_for(seed, "pairs", "folds").integers(0, folds, log.num_users)
     for fold in range(folds):
@@ -51,7 +51,7 @@ def _vectors_without(builder: FeatureBuilder, rest: EventLog, seed: int) -> Floa
 def turned_like(vectors_NF: FloatArray, wanted_NF: FloatArray) -> FloatArray:
     """Return vectors turned by the rotation or reflection that brings them nearest to others (Procrustes).
 
-    Two factorisations of like tables differ by such a turn, and by what their tables differ in, which stays.
+    Two factorisations of similar matrices differ by such a rotation; what else they differ in stays.
 
     Shape:
         vectors_NF, wanted_NF: (items, features); rows of zeros are not compared and stay zeros.

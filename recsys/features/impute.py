@@ -1,4 +1,4 @@
-"""Owns the guess at the behavioural rows of items that nobody has used yet: a ridge regression from what is known.
+"""Imputes the behavioural rows of items without events: a ridge regression from their other blocks.
 
 Axes: N item, X feature of the other blocks side by side, F feature of the behavioural block.
 """
@@ -15,7 +15,7 @@ BEHAVIOURAL = "behavioural"
 
 
 def present(block_NF: FloatArray) -> BoolArray:
-    """Return which items a block says something of, shape (items,); a row of zeros says nothing."""
+    """Return which items have a row that is not all zeros in a block, shape (items,)."""
     return np.asarray(block_NF.any(axis=1))
 
 

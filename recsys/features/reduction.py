@@ -34,7 +34,7 @@ def fit_projection(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, F
     """Return the rows' scores in a truncated SVD and axes that give new rows theirs: ``matrix_NT @ axes_TF = scores``.
 
     The right singular vectors are such axes only as far as the randomised SVD has converged, which it has not in its
-    last dimensions when there are no fewer items than terms; there the axes are mended by least squares.
+    last dimensions when there are no fewer items than terms; there the axes are found by least squares.
 
     Shape:
         matrix_NT: (items, terms) scipy sparse.

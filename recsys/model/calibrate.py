@@ -26,7 +26,7 @@ SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
 UNUSED_BIASES = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -4.0, -8.0)
 """Biases of items without training events that are tried, the largest first."""
 ROOM_COST = 0.005
-"""Share of NDCG@10 that a bias for unused items may cost; few validation users choose them, so its gain is not seen."""
+"""Share of NDCG@10 that a bias for unused items may cost; too few validation targets are unused to show its gain."""
 REPEAT_BIASES = (0.0, 1.0, 2.0, -1.0, -2.0, -4.0, -8.0, -16.0)
 """Biases of the items of a history that are tried: some logs have many repeats, some none."""
 BATCH_SIZE = 256

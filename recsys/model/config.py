@@ -88,12 +88,12 @@ class LadqConfig(Config):
 
 
 class PruningConfig(Config):
-    """Which part of the log the generator trains on, and who teaches it meanwhile."""
+    """Which part of the log the generator trains on, and the teacher whose probabilities are in its targets."""
 
     keep: float = Field(default=1.0, gt=0, le=1)
     """Share of users that are trained on."""
     prefer: Literal["hard", "easy", "random"] = "hard"
-    """Whom to keep: those on whose events the teacher's loss is highest, or lowest, or anybody."""
+    """Which users to keep: those on whose events the teacher's loss is highest, or lowest, or random ones."""
     distillation: float = Field(default=0.0, ge=0, le=1)
     """Share of the teacher's item probabilities in a target; the rest is the item that came next."""
     teacher: str = ""

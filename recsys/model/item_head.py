@@ -1,4 +1,4 @@
-"""The item head: the one formula of item logits, and what it learned or was given for it.
+"""The item head: item logits from scaled cosines, an ensemble member, the co-occurrence prior and biases.
 
 Axes: B batch row, N item, J co-occurrence window, D width (own and member's side by side), X entry of a sparse matrix.
 """
@@ -27,7 +27,7 @@ _TEMPERATURE = 0.07
 
 @dataclass(frozen=True, kw_only=True)
 class LogitTerms:
-    """What item logits are made of, beside the scores of the co-occurrence prior.
+    """The terms of item logits, without the scores of the co-occurrence prior.
 
     Shape:
         queries_BD: (batch, width) and keys_ND: (items, width), whose products are logits.
@@ -45,7 +45,7 @@ class LogitTerms:
         return replace(self, queries_BD=self.queries_BD[rows])
 
     def detached(self) -> "LogitTerms":
-        """Return the same without a way back for gradients."""
+        """Return the same terms, detached from the graph of gradients."""
         parts = {field.name: getattr(self, field.name).detach() for field in fields(self)}
         return replace(self, **parts)
 

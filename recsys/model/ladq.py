@@ -1,10 +1,11 @@
 """The precision of each layer of pre-training, chosen while it trains (LADQ).
 
-Now and then the controller takes one batch, measures the sensitivity of each linear layer (recsys/model/precision.py)
-and the seconds that it takes in fp32 and in bf16, and gives bf16 to the layers that save most seconds for their
-sensitivity, as long as the sensitivities add up to no more than the budget. Then it measures the loss of the batch in
-both ways; where that moved by more than the budget, the most sensitive layers return to fp32. The item softmax is a
-layer whose weights are the item vectors. Since times are measured, two runs may choose differently.
+Every ``every`` steps the controller takes one batch, measures the sensitivity of each linear layer
+(recsys/model/precision.py) and the seconds that it takes in fp32 and in bf16, and gives bf16 to the layers that save
+most seconds for their sensitivity, as long as the sensitivities add up to no more than the budget. Then it measures
+the loss of the batch in both ways; where that moved by more than the budget, the most sensitive layers return to fp32.
+The item softmax is a layer whose weights are the item vectors. Since times are measured, two runs may choose
+differently.
 
 Axes: R training row, N item, D width.
 """
@@ -90,7 +91,7 @@ def choose(costs: Sequence[LayerCost], budget: float) -> list[LayerCost]:
 
 
 class PrecisionController:
-    """Chooses the precision of every layer of a generator's pre-training, and remembers what it chose."""
+    """Chooses the precision of every layer of a generator's pre-training, and keeps its decisions."""
 
     def __init__(self, objective: TrainingObjective, config: LadqConfig, *, seed: int) -> None:
         self.objective, self.config, self.seed = objective, config, seed

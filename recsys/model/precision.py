@@ -36,7 +36,7 @@ def sensitivity(weight: Tensor, trace_a: float, trace_g: float) -> float:
 
 @dataclass
 class Traces:
-    """What one forward and backward pass showed of a layer: sums over its rows, and its latest input."""
+    """Sums over the rows of a layer in one forward and backward pass, and its latest input."""
 
     inputs: float = 0.0
     rows: int = 0

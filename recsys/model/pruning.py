@@ -1,4 +1,4 @@
-"""Training on a part of the log: which users are kept, and what a model trained on all of it teaches meanwhile.
+"""Training on a part of the log: which users are kept, and targets mixed with a teacher's probabilities.
 
 A user's difficulty is the mean item loss of the teacher on the user's training events (examples are scored and kept so
 in "Beyond neural scaling laws", arXiv 2206.14486). The student's target is the item that came next, mixed with the
@@ -53,10 +53,10 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pruning:
-    """What a pruned training keeps, and who teaches it.
+    """The users that a pruned training keeps, and its teacher.
 
     Shape:
-        kept_U: (users,) who trains.
+        kept_U: (users,) True where the user is trained on.
     """
 
     kept_U: BoolArray
@@ -67,10 +67,10 @@ def plan_pruning(config: PruningConfig, difficulty_U: FloatArray, generator: Gen
     """Return what to train on.
 
     Args:
-        config: how much and whom.
+        config: which share of users, and which users.
         difficulty_U: (users,) of :func:`recsys.model.difficulty.difficulties`, NaN where there is nothing to learn.
-        generator: the teacher; None: nobody teaches.
-        seed: draws the users that are kept at random.
+        generator: the teacher; None for no teacher.
+        seed: of the draw of users that are kept at random.
     """
     users_U = np.flatnonzero(~np.isnan(difficulty_U))
     count = max(1, round(config.keep * len(users_U)))

@@ -1,4 +1,4 @@
-"""Owns the question whether a day of events resembles the days before it, and whether to train in full again.
+"""Drift of a day: whether its events resemble those of the days before it, and whether to train in full again.
 
 Axes: V kind (an item category, or a code of one codebook), Y draw.
 """
@@ -31,7 +31,7 @@ class DayBounds(Config):
     max_score_drop: float = Field(default=0.3, gt=0, le=1)
     """By what share NDCG@10 of the model before the update may be lower on the day than on its own test."""
     min_questions: int = Field(default=100, ge=1)
-    """On fewer of the day's users a lower NDCG@10 says nothing."""
+    """On fewer of the day's users a lower NDCG@10 is no reason."""
     max_updates: int = Field(default=30, ge=1)
     """How many updates may follow a full training."""
     significance: float = Field(default=0.01, gt=0, lt=1)
@@ -70,7 +70,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class DayDrift:
-    """A day beside the reference, and what to make of it: ``reasons`` to train in full, none where an update is enough.
+    """A day compared with the reference, and ``reasons`` to train in full; none where an update is enough.
 
     ``grown_items`` is the share of items that came after features and tokenizer were fitted, by their number then.
     """
@@ -113,7 +113,7 @@ class DayDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class DayFacts:
-    """What :func:`judge_day` is told.
+    """The inputs of :func:`assess_day`.
 
     Shape:
         reference_items_E, day_items_E: (events,) catalogue indices.
@@ -132,7 +132,7 @@ class DayFacts:
     scores: Scores | None
 
 
-def judge_day(facts: DayFacts, bounds: DayBounds) -> DayDrift:
+def assess_day(facts: DayFacts, bounds: DayBounds) -> DayDrift:
     """Compare a day's events with the reference's and say whether a full training is due."""
 
     def compare(kind_N: IntArray, name: str) -> Divergence:

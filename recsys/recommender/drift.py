@@ -68,7 +68,7 @@ class Shift:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """The comparison of new items with the training items, and what to make of it.
+    """The comparison of new items with the training items, and its verdict.
 
     ``shifts`` holds the blocks by name and "overall"; the figures of reconstruction are None where there are no
     new items.

@@ -18,7 +18,7 @@ class Evidence:
     """Log-probabilities of several sources, summed by two sets of weights: one searches paths, one ranks.
 
     Args:
-        sources: what each source says about every item; one that has no weight may be missing.
+        sources: by name, each a function that scores every item; one that has no weight may be missing.
         belief: weights of the sum that decides the steps of paths; sources that are not named count 0.
         rank: weights of the sum that orders the slate.
     """

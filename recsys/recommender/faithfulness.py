@@ -1,4 +1,4 @@
-"""Whether an item is ranked for the facets of its path: their evidence is taken away, and the item's rank is read.
+"""Faithfulness of paths: how far an item's rank falls when the evidence of its path's facets is taken away.
 
 Axes: B request, N item, M codebook, K code.
 """

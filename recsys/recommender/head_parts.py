@@ -1,4 +1,4 @@
-"""What the item head sums, part by part, so that each can be weighed or left out.
+"""The terms of the item head's logits as sources of evidence, so that each can be weighed or left out.
 
 Axes: B history, N item, D width.
 """

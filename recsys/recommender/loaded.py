@@ -1,4 +1,4 @@
-"""What every loaded bundle offers, whatever its generator is computed by."""
+"""The interface of every loaded bundle, by torch or by the runtime."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ _Scorer = TypeVar("_Scorer", bound=Scorer)
 def served(
     generative: ReasoningRecommender[_Scorer], tokens: TokenExperts | None
 ) -> ReasoningRecommender[_Scorer] | TokenRecommender:
-    """Return whoever is served: the generator, or the token experts with its item head beside them."""
+    """Return the recommender that is served: the generator, or the token experts with its item head beside them."""
     if tokens is None:
         return generative
     return tokens.served(generative.name, head_of(generative.scorer), trace=generative.trace)
@@ -38,7 +38,7 @@ class LoadedBundle(Generic[_Scorer]):
 
     @cached_property
     def recommender(self) -> ReasoningRecommender[_Scorer] | TokenRecommender:
-        """Whoever is served."""
+        """The recommender that is served."""
         return served(self.generative, self.tokens)
 
     @property

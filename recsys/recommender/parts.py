@@ -8,9 +8,9 @@ from recsys.recommender.reasoning import ReasoningRecommender
 
 PATHS_ALONE = "recsys: paths alone"
 PATHS_UNGUIDED = "recsys: paths alone, token heads only"
-PATHS_PROPOSE = "recsys: paths propose, item head ranks"
+HEAD_RANKS_REACHED = "recsys: paths propose, item head ranks"
 HEAD_ALONE = "recsys: item head alone"
-PARTS = (PATHS_ALONE, PATHS_UNGUIDED, PATHS_PROPOSE, HEAD_ALONE)
+PARTS = (PATHS_ALONE, PATHS_UNGUIDED, HEAD_RANKS_REACHED, HEAD_ALONE)
 
 
 def dissected(ours: ReasoningRecommender[Any], wanted: Collection[str] = PARTS) -> list[ReasoningRecommender[Any]]:
@@ -28,7 +28,7 @@ def dissected(ours: ReasoningRecommender[Any], wanted: Collection[str] = PARTS) 
     configs = {
         PATHS_ALONE: alone,
         PATHS_UNGUIDED: alone.with_search(guidance=0.0),
-        PATHS_PROPOSE: by_head.with_ranking(ranked="reached"),
+        HEAD_RANKS_REACHED: by_head.with_ranking(ranked="reached"),
         HEAD_ALONE: by_head.with_ranking(ranked="catalogue"),
     }
     return [ours.variant(name, config).untraced() for name, config in configs.items() if name in wanted]

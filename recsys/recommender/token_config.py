@@ -52,7 +52,7 @@ class TokensConfig(Config):
     """How experts are distilled, mixed and searched."""
 
     teacher: Literal["head", "all"] = "all"
-    """Who teaches: the item head, or its mixture with the experts that ranks best on validation."""
+    """The teacher of students: the item head, or its mixture with the experts that ranks best on validation."""
     distillation: DistillationConfig = DistillationConfig()
     """How students learn from the teacher."""
     search: BeliefSearchConfig = BeliefSearchConfig()

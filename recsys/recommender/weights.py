@@ -1,8 +1,7 @@
 """How much each source of evidence counts: coordinate ascent of NDCG@10 on validation.
 
 Every source is asked once. Of its scores the best items of each user are kept, and an item that is among the best of
-no source is taken to be below the target; so a mixture is weighed in milliseconds, and as many users as there are can
-have a say.
+no source is taken to be below the target; so one mixture is evaluated in milliseconds, on all validation users.
 
 Axes: U user, B batch of users, Z candidate item of a user, X source, N item. Local: V factor.
 """
@@ -170,7 +169,7 @@ FACTORS = tuple(round(0.5 + 0.05 * step, 2) for step in range(31))
 def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], asked: Questions) -> dict[str, float]:
     """Return weights times the factor under which what came next is likeliest among the items that a user lacks.
 
-    A weighted mean of log-probabilities is flatter than its parts; ranking does not notice, probabilities of paths do.
+    A weighted mean of log-probabilities is flatter than its parts. The factor changes path probabilities, no ranking.
     """
     asked, scores = asked.by_length(), mixed_scores(sources, weights)
     total_V = np.zeros(len(FACTORS))

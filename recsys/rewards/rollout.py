@@ -54,7 +54,7 @@ class Rollout:
 
 
 class Reward(Protocol):
-    """A named judgement of finished paths."""
+    """A named reward: one value for each finished path."""
 
     @property
     def name(self) -> str:

@@ -20,8 +20,8 @@ from recsys.runtime.compiled import kernel
 from recsys.runtime.encoder_stack import EventReader, EventReaders
 from recsys.runtime.experts import Expert, codebooks_of, require_codes
 from recsys.runtime.functions import log_softmax
+from recsys.runtime.history_cache import HistoryCache
 from recsys.runtime.item_matrix import ItemMatrix, item_products
-from recsys.runtime.kept import KeptStates
 from recsys.runtime.states import of_length
 
 
@@ -62,7 +62,7 @@ class ExpertScorer:
         self._groups: dict[str, _Group] = {}
         for names in together:
             readers = EventReaders([_reader(self.experts[name], own[name]) for name in names])
-            group = _Group(names=tuple(names), readers=readers, kept=KeptStates(max(1, kept_states)))
+            group = _Group(names=tuple(names), readers=readers, kept=HistoryCache(max(1, kept_states)))
             self._groups |= dict.fromkeys(names, group)
         self._vectors = {
             name: ItemMatrix.of(summed_codes(self.experts[name].weights.output_KD, own[name])) for name in self._groups
@@ -114,7 +114,7 @@ class _Group:
 
     names: tuple[str, ...]
     readers: EventReaders
-    kept: KeptStates[dict[str, FloatArray]]
+    kept: HistoryCache[dict[str, FloatArray]]
 
 
 def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> EventReader:

@@ -19,8 +19,8 @@ class Prior(NamedTuple):
     Shape:
         starts_JN1: (windows, items + 1) where each item's entries start, in all windows' entries.
         items_X, values_X: (entries,) the columns, int32, and the values.
-        last_J, decay_J, weight_J: (windows,) how many last items vote, what a vote loses with each newer item, and
-            what a window's scores count.
+        last_J, decay_J, weight_J: (windows,) how many last items vote, the factor from a vote to the one before, and
+            a window's weight.
     """
 
     starts_JN1: IntArray

@@ -13,7 +13,7 @@ import numpy as np
 from recsys.contracts import History, StepScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.runtime.head import HeadItems, item_log_probs
-from recsys.runtime.kept import KeptStates
+from recsys.runtime.history_cache import HistoryCache
 from recsys.runtime.states import HistoryQueries
 from recsys.runtime.steps import score_steps
 from recsys.runtime.weights import GeneratorWeights
@@ -52,7 +52,7 @@ class RuntimeScorer:
     def __init__(self, weights: GeneratorWeights, *, kept_states: int = 0) -> None:
         self._decoder, self._prior, self._max_history = weights.decoder, weights.prior, weights.max_history
         self._table, self._states = HeadItems.of(weights.table), HistoryQueries(weights)
-        self._kept: KeptStates[EncodedHistory] = KeptStates(kept_states)
+        self._kept: HistoryCache[EncodedHistory] = HistoryCache(kept_states)
 
     @property
     def num_items(self) -> int:

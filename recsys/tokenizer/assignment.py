@@ -1,4 +1,4 @@
-"""Owns who gets which codes: items with all codes equal are moved apart at the least price.
+"""Resolves collisions: items with all codes equal are given other codes at the least cost.
 
 Axes: N item, X colliding item, M codebook, K code, Y change of one code (M x K, flat).
 """

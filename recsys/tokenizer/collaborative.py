@@ -15,11 +15,11 @@ from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.errors import DataError
 from recsys.data.pairs import HeldOutPairs
-from recsys.tokenizer.objectives import straight_through
+from recsys.tokenizer.losses import straight_through
 
 
 class CollaborativeConfig(Config):
-    """How codes learn what is used together."""
+    """The collaborative loss: codewords of items that are used together are drawn near each other."""
 
     weight: float = Field(default=0.0, ge=0)
     """Weight of the term; 0 leaves it out."""

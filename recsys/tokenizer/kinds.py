@@ -1,4 +1,4 @@
-"""Owns the choice among tokenizers: one section of a recipe, one way to fit, one way to load."""
+"""The kinds of tokenizers: a recipe's section for all, and how each is fitted and loaded."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recsys.core.arrays import FloatArray
 from recsys.tokenizer.base import ItemTokenizer, ItemTokenizerConfig, best_scores, nearest_codewords
 from recsys.tokenizer.collaborative import CollaborativeConfig
-from recsys.tokenizer.objectives import (
+from recsys.tokenizer.losses import (
     orthogonality_loss,
     quantisation_losses,
     reconstruction_loss,
@@ -55,7 +55,7 @@ class MPQConfig(ItemTokenizerConfig):
     revive_every: int = Field(default=5, ge=1)
     """Epochs between two revivals of codes that no item uses."""
     collaborative: CollaborativeConfig = CollaborativeConfig()
-    """How codes learn what is used together."""
+    """The collaborative loss on pairs of items that are used together."""
     metric: Literal["l2", "cosine"] = "l2"
     """How the nearest codeword is found; cosine puts latents and codewords on the unit sphere."""
 

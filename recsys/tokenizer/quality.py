@@ -1,4 +1,4 @@
-"""Owns the judgement of a tokenizer: use of its codes, collisions, reconstruction, independence, bounds.
+"""The quality of a tokenizer: use of its codes, collisions, reconstruction, independence, and bounds on them.
 
 Axes: N item, M codebook, F feature, K code, W = M * latent width of one expert, X value in use.
 """
@@ -31,18 +31,18 @@ class QualityConfig(Config):
     max_reconstruction_error: float = Field(default=0.95, gt=0)
     """Largest squared error of the reconstruction as a share of the vectors' variance; 1 is no better than the mean."""
     max_mean_information: float = Field(default=0.6, ge=0, le=1)
-    """Largest mean, over pairs of codebooks, of what one says about the other; 0 is nothing, 1 is everything."""
+    """Largest mean of the adjusted mutual information of two codebooks: 0 is independent, 1 is equal up to names."""
     max_pair_information: float = Field(default=0.9, ge=0, le=1)
     """Largest value of the same for any one pair of codebooks."""
     max_expert_overlap: float = Field(default=0.5, ge=0, le=1)
     """Largest mean absolute cosine between directions of different experts."""
     min_category_agreement: float = Field(default=0.0, ge=0, le=1)
-    """Least mean, over codebooks, of what a code says about an item's category; 0 asks for nothing."""
+    """Least mean, over codebooks, of the adjusted mutual information of codes and categories; 0 sets no bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceData:
-    """What a tokenizer is also held against where there is such a thing, and the seed of the shuffles.
+    """What is also measured where it is given: experts, categories, codes before resolution; and the seed of shuffles.
 
     Shape:
         experts_FW: (features, codebooks * width) the experts' directions side by side, one block an expert.
@@ -67,7 +67,7 @@ class CodebookQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What a tokenizer did to a catalogue; a figure is None where what it needs was not given.
+    """The quality of a catalogue's codes; a figure is None where what it needs was not given.
 
     Shape:
         information_MM: (codebooks, codebooks) adjusted mutual information, ones on the diagonal.

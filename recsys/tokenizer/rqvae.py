@@ -15,7 +15,7 @@ from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG, track
 from recsys.tokenizer.additive import exchange_prices, greedy_codes, summed
 from recsys.tokenizer.base import ItemTokenizer, ItemTokenizerConfig
-from recsys.tokenizer.objectives import reconstruction_loss, straight_through
+from recsys.tokenizer.losses import reconstruction_loss, straight_through
 from recsys.tokenizer.start import kmeans_codewords
 from recsys.tokenizer.stream import BLOCK, sample
 

@@ -1,4 +1,4 @@
-"""Owns where a tokenizer starts: a rotation that shares the variance among experts, and k-means codewords.
+"""The weights that a tokenizer starts from: a rotation that divides the variance among experts, k-means codewords.
 
 Axes: N item, F feature, W all experts' latent dimensions, M codebook, K code, D latent width of one expert.
 """

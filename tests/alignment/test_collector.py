@@ -1,4 +1,4 @@
-"""Rollouts: demonstrations and their account."""
+"""Rollouts: demonstrations, and the figures of rollouts."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def test_demonstrations_when_asked_for_then_walk_to_the_windows_items_and_the_re
                 assert reached_GR[prompt, place] == item
                 shown += 1
         assert not set(reached_GR[prompt]) & set(history.items)
-    assert rollouts.account["demonstrations"] == pytest.approx(shown / 40)
+    assert rollouts.figures["demonstrations"] == pytest.approx(shown / 40)
     assert shown > 12
     ids = torch.cat([rollouts.prompt_R[:, None], rollouts.paths.token_ids(SIZE)], dim=1)
     forced = policy(ids).logits[:, :-1].log_softmax(dim=-1).gather(2, ids[:, 1:, None]).squeeze(2)
     np.testing.assert_allclose(forced[:, 1::2].detach(), rollouts.paths.log_prob_RO, atol=1e-5)
     plain = collector.collect(collector.groups(torch.arange(10)), "try", demonstrate=False)
-    assert plain.account["demonstrations"] == 0
-    assert plain.account["group_hits"] >= rollouts.account["group_hits"]  # a demonstration is not a find
+    assert plain.figures["demonstrations"] == 0
+    assert plain.figures["group_hits"] >= rollouts.figures["group_hits"]  # a demonstration is not a find

@@ -15,7 +15,7 @@ def test_advantages_when_windows_are_demonstrated_then_sampled_paths_alone_are_t
 
     def spied(self, inputs):
         outputs = scored(self, inputs)
-        kept.append((outputs["advantages"].view(-1, 4), self.shown_R.view(-1, 4)))
+        kept.append((outputs["advantages"].view(-1, 4), self.demonstrated_R.view(-1, 4)))
         return outputs
 
     monkeypatch.setattr(PathGRPOTrainer, "_generate_and_score_completions", spied)

@@ -13,7 +13,7 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.parts import HEAD_ALONE, PARTS, PATHS_PROPOSE, dissected
+from recsys.recommender.parts import HEAD_ALONE, HEAD_RANKS_REACHED, PARTS, dissected
 
 
 def small_log() -> EventLog:
@@ -66,7 +66,7 @@ def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # 
         scores_N = scores_BN[row].copy()
         scores_N[histories[row].items] = -np.inf
         assert got.items.tolist() == np.lexsort((np.arange(len(scores_N)), -scores_N))[:5].tolist()
-    for row, got in enumerate(parts[PATHS_PROPOSE].recommend(requests_for(histories, n=5))):
+    for row, got in enumerate(parts[HEAD_RANKS_REACHED].recommend(requests_for(histories, n=5))):
         heads = scores_BN[row, got.items]
         assert (np.diff(heads) <= 1e-6).all()
     assert ours.name == "recsys"

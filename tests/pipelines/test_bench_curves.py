@@ -2,17 +2,17 @@
 
 import pytest
 
-from pipelines.benches.curves import SHOWN, Point
+from pipelines.benches.curves import SHOWN, CurvePoint
 from pipelines.benches.measure import Line, as_result
 from pipelines.tables import bench_markdown
 
 
 def test_point_when_read_from_what_it_wrote_then_it_is_the_same_and_figures_it_lacks_stay_away() -> None:
-    generator = Point(by="theta", at=0.5, theta=None, paths=16, figures={"ndcg@10": 0.25, "milliseconds": 2.0})
+    generator = CurvePoint(by="theta", at=0.5, theta=None, paths=16, figures={"ndcg@10": 0.25, "milliseconds": 2.0})
     assert generator.to_json().keys() & SHOWN.keys() == {"ndcg@10", "milliseconds"}
-    whole = Point(by="beam", at=4, theta=None, paths=4, figures=dict.fromkeys(SHOWN, 0.5))
+    whole = CurvePoint(by="beam", at=4, theta=None, paths=4, figures=dict.fromkeys(SHOWN, 0.5))
     for point in (generator, whole):
-        assert Point.from_json(point.to_json()) == point
+        assert CurvePoint.from_json(point.to_json()) == point
 
 
 @pytest.mark.parametrize("figure", ["", "ms"])

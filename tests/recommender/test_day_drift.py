@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.core.arrays import IntArray
-from recsys.recommender.day_drift import DayBounds, DayDrift, DayFacts, Scores, diverge, jensen_shannon, judge_day
+from recsys.recommender.day_drift import DayBounds, DayDrift, DayFacts, Scores, assess_day, diverge, jensen_shannon
 from recsys.recommender.drift import Drift
 
 CALM = Drift(
@@ -15,7 +15,7 @@ CALM = Drift(
 ITEMS = 40
 
 
-def judged(day: IntArray, **facts: object) -> DayDrift:
+def assessed(day: IntArray, **facts: object) -> DayDrift:
     """Judge a day of a world whose 40 items are of four categories, ten each, and were used evenly."""
     known: dict[str, object] = {
         "reference_items_E": np.tile(np.arange(ITEMS), 25),
@@ -28,7 +28,7 @@ def judged(day: IntArray, **facts: object) -> DayDrift:
         "items": CALM,
         "scores": None,
     }
-    return judge_day(DayFacts(**(known | facts)), DayBounds())  # type: ignore[arg-type]
+    return assess_day(DayFacts(**(known | facts)), DayBounds())  # type: ignore[arg-type]
 
 
 def test_jensen_shannon_when_worked_out_by_hand_then_agrees() -> None:
@@ -57,14 +57,14 @@ def test_diverge_when_a_day_is_small_then_chance_explains_more() -> None:
 
 
 def test_judge_day_when_the_day_is_like_the_reference_then_an_update_is_enough() -> None:
-    day = judged(np.random.default_rng(0).integers(0, ITEMS, 500))
+    day = assessed(np.random.default_rng(0).integers(0, ITEMS, 500))
     assert day.reasons == ()
     assert "update is enough" in day.sentence
     assert day.to_json()["codes"][0]["divergence"] < 0.1
 
 
 def test_judge_day_when_only_one_category_is_used_then_says_so() -> None:
-    day = judged(np.random.default_rng(0).integers(0, 10, 500))
+    day = assessed(np.random.default_rng(0).integers(0, 10, 500))
     assert any("the categories of events are others" in reason for reason in day.reasons)
     # items 0 to 9 are all in the first half, which is the second codebook's first code
     assert any("codes of codebook 1" in reason for reason in day.reasons)
@@ -82,7 +82,7 @@ def test_judge_day_when_only_one_category_is_used_then_says_so() -> None:
     ],
 )
 def test_judge_day_when_a_bound_is_passed_then_names_it(facts: dict[str, object], reason: str) -> None:
-    day = judged(np.random.default_rng(0).integers(0, ITEMS, 500), **facts)
+    day = assessed(np.random.default_rng(0).integers(0, ITEMS, 500), **facts)
     assert len(day.reasons) == 1
     assert reason in day.reasons[0]
 
@@ -93,4 +93,4 @@ def test_judge_day_when_scores_hold_or_are_not_known_then_says_nothing_of_them()
         Scores(questions=200, before=0.04, after=0.04, own_test=None),
         Scores(questions=99, before=0.0, after=0.04, own_test=0.05),
     ):
-        assert judged(np.arange(ITEMS), scores=scores).reasons == ()
+        assert assessed(np.arange(ITEMS), scores=scores).reasons == ()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from recsys.core.errors import DataError, TokenizerError
 from recsys.tokenizer.assignment import resolve_collisions
 from recsys.tokenizer.kinds import fit_tokenizer, load_tokenizer
+from recsys.tokenizer.losses import orthogonality_loss
 from recsys.tokenizer.mpq import MPQConfig, MPQTokenizer
-from recsys.tokenizer.objectives import orthogonality_loss
 from recsys.tokenizer.quality import QualityConfig, check, measure
 from tests.support.clouds import cloud
 

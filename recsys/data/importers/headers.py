@@ -1,4 +1,4 @@
-"""Owns understanding the names of columns: the contract's own, what other tools call them, and what the caller says."""
+"""Maps a source's column names to the contract's: by the caller's options, the contract's own names, known aliases."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def _plain_names(names: Sequence[str]) -> set[str]:
 def understood(table: pa.Table, kind: Kind, columns: Mapping[str, str], where: str) -> tuple[pa.Table, tuple[str, ...]]:
     """Rename a table's columns to the contract's names; return it and what was understood.
 
-    The caller's word counts first, then the contract's own names, then what other tools call them.
+    The caller's options count first, then the contract's own names, then aliases of other tools.
 
     Raises:
         DataError: a needed column is not there, or several may be meant.

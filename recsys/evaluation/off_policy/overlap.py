@@ -1,4 +1,4 @@
-"""Whether a log can answer for a target policy at all: enough effective requests, and no mass where it never went.
+"""Overlap checks: whether a log has enough effective requests, and support, for a target policy.
 
 Axes: B logged request.
 """
@@ -38,7 +38,7 @@ class Overlap:
 def check_overlap(
     weights_B: Array, *, groups_B: IntArray | None = None, min_effective: float = MIN_EFFECTIVE
 ) -> Overlap:
-    """Judge importance weights, whose mean is 1 wherever the logging policy can do all that the target does.
+    """Check importance weights, whose mean is 1 wherever the logging policy can do all that the target does.
 
     Args:
         weights_B: (requests,) target / logging probability of what was logged.

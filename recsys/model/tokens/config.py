@@ -54,7 +54,7 @@ class TokenFitConfig(TrainingConfig):
 
 
 class DistillationConfig(TrainingConfig):
-    """How a token model learns from a teacher's beliefs (Hinton et al., arXiv 1503.02531, at temperature 1)."""
+    """How a token model learns a teacher's item probabilities (Hinton et al., arXiv 1503.02531, at temperature 1)."""
 
     epochs: int = Field(default=7, ge=0)
     """Passes over the teacher's beliefs; 0 leaves distillation out."""

@@ -1,4 +1,4 @@
-"""How a token model learns from a teacher: the teacher's beliefs where training histories end, and one item further.
+"""Distillation of a token model: a teacher's item probabilities after training histories, and after one item more.
 
 Axes: B batch, R row (a history asked about), T time, N item, Z item of a belief, W window.
 """
@@ -29,7 +29,7 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Beliefs:
-    """What a teacher believes comes next after some histories.
+    """A teacher's most probable next items after some histories.
 
     Shape:
         item_RZ: (histories, kept) the most probable items; prob_RZ: their probabilities, rows sum to one.

@@ -1,4 +1,4 @@
-"""Checks that a place can be written, before the work and not after it."""
+"""Checks that a folder or a file can be written, before work begins whose result goes there."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was computed of the histories that came last, so that it is not computed again until an event changes them."""
+"""A least-recently-used cache of what is computed of one history; a new event makes a new entry."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from recsys.contracts import History
 _State = TypeVar("_State")
 
 
-class KeptStates(Generic[_State]):
-    """One state a history, for the histories that came last; known by all that was read of them.
+class HistoryCache(Generic[_State]):
+    """The states of the histories that came last, by all their items and times.
 
     Args:
-        limit: for how many histories; 0 keeps none.
+        limit: number of histories; 0 keeps none.
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,7 +24,7 @@ class KeptStates(Generic[_State]):
         return len(self._kept)
 
     def of(self, history: History, make: Callable[[History], _State]) -> _State:
-        """Return a history's state, made anew where it is not kept; what was unused longest goes."""
+        """Return a history's state, made where it is not kept; the least recently used one is dropped."""
         if not self._limit:
             return make(history)
         key = history.items.tobytes() + history.timestamps.tobytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys.core.errors import ArtifactError
-from recsys.core.places import require_writable_file, require_writable_folder
+from recsys.core.writable import require_writable_file, require_writable_folder
 
 
 def test_require_writable_folder_when_new_then_is_made_and_left_empty(tmp_path: Path) -> None:
