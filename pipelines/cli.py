@@ -117,13 +117,16 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     from pipelines.batch.call import BatchCall, Shard
     from pipelines.batch.job import recommend_batch
     from pipelines.recommend import recommend_one
+    from pipelines.show import console
 
     if (history is None) == (users is None):
         raise CallError(
             "recommend needs either --history ID,ID,... or --users FILE|all --to FOLDER, got both or neither"
         )
     if history is not None:
-        write_result(json_file, recommend_one(run, history, n=n, explain=explain, moment=at, by=by))
+        recommended = recommend_one(run, history, n=n, moment=at, by=by)
+        console().print(recommended.table())
+        write_result(json_file, recommended.to_json(explain=explain))
         return
     if users is None or to is None:
         raise CallError("--users needs --to FOLDER for the result")

@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.recipe import Recipe
 
 
-def recipe_of(run: Path) -> Any:
+def recipe_of(run: Path) -> "Recipe":
     """Return the recipe of a run."""
     from pipelines.recipe import load_recipe
     from recsys.core.artifacts import require

@@ -84,7 +84,7 @@ class SelectionConfig(Config):
     """What is chosen on validation before a bundle is made."""
 
     keep: Literal["better", "pre-trained", "aligned"] = "better"
-    """Which model is served: the better on validation, or one whatever it is worth (to measure alignment)."""
+    """Which model is served: the better on validation, or always the one that is named (to measure alignment)."""
     path_weights: tuple[float, ...] = (0.0, 0.01, 0.03, 0.1)
     """Weights of the path evidence beside the item head that are tried."""
     margin: float = Field(default=0.001, ge=0)

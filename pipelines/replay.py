@@ -198,7 +198,7 @@ def general_categories(prepared: Prepared) -> list[str | None] | None:
 
 
 def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> list[Recommender]:
-    """Return whom to ask; ours, or the server where one is asked, comes last."""
+    """Return the recommenders to ask; ours, or the server where one is asked, comes last."""
     stage = Stage(name="replay", work=lambda _: None, parents=EVALUATED, sections=("device",))
     job = Job(stage=stage, run=run, out=run, data_set=run, resolved=recipe, checkpoints=run)
     every = contestants(job)

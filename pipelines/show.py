@@ -1,6 +1,6 @@
 """What people see in a terminal: the evaluation table, and recommendations with their paths in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -115,7 +115,7 @@ def slate_json(slate: Slate, catalogue: Catalogue, *, explain: bool) -> list[dic
     return items
 
 
-def slate_table(slate: Slate, catalogue: Catalogue, titles: list[str], *, caption: str = "") -> Table:
+def slate_table(slate: Slate, catalogue: Catalogue, titles: Sequence[str], *, caption: str = "") -> Table:
     """Lay a slate out with titles and the best path to each item in words."""
     table = Table(title=caption or None, box=SIMPLE)
     table.add_column("#", justify="right")

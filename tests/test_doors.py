@@ -44,7 +44,7 @@ def by_api(client: TestClient, **asker: Any) -> list[str]:
 
 
 def by_command(run: Path, text: str) -> list[str]:
-    return [str(item["item_id"]) for item in recommend_one(run, text, n=N, explain=False)["items"]]
+    return [str(item["item_id"]) for item in recommend_one(run, text, n=N).to_json(explain=False)["items"]]
 
 
 def test_doors_when_a_user_of_the_log_is_asked_through_each_then_all_give_the_same_slate(
@@ -83,7 +83,7 @@ def test_doors_when_an_id_is_unknown_then_all_name_it_and_answer_for_the_rest(
 ) -> None:
     run, client = served
     (item, at), *_ = given_history(load_prepared(run / "data"), 0)
-    answer = recommend_one(run, f"9007199254740993@{at},{item}@{at}", n=N, explain=False)
+    answer = recommend_one(run, f"9007199254740993@{at},{item}@{at}", n=N).to_json(explain=False)
     body = {"history": [{"item_id": "9007199254740993", "timestamp": at}, {"item_id": item, "timestamp": at}], "n": N}
     served_answer = client.post("/v1/recommend", json=body).json()
     assert answer["unknown_items"] == served_answer["unknown_items"] == ["9007199254740993"]

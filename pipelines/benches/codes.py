@@ -92,7 +92,7 @@ def compared(
     pairs: list[HeldOutPairs],
     model: TokenModelConfig = MODEL,
 ) -> Compared:
-    """Return what one tokenizer's codes are worth."""
+    """Return the figures of one tokenizer's codes."""
     vectors_NF, training = builder.features.vectors_NF, training_log(prepared.log)
     tokenizer = fit_tokenizer(vectors_NF, config, seed=derive_seed(SEED, "codes"), pairs=pairs)
     codes_NM = tokenizer.encode(vectors_NF)

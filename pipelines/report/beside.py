@@ -1,4 +1,4 @@
-"""Runs side by side, oldest first: what each is worth, and what changed from one to the next."""
+"""Runs side by side, oldest first: the figures of each, and what changed from one to the next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def _own_figure(run: Path) -> Estimate | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What changed from one run to the next; a part that cannot be made says what it lacks."""
+    """What changed from one run to the next; a comparison that cannot be made says what it lacks."""
 
     names: tuple[str, str]
     settings: Sequence[ChangedSetting] | Missing

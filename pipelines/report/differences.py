@@ -19,7 +19,7 @@ from recsys.evaluation.results import Evaluation, EvaluationRow
 
 NOT_SET = "not there"
 _WRITTEN_BY_UPDATES = ("update.previous", "update.updates")
-"""Settings that an update writes and nobody sets; they are not compared."""
+"""Settings that an update writes; they are not compared."""
 
 
 def bundle_of(run: Path) -> Path:

@@ -8,12 +8,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.recommend import item_titles
-from pipelines.report import parts
-from pipelines.report.belief_part import beliefs
-from pipelines.report.replay_part import replay
+from pipelines.report import sections
+from pipelines.report.belief_section import beliefs
+from pipelines.report.replay_section import replay
 from pipelines.report.run_files import made, read
-from pipelines.report.tokenizer_part import facet_sample, tokenizer
-from pipelines.report.training_part import data_pruning, training
+from pipelines.report.tokenizer_sections import facet_sample, tokenizer
+from pipelines.report.training_sections import data_pruning, training
 from pipelines.show import share
 from pipelines.stages.evaluate import OURS
 from recsys.codes.catalogue import Catalogue
@@ -132,18 +132,18 @@ def _steps(path: TokenPath, catalogue: Catalogue) -> list[str]:
 
 
 _SECTIONS: dict[str, Callable[[Path], object]] = {
-    "headline": parts.headline,
-    "evaluation": parts.evaluation,
+    "headline": sections.headline,
+    "evaluation": sections.evaluation,
     "replay": replay,
     "training": training,
     "data_pruning": data_pruning,
-    "alignment": parts.alignment,
-    "curves": parts.curves,
+    "alignment": sections.alignment,
+    "curves": sections.curves,
     "beliefs": beliefs,
     "tokenizer": tokenizer,
     "facets": facet_sample,
     "users": example_users,
-    "costs": parts.costs,
+    "costs": sections.costs,
 }
 
 

@@ -1,9 +1,8 @@
 """Stage model: pre-train the generator."""
 
-from typing import Any
-
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from pipelines.job import Job
 from pipelines.stages.pruning import pruning_for
@@ -77,7 +76,7 @@ def validation_sample(log: EventLog, seed: int) -> Questions:
     return questions(log, "validation").sample(VALIDATION_USERS, seed=derive_seed(seed, "validation"))
 
 
-def item_likeness(features: Features) -> Any:
+def item_likeness(features: Features) -> csr_array | None:
     """Return the table of items alike by all that is known of them beside behaviour, or None."""
     known = [block_NF for name, block_NF in features.blocks.items() if name != "behavioural"]
     return likeness_table(np.concatenate(known, axis=1)) if known else None

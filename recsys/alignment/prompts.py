@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
 
 from recsys.contracts import History
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import DataError
 from recsys.data.events import EventLog
 from recsys.model.cooccurrence_prior import Fold
@@ -29,7 +30,7 @@ class PromptTable:
     histories: Sequence[History]
     targets_BH: IntArray
     num_items: int
-    prior_scores: Sequence[Any] = ()
+    prior_scores: Sequence[csr_array] = ()
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -41,12 +42,12 @@ class PromptTable:
             new_XN[row, self.histories[prompt].items] = False
         return new_XN
 
-    def prior_scores_of(self, prompt_X: IntArray) -> list[Any]:
+    def prior_scores_of(self, prompt_X: IntArray) -> list[csr_array]:
         """Return each window's scores of some prompts, sparse (prompts asked for, items) each."""
         return [prior_BN[prompt_X] for prior_BN in self.prior_scores]
 
 
-def draw_prompts(  # noqa: PLR0913 (a log, how many prompts, and what weighs users and items)
+def draw_prompts(  # noqa: PLR0913 (log, number of prompts, and how they are drawn)
     log: EventLog,
     *,
     count: int,
@@ -65,7 +66,7 @@ def draw_prompts(  # noqa: PLR0913 (a log, how many prompts, and what weighs use
         count: how many prompts.
         window: how many next items (h).
         rng: where the draw comes from.
-        folds: the log's users dealt out, with priors that hold none of their own pairs; none for no prior.
+        folds: users with a prior counted without their own pairs; none for no prior.
         latest: ask only for so many of a user's latest events; 0 asks for any.
         rarity: a position is drawn in proportion to the events of its next item to the power of minus this; 0 draws
             all alike.
@@ -100,10 +101,10 @@ def draw_prompts(  # noqa: PLR0913 (a log, how many prompts, and what weighs use
 
 def _prior_scores(
     histories: Sequence[History], users_B: IntArray, folds: Sequence[Fold], *, num_items: int
-) -> list[Any]:
+) -> list[csr_array]:
     """Return each window's prior scores for the prompts, each from the prior of its user's fold."""
     windows = len(folds[0].prior.tables) if folds else 0
-    entries: list[list[tuple[IntArray, IntArray, FloatArray]]] = [[] for _ in range(windows)]
+    entries: list[list[tuple[IntArray, NDArray[Any], NDArray[Any]]]] = [[] for _ in range(windows)]
     for fold in folds:
         inside_B = np.flatnonzero(fold.log.lengths_U[users_B] > 0)
         for window, prior_XN in enumerate(fold.prior.scores([histories[prompt].items for prompt in inside_B.tolist()])):

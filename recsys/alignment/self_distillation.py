@@ -4,10 +4,10 @@ Axes: B history, T time, N item, D width, X entry of a batch.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from recsys.core.arrays import IntArray
@@ -62,7 +62,7 @@ def self_distillation_losses(
 
 
 def open_ends(objective: TrainingObjective, batch: Batch) -> IntArray:
-    """Return which windows end with their user's last event and leave an item to choose that somebody used.
+    """Return which windows end with their user's last event and leave an item with training events to choose.
 
     For a user who has every used item the softmax over what is left would be over no item.
     """
@@ -72,7 +72,7 @@ def open_ends(objective: TrainingObjective, batch: Batch) -> IntArray:
 
 
 def _probabilities(
-    teacher: Generator, states: HistoryStates, vectors_ND: Tensor, prior_scores: Sequence[Any]
+    teacher: Generator, states: HistoryStates, vectors_ND: Tensor, prior_scores: Sequence[csr_array]
 ) -> Tensor:
     """Return the teacher's item probabilities, (histories, items)."""
     return teacher.head.logits(states, teacher.head.keys(vectors_ND), prior_scores).softmax(-1)

@@ -1,7 +1,7 @@
 """The ensemble without tokens: two SASRecs of different seeds and item co-occurrence, shares chosen on validation.
 
-It is what somebody would build who doubts that token models are worth their place: an item's score is the weighted sum
-of the log-probabilities that its three parts give it.
+A strong baseline that needs no token model: an item's score is the weighted sum of the log-probabilities that its three
+parts give it.
 
 Axes: B request, N item, X part.
 """

@@ -1,4 +1,4 @@
-"""Logging and progress: whoever shows progress listens; without a listener there are plain log lines."""
+"""Logging and progress: a listener is told of progress; without one it is written to the log."""
 
 import json
 import logging

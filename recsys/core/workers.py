@@ -1,7 +1,7 @@
 """The processes that train one network together: each takes a share of every batch, gradients are added up.
 
-A process alone is the only worker; several are those of torch's default process group (gloo or NCCL), which whoever
-starts the processes has opened. All workers draw the same batches and hold the same weights.
+A process alone is the only worker; several are those of torch's default process group (gloo or NCCL), which is
+opened where the processes are started. All workers draw the same batches and hold the same weights.
 """
 
 from collections.abc import Iterable, Mapping

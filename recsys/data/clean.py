@@ -1,4 +1,4 @@
-"""Owns bringing raw tables into the contract's types, counting by cause every row that cannot be kept.
+"""Casts raw tables to the contract's types, and counts by cause every row that cannot be kept.
 
 Axes: E event, N item.
 """
@@ -76,10 +76,10 @@ def clean_interactions(table: pa.Table, where: str, options: ImportOptions) -> C
     key += [pa.array(times.nanoseconds_E)] if times.nanoseconds_E.any() else []
     key += [pa.array(order_E)] if has_position else []
     key += [columns[schema.EVENT_TYPE]] if schema.EVENT_TYPE in columns else []
-    repeated_E = repeated([_those(column, kept_E) for column in key])
+    repeated_E = repeated([_selected(column, kept_E) for column in key])
     counts[DUPLICATE] = int(repeated_E.sum())
     kept_E[np.flatnonzero(kept_E)[repeated_E]] = False
-    return Cleaned(table=_those(pa.table(columns), kept_E), counts=counts, notes=notes)
+    return Cleaned(table=_selected(pa.table(columns), kept_E), counts=counts, notes=notes)
 
 
 def clean_items(table: pa.Table, where: str) -> Cleaned:
@@ -116,7 +116,7 @@ def _attributes(columns: pa.Schema) -> tuple[str, ...]:
     return (f"columns of the items that are kept and not learned from: {shown}",) if others else ()
 
 
-def _those(rows: Rows, kept_E: BoolArray) -> Rows:
+def _selected(rows: Rows, kept_E: BoolArray) -> Rows:
     """Return the rows that are kept, without a copy where all are."""
     return rows if kept_E.all() else rows.filter(pa.array(kept_E))
 

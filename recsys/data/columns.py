@@ -1,4 +1,4 @@
-"""Owns bringing the columns of an items table into the types that the data contract wants."""
+"""Casts the columns of an items table to the types of the data contract."""
 
 from collections.abc import Mapping
 

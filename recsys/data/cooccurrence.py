@@ -4,7 +4,6 @@ Axes: B history, N item, E event, P pair, W history item that votes.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, diags_array
@@ -13,7 +12,7 @@ from recsys.core.arrays import IntArray
 from recsys.data.events import EventLog
 
 
-def cooccurrence(log: EventLog, window: int) -> Any:
+def cooccurrence(log: EventLog, window: int) -> csr_array:
     """Return the symmetric counts of two different items within a window of one history, sparse (items, items)."""
     users_E = np.repeat(np.arange(log.num_users), log.lengths_U)
     total_NN = csr_array((log.num_items, log.num_items), dtype=np.float64)
@@ -26,7 +25,7 @@ def cooccurrence(log: EventLog, window: int) -> Any:
     return csr_array(total_NN + total_NN.T)
 
 
-def cosine_cooccurrence(log: EventLog, window: int) -> Any:
+def cosine_cooccurrence(log: EventLog, window: int) -> csr_array:
     """Return :func:`cooccurrence` over the root of both items' events, sparse (items, items), float32, sorted."""
     counts_N = log.counts_N
     scale_NN = diags_array(1 / np.sqrt(np.maximum(counts_N, 1)), dtype=np.float32)
@@ -35,7 +34,7 @@ def cosine_cooccurrence(log: EventLog, window: int) -> Any:
     return cosine_NN
 
 
-def recent_votes(histories: Sequence[IntArray], *, last: int, decay: float, num_items: int) -> Any:
+def recent_votes(histories: Sequence[IntArray], *, last: int, decay: float, num_items: int) -> csr_array:
     """Return the votes of each history's last items, each older one's ``decay`` times the next newer one's.
 
     Args:

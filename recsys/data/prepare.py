@@ -98,10 +98,10 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
     if not core_E.any():
         raise ConfigError(_nothing_left(rows, config, rated_E, liked_E))
     kept_items = np.unique(item_E[core_E]) if config.k_core > 0 else np.arange(dataset.items.num_rows)
-    user_E, item_E, time_E = (_those(values_E, core_E) for values_E in (user_E, item_E, time_E))
+    user_E, item_E, time_E = (_selected(values_E, core_E) for values_E in (user_E, item_E, time_E))
     kept_users = _by_first_appearance(user_E)
     user_E, item_E = _renumber(user_E, kept_users), _renumber(item_E, kept_items)
-    position_E = _those(_numbers(rows, schema.POSITION), core_E)
+    position_E = _selected(_numbers(rows, schema.POSITION), core_E)
     user_ids = rows[schema.USER].unique().take(pa.array(kept_users)).to_pylist()
     items = dataset.items.take(pa.array(kept_items))
     report: Report = {
@@ -143,8 +143,8 @@ def _core_before(
 ) -> BoolArray:
     """Return which events are kept: the k-core, with a global cut that of the training events alone.
 
-    Later events say nothing about who belongs to the core: those of its items are kept, whoever's they are, and those
-    of other items are left out, because the catalogue lacks them.
+    Later events do not count for the core: those of its items are kept, of any user, and those of other items are left
+    out, because the catalogue lacks them.
     """
     if cuts is None or not k:
         return core(user_E, item_E, start_E, k=k)
@@ -264,7 +264,7 @@ def _numbers(table: pa.Table, name: str) -> IntArray:
     return np.asarray(table[name].to_numpy(), dtype=np.int64)
 
 
-def _those(values_E: IntArray, kept_E: BoolArray) -> IntArray:
+def _selected(values_E: IntArray, kept_E: BoolArray) -> IntArray:
     """Return the values that are kept, without a copy where all are."""
     return values_E if kept_E.all() else values_E[kept_E]
 

@@ -163,8 +163,8 @@ def build_dataset(
         interactions: raw rows; a missing ``position`` becomes the order in time, then of the rows.
         items: raw items, or None when only ids are known.
         where: what to call the input in error messages.
-        bad_rows: rows already left out by whoever read the raw tables.
-        notes: what whoever read the raw tables wants to be known.
+        bad_rows: rows that were left out when the raw tables were read.
+        notes: notes of the reader of the raw tables, for the summary.
         options: how the tables are read.
 
     Raises:

@@ -18,7 +18,7 @@ CHUNK_ROWS = 32
 """Histories that are searched at once, so that the lists of all their paths fit in a processor's cache."""
 
 
-def decode_beliefs(  # noqa: PLR0913 (what is believed, what ranks, and how to search)
+def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search settings)
     belief_BN: FloatArray,
     rank_BN: FloatArray,
     index: ValidityIndex,

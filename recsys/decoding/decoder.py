@@ -32,7 +32,7 @@ from recsys.decoding.search import Search, require_numbers
 _LOWEST_LOG_PROB = np.float32(-1e30)
 
 
-def decode(  # noqa: PLR0913 (the one entry of the package: what to ask, and how)
+def decode(  # noqa: PLR0913 (the entry of the package: scorers, histories, settings)
     scorer: StepScorer,
     index: ValidityIndex,
     histories: Sequence[History],

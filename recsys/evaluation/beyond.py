@@ -5,7 +5,6 @@ Axes: N item, S place in a slate, U user, B slate.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -28,7 +27,7 @@ class TrainingPart:
 
     counts_N: IntArray
     percentile_N: FloatArray
-    users_NU: Any
+    users_NU: csr_array
 
     @classmethod
     def of(cls, log: EventLog) -> "TrainingPart":

@@ -25,8 +25,8 @@ CUT_QUANTILE = 0.9
 class ReplayLog:
     """Events in the numbers of a run, and which of them are asked.
 
-    An item that the catalogue lacks has the number ``log.num_items``: it can be asked for, which nobody can answer,
-    and is left out of histories.
+    An item that the catalogue lacks has the number ``log.num_items``: it can be asked for, which is a miss of every
+    recommender, and is left out of histories.
 
     Shape:
         asked_E: (events,) True where the event is asked.

@@ -189,7 +189,7 @@ class FeatureBuilder:
         return joined_NF if self.principal is None else self.principal.apply(joined_NF)
 
     def as_new(self) -> Features:
-        """Return the items of the fit as they would be encoded if nobody had used them yet."""
+        """Return the items of the fit as they would be encoded if they had no events."""
         blocks = {name: block[: self.fitted] for name, block in self.features.blocks.items()}
         if BEHAVIOURAL in blocks:
             blocks[BEHAVIOURAL] = np.zeros_like(blocks[BEHAVIOURAL])

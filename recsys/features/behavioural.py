@@ -3,8 +3,6 @@
 Axes: N item, P pair, F feature.
 """
 
-from typing import Any
-
 import numpy as np
 from pydantic import Field
 from scipy.sparse import csr_array
@@ -37,10 +35,10 @@ def behavioural_vectors(log: EventLog, config: BehaviouralConfig, seed: int) -> 
     return l2_rows(left_NF * np.sqrt(values_F))
 
 
-def positive_pmi(counts_NN: Any) -> Any:
+def positive_pmi(counts_NN: csr_array) -> csr_array:
     """Return max(0, log p(i, j) / (p(i) p'(j))) with p' the context counts to the power .75, normalised."""
     if counts_NN.nnz == 0:
-        return csr_array(counts_NN.shape, dtype=np.float32)
+        return counts_NN.astype(np.float32)
     counts_N = np.asarray(counts_NN.sum(axis=1)).ravel()
     context_N = counts_N**_CONTEXT_SMOOTHING
     context_N /= context_N.sum()

@@ -4,9 +4,9 @@ Axes: N item, T term or neighbour, F feature, W kept axis.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsmr
 from sklearn.utils.extmath import randomized_svd
 
@@ -19,7 +19,7 @@ def l2_rows(matrix_NF: FloatArray) -> FloatArray:
     return (matrix_NF / np.where(norms_N1 > 0, norms_N1, 1.0)).astype(np.float32)
 
 
-def truncated_svd(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, FloatArray]:
+def truncated_svd(matrix_NT: csr_array, width: int, seed: int) -> tuple[FloatArray, FloatArray]:
     """Return the first left singular vectors and values of a sparse matrix, padded with zeros to ``width``.
 
     Shape:
@@ -30,7 +30,7 @@ def truncated_svd(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, Fl
     return left_NF, values_F
 
 
-def fit_projection(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, FloatArray]:
+def fit_projection(matrix_NT: csr_array, width: int, seed: int) -> tuple[FloatArray, FloatArray]:
     """Return the rows' scores in a truncated SVD and axes that give new rows theirs: ``matrix_NT @ axes_TF = scores``.
 
     The right singular vectors are such axes only as far as the randomised SVD has converged, which it has not in its
@@ -50,7 +50,7 @@ def fit_projection(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, F
     return scores_NF, axes_TF
 
 
-def _padded_svd(matrix_NT: Any, width: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _padded_svd(matrix_NT: csr_array, width: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     left_NF = np.zeros((matrix_NT.shape[0], width), np.float32)
     values_F = np.zeros(width, np.float32)
     axes_TF = np.zeros((matrix_NT.shape[1], width), np.float32)

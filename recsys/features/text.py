@@ -124,7 +124,7 @@ def _vectorizer(**settings: Any) -> TfidfVectorizer:
     return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), dtype=np.float32, **settings)
 
 
-def _tfidf(texts: Sequence[str], *, min_df: int) -> tuple[TfidfVectorizer, Any] | None:
+def _tfidf(texts: Sequence[str], *, min_df: int) -> tuple[TfidfVectorizer, csr_array] | None:
     """Return the fitted vectorizer and the (items, terms) matrix, or None where no term is frequent enough."""
     if len(texts) < min_df:
         return None

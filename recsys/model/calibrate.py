@@ -1,7 +1,7 @@
 """The choice of three numbers of the item head on validation, after training.
 
-The training loss cannot set them: its softmax leaves out what a user has and what nobody used, and the ensemble member
-was trained on the same answers.
+The training loss cannot set them: its softmax leaves out items of the history and items without events, and the
+ensemble member was trained on the same targets.
 
 Axes: B batch row, U user, N item, X unused item, V choice that is tried.
 """

@@ -9,12 +9,11 @@ Axes: B history, N item, J co-occurrence window, F feature, V neighbour, X entry
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import faiss
 import numpy as np
 import torch
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
 from recsys.core.arrays import FloatArray, IntArray
@@ -56,20 +55,20 @@ class CooccurrencePrior:
         tables: for each window sparse (items, items), float32.
     """
 
-    tables: tuple[Any, ...]
+    tables: tuple[csr_array, ...]
 
     @classmethod
-    def of(cls, log: EventLog, likeness: Any = None) -> "CooccurrencePrior":
+    def of(cls, log: EventLog, likeness: csr_array | None = None) -> "CooccurrencePrior":
         """Count a training log, and add a table of likeness where there is one (see :func:`likeness_table`)."""
         pairs = tuple(cosine_cooccurrence(log, window.distance) for window in PAIR_WINDOWS)
         return cls(tables=pairs if likeness is None else (*pairs, likeness))
 
     @property
-    def likeness(self) -> Any:
+    def likeness(self) -> csr_array | None:
         """The table of likeness, or None."""
         return self.tables[-1] if len(self.tables) == len(WINDOWS) else None
 
-    def scores(self, histories: Sequence[IntArray]) -> list[Any]:
+    def scores(self, histories: Sequence[IntArray]) -> list[csr_array]:
         """Return the scores of items after histories, one sparse (histories, items) matrix per window.
 
         Args:
@@ -103,14 +102,14 @@ class CooccurrencePrior:
         return found
 
 
-def entries(scores_BN: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+def entries(scores_BN: csr_array, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return where a sparse matrix's entries lie in the flattened dense one, and their values."""
     rows_X = np.repeat(np.arange(scores_BN.shape[0]), np.diff(scores_BN.indptr))
     place_X = rows_X * scores_BN.shape[1] + scores_BN.indices
     return torch.from_numpy(place_X).to(device), torch.from_numpy(scores_BN.data).to(device)
 
 
-def likeness_table(vectors_NF: FloatArray) -> Any:
+def likeness_table(vectors_NF: FloatArray) -> csr_array:
     """Return each item's nearest neighbours by cosine to the power :data:`SHARPNESS`, sparse (items, items).
 
     Shape:
@@ -138,7 +137,7 @@ class Fold:
     prior: CooccurrencePrior
 
 
-def cross_fit(log: EventLog, folds: int, rng: np.random.Generator, likeness: Any = None) -> list[Fold]:
+def cross_fit(log: EventLog, folds: int, rng: np.random.Generator, likeness: csr_array | None = None) -> list[Fold]:
     """Return random folds of users, each with a prior counted without its own pairs; empty folds are left out."""
     fold_U = rng.integers(0, folds, log.num_users)
     found = []

@@ -24,7 +24,7 @@ from recsys.model.training_objective import TrainingObjective
 class Pretrainer:
     """One training run: builds batches' losses, steps the optimizer, keeps the best weights by validation."""
 
-    def __init__(  # noqa: PLR0913 (what to train, on what, and how)
+    def __init__(  # noqa: PLR0913 (model, log, settings)
         self,
         generator: Generator,
         log: EventLog,

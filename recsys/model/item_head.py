@@ -5,7 +5,6 @@ Axes: B batch row, N item, J co-occurrence window, D width (own and member's sid
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ class LogitTerms:
     bias_N: Tensor
     weight_J: Tensor
 
-    def take(self, rows: Any) -> "LogitTerms":
+    def take(self, rows: slice | Tensor) -> "LogitTerms":
         """Return the terms of some rows: a slice, or their numbers."""
         return replace(self, queries_BD=self.queries_BD[rows])
 
@@ -152,7 +151,7 @@ class ItemHead(nn.Module):
             weight_J=(1 - others) * self.prior_weight_J,
         )
 
-    def logits(self, states: HistoryStates, keys_ND: Tensor, prior_scores: Sequence[Any]) -> Tensor:
+    def logits(self, states: HistoryStates, keys_ND: Tensor, prior_scores: Sequence[csr_array]) -> Tensor:
         """Return the logits of all items after some histories, with gradients, (batch, items).
 
         Args:

@@ -157,15 +157,15 @@ class PrecisionController:
     def costs(self, batch: Batch) -> tuple[list[LayerCost], float]:
         """Return every layer's sensitivity and times on a batch, and the loss in fp32; all layers must be in fp32."""
         objective = self.objective
-        kept: dict[str, Any] = {}
-        objective.watch = lambda terms, queries: kept.update(terms=terms.detached(), queries=queries)
+        watched: list[tuple[LogitTerms, ItemQueries]] = []
+        objective.watch = lambda terms, queries: watched.append((terms.detached(), queries))
         with self.layers.watched() as traces:
             self._loss(batch, backward=True)
         objective.watch = None
         began = time.perf_counter()
         loss = self._loss(batch, backward=True)
         step_seconds = time.perf_counter() - began
-        terms, queries = kept["terms"], kept["queries"]
+        terms, queries = watched[-1]
         positions = len(queries.targets_R)
         costs = [
             self._linear_cost(name, traces[name], positions, step_seconds)

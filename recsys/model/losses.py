@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
+from recsys.core.arrays import IntArray
 from recsys.model.cooccurrence_prior import entries
 from recsys.model.item_head import LogitTerms, item_logits
 
@@ -79,11 +81,11 @@ class ItemQueries:
     targets_R: Tensor
     seen_RT: Tensor
     absent_X: Tensor
-    prior_scores: Sequence[Any] = ()
+    prior_scores: Sequence[csr_array] = ()
     belief_RN: Tensor | None = None
     correction_N: Tensor | None = None
 
-    def take(self, rows: Any) -> "ItemQueries":
+    def take(self, rows: slice | IntArray) -> "ItemQueries":
         """Return the same for some rows: a slice, or their numbers."""
         return replace(
             self,

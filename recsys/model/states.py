@@ -4,7 +4,6 @@ Axes: B batch row, T time, D width.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -57,7 +56,7 @@ class HistoryStates:
     def __len__(self) -> int:
         return len(self.own_BD)
 
-    def take(self, rows: Any) -> "HistoryStates":
+    def take(self, rows: slice | Tensor) -> "HistoryStates":
         """Return some of the states: a slice, or their numbers."""
         return HistoryStates(
             own_BD=self.own_BD[rows],

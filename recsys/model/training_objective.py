@@ -6,10 +6,10 @@ X item without events, or of a shortlist.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from recsys.codes.validity import ValidityIndex
@@ -170,7 +170,9 @@ class TrainingObjective:
             return None
         return Shortlist.of(batch.items_BT, self.sampler.draw(rng), self.generator.device)
 
-    def _prior_scores(self, batch: Batch, windows_R: IntArray, steps_R: IntArray, items_X: Tensor | None) -> list[Any]:
+    def _prior_scores(
+        self, batch: Batch, windows_R: IntArray, steps_R: IntArray, items_X: Tensor | None
+    ) -> list[csr_array]:
         """Return the prior's sparse scores after prefixes of a batch's windows, of all items or of some."""
         prior = self.folds[batch.fold].prior
         if not prior.tables:

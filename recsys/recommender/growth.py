@@ -4,8 +4,8 @@ Axes: N item of the bundle, I new item, D width, F feature.
 
 Nothing that was learned changes. A new item's codes come from the frozen tokenizers, so token experts, token heads and
 code embeddings know it. What a generator holds per item is taken from the training items most alike: the mean of their
-id vectors and biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item that
-nobody used.
+id vectors and biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item
+without events.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ import torch
 from scipy.sparse import block_array, csr_array
 from torch import Tensor
 
-from recsys.core.arrays import FloatArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.model.config import GeneratorConfig
 from recsys.model.cooccurrence_prior import NEIGHBOURS, SHARPNESS, CooccurrencePrior
 from recsys.model.generator import Generator
@@ -49,7 +49,7 @@ def grow(bundle: Bundle, items: pa.Table) -> Bundle:
 
 
 def widened(
-    generator: Generator, codes_NM: Any, likeness_IN: FloatArray, prior: CooccurrencePrior | None = None
+    generator: Generator, codes_NM: IntArray, likeness_IN: FloatArray, prior: CooccurrencePrior | None = None
 ) -> Generator:
     """Return a generator with a row more for each new item in everything that it holds per item.
 
@@ -94,13 +94,14 @@ def _rows_of(name: str, values: Tensor, weights_IN: Tensor) -> Tensor:
 def _wider_prior(prior: CooccurrencePrior, likeness_IN: FloatArray) -> CooccurrencePrior:
     """Return a prior in which new items have no pairs, and their likest items where the prior has likeness."""
     new, old = likeness_IN.shape
-    tables: list[Any] = []
+    tables: list[csr_array] = []
     for table_NN in prior.tables:
         corner = csr_array((new, new), dtype=np.float32)
         below = csr_array((new, old), dtype=np.float32)
         if table_NN is prior.likeness:
             below = csr_array(_strongest(likeness_IN, NEIGHBOURS) ** SHARPNESS)
-        wide = block_array([[table_NN, below.T], [below, corner]]).tocsr().astype(np.float32)
+        blocks: list[list[Any]] = [[table_NN, below.T], [below, corner]]
+        wide: csr_array = block_array(blocks).tocsr().astype(np.float32)
         wide.sort_indices()
         wide.indices, wide.indptr = wide.indices.astype(np.int32), wide.indptr.astype(np.int32)
         tables.append(wide)

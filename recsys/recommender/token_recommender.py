@@ -28,7 +28,7 @@ class TokenRecommender:
     no path reached has none.
     """
 
-    def __init__(  # noqa: PLR0913 (what is known, and how it is searched)
+    def __init__(  # noqa: PLR0913 (evidence, index, search settings)
         self,
         name: str,
         evidence: Evidence,

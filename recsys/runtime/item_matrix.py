@@ -36,7 +36,8 @@ class ItemMatrix(NamedTuple):
     """The vectors of all items.
 
     Shape:
-        numbers_X: all blocks, each (columns / 2, 64 items, 2), one after another. unit_N: (items,) what one is worth.
+        numbers_X: all blocks, each (columns / 2, 64 items, 2), one after another.
+        unit_N: (items,) the scale of each item's whole numbers.
     """
 
     numbers_X: NDArray[np.int16]
@@ -59,7 +60,7 @@ class ItemMatrix(NamedTuple):
 
 
 def unit_of(vectors_ND: FloatArray) -> FloatArray:
-    """Return what one is worth for each vector, (vectors,)."""
+    """Return the scale of each vector's whole numbers, (vectors,)."""
     return np.asarray(np.abs(vectors_ND).max(axis=1, initial=0) / _LARGEST, np.float32)
 
 
@@ -84,7 +85,7 @@ def item_products(query_D: FloatArray, matrix: ItemMatrix) -> FloatArray:
 
 @kernel
 def _whole_numbers(query_D: FloatArray, width: int) -> tuple[NDArray[np.int16], np.float32]:
-    """Return a query's whole numbers, zeros behind them up to a width, and what one is worth."""
+    """Return a query's whole numbers, zeros behind them up to a width, and their scale."""
     largest, is_number = np.float32(0.0), True
     for at in range(len(query_D)):
         largest = max(largest, abs(query_D[at]))

@@ -181,7 +181,7 @@ def next_item_loss(
     return functional.cross_entropy(torch.cat([own_R1, logits_RX], dim=1), first_R)
 
 
-def fit_id_transformer(  # noqa: PLR0913 (what to learn from, how, where, and what to choose by)
+def fit_id_transformer(  # noqa: PLR0913 (log, settings, device, validation)
     log: EventLog,
     config: IdTransformerConfig,
     *,

@@ -51,7 +51,7 @@ _NOT_ALONE = set(_WEAK.split())
 class _Terms:
     """Which item has which term, the number of each folded term, how a term is shown and of which kind it is."""
 
-    has_NV: Any
+    has_NV: csr_array
     number: dict[str, int]
     shown: list[str]
     kind_V: IntArray
@@ -91,7 +91,7 @@ def facets(codes_NM: IntArray, items: pa.Table, codebook_size: int) -> dict[tupl
     has_VN = csr_array(terms.has_NV.T)
     share_V = np.diff(has_VN.indptr) / len(codes_NM)
     for key, inside_N in _members(codes_NM, codebook_size):
-        count_V = np.asarray(terms.has_NV[np.flatnonzero(inside_N)].sum(axis=0)).ravel()
+        count_V: NDArray[Any] = np.asarray(terms.has_NV[np.flatnonzero(inside_N)].sum(axis=0)).ravel()
         if count_V.any():
             term_X = _candidates(count_V, int(inside_N.sum()), share_V, terms)
             words[key] = SEPARATOR.join(_choose(term_X, has_VN, inside_N, terms))
@@ -160,7 +160,7 @@ def _candidates(count_V: NDArray[np.float64], size: int, share_V: NDArray[np.flo
     return term_X[np.lexsort((term_X, -score_X))][:_CANDIDATES]
 
 
-def _choose(term_X: IntArray, has_VN: Any, inside_N: BoolArray, terms: _Terms) -> list[str]:
+def _choose(term_X: IntArray, has_VN: csr_array, inside_N: BoolArray, terms: _Terms) -> list[str]:
     """Return the terms whose union scores best, added greedily, without words that a chosen term already says.
 
     A term that adds no item may still narrow what is said, if it covers enough of the code by itself.

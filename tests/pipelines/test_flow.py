@@ -164,7 +164,7 @@ def test_recommend_when_asked_for_all_users_then_items_exist_are_unseen_and_dist
 def test_recommend_one_when_explained_then_paths_lead_to_the_item(run: Path) -> None:
     bundle = load_bundle(run / "bundle")
     ids = [str(item) for item in bundle.catalogue.item_ids[:3]]
-    answer = recommend_one(run, ",".join(ids), n=5, explain=True, by="paths")
+    answer = recommend_one(run, ",".join(ids), n=5, by="paths").to_json(explain=True)
     rows = {item: row for row, item in enumerate(bundle.catalogue.item_ids)}
     assert any(item["paths"] for item in answer["items"])
     for item in answer["items"]:

@@ -10,7 +10,7 @@ from pipelines.benches import pruning as bench
 from pipelines.benches.pruning import CURVE, bench_pruning
 from pipelines.flow import train
 from pipelines.recipe import Recipe
-from pipelines.report.training_part import data_pruning
+from pipelines.report.training_sections import data_pruning
 from recsys.core.artifacts import write_json
 from recsys.core.errors import ConfigError
 from recsys.data.synthetic import SyntheticConfig, make_synthetic

@@ -16,10 +16,10 @@ from pipelines.benches import curves
 from pipelines.benches.curves import BEAMS, CURVES, FEWEST, PERPLEXITIES, QUANTILES, WIDER, bench_curves
 from pipelines.benches.measure import as_result
 from pipelines.cli import app
-from pipelines.report import parts, plots
+from pipelines.report import plots, sections
 from pipelines.report.page import example_users, write_report
-from pipelines.report.tokenizer_part import facet_sample, tokenizer
-from pipelines.report.training_part import training
+from pipelines.report.tokenizer_sections import facet_sample, tokenizer
+from pipelines.report.training_sections import training
 from pipelines.tables import bench_markdown
 from recsys.core.errors import ArtifactError
 from recsys.evaluation.results import Estimate
@@ -126,18 +126,18 @@ def test_page_when_made_twice_then_the_same_bytes(page: str, copy: Path) -> None
 @pytest.mark.parametrize(
     ("gone", "builders"),
     [
-        ("reports/evaluation.json", [parts.evaluation]),
+        ("reports/evaluation.json", [sections.evaluation]),
         ("model/training.json", [training]),
         ("calibrated/calibration.json", [training]),
-        ("aligned/alignment.json", [parts.alignment]),
+        ("aligned/alignment.json", [sections.alignment]),
         ("tokenizer/quality.json", [tokenizer]),
         ("catalog/codes.parquet", [tokenizer, facet_sample]),
         ("bundle/manifest.json", [example_users]),
         ("bundle/model/model.safetensors", [example_users]),
         ("bundle/items.parquet", [example_users]),
-        ("data/report.json", [parts.headline]),
+        ("data/report.json", [sections.headline]),
         ("data/items.parquet", [facet_sample, example_users]),
-        ("manifest.json", [parts.costs]),
+        ("manifest.json", [sections.costs]),
     ],
 )
 def test_part_when_its_file_is_missing_then_the_error_names_it_and_the_remedy(
@@ -182,7 +182,7 @@ def test_curves_when_tokens_are_served_then_one_point_a_way_to_search_is_drawn(c
     unpruned = _points(run, "theta")[-1]
     same = next(point for point in _points(run, "beam") if point["at"] == unpruned["paths"])
     assert all(same[key] == unpruned[key] for key in ("ndcg@10", "tokens_ndcg@10"))
-    assert len(parts.curves(run).plots) == 6
+    assert len(sections.curves(run).plots) == 6
 
 
 @pytest.mark.usefixtures("few_users")
@@ -203,7 +203,7 @@ def test_curves_when_the_generator_is_served_then_a_point_a_beam_and_a_threshold
     assert thetas == sorted(thetas)  # a higher quantile of the same divergences prunes less
     assert len(lines) == 3 * (len(BEAMS) + len(QUANTILES))
     assert all(0 <= point["recall@10"] <= 1 and point["milliseconds"] > 0 for point in points)
-    assert len(parts.curves(run).plots) == 4
+    assert len(sections.curves(run).plots) == 4
 
 
 def test_page_when_only_a_recipe_is_there_then_every_part_says_what_it_lacks(copy: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_headline_when_rows_were_left_out_then_by_cause(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     report = {"bad_rows": {"no item": 3, "no user": 0}, "rows_read": 10, "users": 1, "items": 2, "events": 5}
     (tmp_path / "data" / "report.json").write_text(json.dumps(report | {"rows_below_min_rating": 2}))
-    assert parts.headline(tmp_path).left_out == {"no item": 3, "rated too low": 2}
+    assert sections.headline(tmp_path).left_out == {"no item": 3, "rated too low": 2}
 
 
 def test_tokenizer_when_an_older_run_kept_no_information_then_it_is_measured(copy: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pipelines.report.training_part import training
+from pipelines.report.training_sections import training
 
 
 def _run(folder: Path, precision: list[dict[str, object]]) -> Path:

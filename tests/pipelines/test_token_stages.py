@@ -217,7 +217,7 @@ def test_train_when_only_the_search_changes_then_students_are_not_trained_again(
 def test_recommend_when_paths_rank_then_the_explanation_is_the_searched_paths_in_words(run: Path) -> None:
     catalogue = Catalogue.load(run / "tokens" / "catalog")
     history = ",".join(str(catalogue.item_ids[item]) for item in _histories(run)[0].items[-4:])
-    answer = recommend_one(run, history, n=5, explain=True, moment=1_700_000_000, by="paths")
+    answer = recommend_one(run, history, n=5, moment=1_700_000_000, by="paths").to_json(explain=True)
     codes_of = dict(zip(map(str, catalogue.item_ids), catalogue.codes_NM, strict=True))
     assert len(answer["items"]) == 5
     for item in answer["items"]:
@@ -239,7 +239,7 @@ def test_recommend_when_the_ranking_is_not_there_then_the_error_says_so(
     write_manifest(copy / "bundle", kept=kept.kept, validation=kept.validation)
     history = str(Catalogue.load(run / "catalog").item_ids[0])
     with pytest.raises(CallError, match=reason):
-        recommend_one(copy, history, n=5, explain=False, moment=0, by=by)
+        recommend_one(copy, history, n=5, moment=0, by=by)
 
 
 def test_bundle_when_the_run_has_experts_then_paths_propose_and_all_evidence_ranks(run: Path) -> None:

@@ -35,7 +35,7 @@ from tests.support.small_shop import (
 )
 
 
-def test_recommend_with_history_answers_from_the_model(client: TestClient, fake: Fake) -> None:
+def test_recommend_when_a_history_is_sent_then_the_model_answers(client: TestClient, fake: Fake) -> None:
     answer = client.post(
         "/v1/recommend", json={"history": [{"item_id": 10}, {"item_id": "nope"}, {"item_id": "12"}], "n": 2}
     )
@@ -51,13 +51,15 @@ def test_recommend_with_history_answers_from_the_model(client: TestClient, fake:
     assert body["unknown_items"] == ["nope"]
 
 
-def test_recommend_with_timestamps_out_of_order_shows_the_model_oldest_first(client: TestClient, fake: Fake) -> None:
+def test_recommend_when_timestamps_are_out_of_order_then_the_model_reads_the_oldest_first(
+    client: TestClient, fake: Fake
+) -> None:
     client.post("/v1/recommend", json={"history": [{"item_id": 12, "timestamp": 9}, {"item_id": 10, "timestamp": 3}]})
     assert fake.histories[0].items.tolist() == [0, 2]
     assert fake.histories[0].timestamps.tolist() == [3, 9]
 
 
-def test_recommend_with_explain_gives_paths_in_words_and_pruned_ones(client: TestClient) -> None:
+def test_recommend_when_explained_then_paths_are_in_words_and_pruned_ones_are_there(client: TestClient) -> None:
     body = client.post("/v1/recommend", json={"history": [], "n": 1, "explain": True}).json()
     path = body["items"][0]["path"]
     assert path["words"] == "night > crime"
@@ -67,7 +69,7 @@ def test_recommend_with_explain_gives_paths_in_words_and_pruned_ones(client: Tes
     assert body["pruned"][0]["reason"] == "contradicts"
 
 
-def test_events_of_a_new_user_feed_the_next_request(client: TestClient, fake: Fake) -> None:
+def test_events_when_of_a_new_user_then_the_next_request_reads_them(client: TestClient, fake: Fake) -> None:
     rows = [event("a", "13", 300), event("b", 10, 200), event("c", "11", 300)]
     assert client.post("/v1/events", json=rows).json()["accepted"] == 3
     assert ids(client.post("/v1/recommend", json={"user_id": "u"})) == ["12", "14", "15"]
@@ -75,7 +77,7 @@ def test_events_of_a_new_user_feed_the_next_request(client: TestClient, fake: Fa
     assert fake.histories[0].items.tolist() == [0, 3, 1]
 
 
-def test_events_with_bad_rows_keeps_the_others_and_says_why(client: TestClient) -> None:
+def test_events_when_some_rows_are_bad_then_the_others_are_kept_and_the_reasons_named(client: TestClient) -> None:
     rows: list[Any] = [
         event("a", "10"),
         event("b", "99"),  # unknown, and kept: the catalogue may have it tomorrow
@@ -96,7 +98,7 @@ def test_events_with_bad_rows_keeps_the_others_and_says_why(client: TestClient) 
     assert "stands for nothing" in reasons[5]
 
 
-def test_events_sent_twice_and_after_a_restart_are_kept_once(shop: FilePath) -> None:
+def test_events_when_sent_twice_and_after_a_restart_then_are_kept_once(shop: FilePath) -> None:
     with opened(shop, Fake()) as first:
         assert first.post("/v1/events", json=[event("a", "10"), event("a", "10")]).json()["duplicates"] == 1
     fake = Fake()
@@ -107,7 +109,7 @@ def test_events_sent_twice_and_after_a_restart_are_kept_once(shop: FilePath) -> 
     assert fake.histories[0].items.tolist() == [0, 1]
 
 
-def test_events_with_ten_thousand_bad_rows_are_answered_in_bounded_words(client: TestClient) -> None:
+def test_events_when_ten_thousand_rows_are_bad_then_the_answer_is_bounded(client: TestClient) -> None:
     answer = client.post("/v1/events", json=[{}] * 10_000)
     assert answer.json()["rejected_rows"] == list(range(10_000))
     assert len(answer.json()["rejected"]) == 100
@@ -115,12 +117,12 @@ def test_events_with_ten_thousand_bad_rows_are_answered_in_bounded_words(client:
     assert is_problem(client.post("/v1/events", json=[{}] * 10_001), 422)
 
 
-def test_events_with_ten_thousand_good_rows_are_taken_in_one_body(client: TestClient) -> None:
+def test_events_when_ten_thousand_are_in_one_body_then_all_are_accepted(client: TestClient) -> None:
     rows = [event(f"an-event-of-ordinary-length-{k}", "10", user=f"user-{k}") for k in range(10_000)]
     assert client.post("/v1/events", json=rows).json()["accepted"] == 10_000
 
 
-def test_events_of_dislike_are_seen_and_no_history(client: TestClient, fake: Fake) -> None:
+def test_events_when_of_dislike_then_items_are_seen_but_not_in_the_history(client: TestClient, fake: Fake) -> None:
     rows = [event("a", "10"), event("b", "11", event_type="Thumbs Down"), event("c", "12", event_type="impression")]
     client.post("/v1/events", json=rows)
     # 12 was only shown, which neither bars nor tells anything.
@@ -128,7 +130,7 @@ def test_events_of_dislike_are_seen_and_no_history(client: TestClient, fake: Fak
     assert fake.histories[0].items.tolist() == [0]
 
 
-def test_model_missing_answers_popular_and_degraded(shop: FilePath) -> None:
+def test_recommend_when_the_model_is_missing_then_popular_items_come_and_degraded_says_why(shop: FilePath) -> None:
     with opened(shop, None) as client:
         answer = client.post("/v1/recommend", json={"history": [], "n": 3})
         assert ids(answer) == ["13", "11", "15"]
@@ -143,7 +145,7 @@ def test_model_missing_answers_popular_and_degraded(shop: FilePath) -> None:
         assert "no model here" in client.get("/v1/models").json()["models"][0]["reason"]
 
 
-def test_model_still_loading_answers_degraded(shop: FilePath) -> None:
+def test_recommend_when_the_model_still_loads_then_degraded_says_so(shop: FilePath) -> None:
     gate = threading.Event()
 
     def loader(_folder: FilePath) -> Any:
@@ -158,7 +160,7 @@ def test_model_still_loading_answers_degraded(shop: FilePath) -> None:
         assert client.post("/v1/recommend", json={"history": []}).json()["degraded"] is None
 
 
-def test_model_raising_after_a_good_answer_repeats_it(shop: FilePath, fake: Fake) -> None:
+def test_recommend_when_the_model_raises_after_a_good_answer_then_that_is_repeated(shop: FilePath, fake: Fake) -> None:
     def fail(_slate: Slate) -> Slate:
         raise RuntimeError("broken")
 
@@ -175,7 +177,7 @@ def test_model_raising_after_a_good_answer_repeats_it(shop: FilePath, fake: Fake
         assert 'recsys_degraded_total{reason="model_error"} 1.0' in client.get("/metrics").text
 
 
-def test_model_late_answers_degraded_and_recovers(shop: FilePath) -> None:
+def test_recommend_when_the_model_is_late_then_the_answer_is_degraded_and_later_ones_are_not(shop: FilePath) -> None:
     gate = threading.Event()
 
     def wait(slate: Slate) -> Slate:
@@ -195,7 +197,7 @@ def test_model_late_answers_degraded_and_recovers(shop: FilePath) -> None:
             assert time.monotonic() < until
 
 
-def test_model_returning_illegal_items_never_shows_them(shop: FilePath) -> None:
+def test_recommend_when_the_model_returns_illegal_items_then_none_is_shown(shop: FilePath) -> None:
     def lie(_slate: Slate) -> Slate:
         return Slate(items=np.array([1, 99, 1, 0, 2, -1]), scores=np.array([6, 5, 4, 3, np.nan, 1], np.float32))
 
@@ -214,7 +216,7 @@ def test_model_returning_illegal_items_never_shows_them(shop: FilePath) -> None:
     eligible=st.lists(st.booleans(), min_size=6, max_size=6),
     n=st.integers(1, 8),
 )
-def test_check_slate_of_anything_is_legal_and_loses_no_legal_item(
+def test_check_slate_when_given_anything_then_the_slate_is_legal_and_loses_no_legal_item(
     items: list[int], eligible: list[bool], n: int
 ) -> None:
     slate = Slate(items=np.array(items, np.int64), scores=np.zeros(len(items), np.float32))
@@ -225,7 +227,7 @@ def test_check_slate_of_anything_is_legal_and_loses_no_legal_item(
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_recommend_with_seen_excluded_and_filter_shows_none_of_them(shop: FilePath, broken: bool) -> None:
+def test_recommend_when_items_are_seen_excluded_or_filtered_then_none_is_shown(shop: FilePath, broken: bool) -> None:
     with opened(shop, None if broken else Fake()) as client:
         client.post("/v1/events", json=[event("a", "10")])
         body = {"user_id": "u", "exclude": [11, "unknown"], "filter": {"category": "noir"}, "n": 200}
@@ -242,7 +244,7 @@ def test_recommend_with_seen_excluded_and_filter_shows_none_of_them(shop: FilePa
         assert nothing.json()["degraded"] is None
 
 
-def test_recommend_with_unknown_category_says_what_to_change(client: TestClient) -> None:
+def test_recommend_when_a_category_is_unknown_then_the_problem_says_what_to_change(client: TestClient) -> None:
     answer = client.post("/v1/recommend", json={"history": [], "filter": {"category": "Opera"}})
     assert is_problem(answer, 422)
     fault = answer.json()["errors"][0]
@@ -268,7 +270,9 @@ def test_recommend_with_unknown_category_says_what_to_change(client: TestClient)
         b"[" * 100_000,
     ],
 )
-def test_malformed_body_is_a_problem_document(client: TestClient, path: str, body: bytes) -> None:
+def test_recommend_when_the_body_is_malformed_then_the_answer_is_a_problem_document(
+    client: TestClient, path: str, body: bytes
+) -> None:
     answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
     assert is_problem(answer, 422)
 
@@ -276,7 +280,7 @@ def test_malformed_body_is_a_problem_document(client: TestClient, path: str, bod
 @pytest.mark.parametrize(
     "change", [{"n": 0}, {"n": 201}, {"n": True}, {"exclud": []}, {"history": None}, {"explain": 3}]
 )
-def test_recommend_with_a_wrong_field_is_422(client: TestClient, change: dict[str, Any]) -> None:
+def test_recommend_when_a_field_is_wrong_then_the_status_is_422(client: TestClient, change: dict[str, Any]) -> None:
     answer = client.post("/v1/recommend", json={"history": []} | change)
     assert is_problem(answer, 422)
     assert answer.json()["errors"][0].keys() == {"where", "wanted", "came", "change"}
@@ -314,14 +318,14 @@ EVENT_ROW = st.fixed_dictionaries(
 
 @given(body=JSON)
 @settings(max_examples=100, deadline=None)
-def test_recommend_with_any_json_is_never_5xx(shared_client: TestClient, body: Any) -> None:
+def test_recommend_when_sent_any_json_then_the_status_is_never_5xx(shared_client: TestClient, body: Any) -> None:
     answer = shared_client.post("/v1/recommend", content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert answer.status_code == 200 or is_problem(answer, 422)
 
 
 @given(body=st.lists(EVENT_ROW, max_size=4) | JSON)
 @settings(max_examples=100, deadline=None)
-def test_events_with_any_json_is_never_5xx(shared_client: TestClient, body: Any) -> None:
+def test_events_when_sent_any_json_then_the_status_is_never_5xx(shared_client: TestClient, body: Any) -> None:
     answer = shared_client.post("/v1/events", content=json.dumps(body), headers={"Content-Type": "application/json"})
     if answer.status_code == 202:
         counts = answer.json()
@@ -330,7 +334,7 @@ def test_events_with_any_json_is_never_5xx(shared_client: TestClient, body: Any)
         assert is_problem(answer, 422)
 
 
-def test_reading_routes_answer(client: TestClient) -> None:
+def test_routes_when_read_then_answer(client: TestClient) -> None:
     found = client.get("/v1/items", params={"query": "title 1", "limit": 2}).json()["items"]
     assert [item["item_id"] for item in found] == ["13", "11"]
     assert client.get("/v1/items", params={"query": "title 15"}).json()["items"][0]["categories"] == [
@@ -350,17 +354,17 @@ def test_reading_routes_answer(client: TestClient) -> None:
     assert client.get("/openapi.json").status_code == 200
 
 
-def test_create_app_without_items_says_what_to_do(tmp_path: FilePath) -> None:
+def test_create_app_when_there_are_no_items_then_the_error_says_what_to_do(tmp_path: FilePath) -> None:
     with pytest.raises(ArtifactError, match="recsys publish"):
         create_app(tmp_path)
 
 
-def test_integer_ids_come_back_as_integers(tmp_path: FilePath) -> None:
+def test_recommend_when_ids_are_integers_then_they_come_back_as_integers(tmp_path: FilePath) -> None:
     with opened(make_run(tmp_path / "run", ids=[7, 8]), Fake()) as client:
         assert ids(client.post("/v1/recommend", json={"history": [{"item_id": "7"}]})) == [8]
 
 
-def test_model_version_of_a_fallback_answer_is_not_the_models(shop: FilePath) -> None:
+def test_recommend_when_a_fallback_answers_then_the_version_is_not_the_models(shop: FilePath) -> None:
     with opened(shop, None) as client:
         body = client.post("/v1/recommend", json={"history": []}).json()
         assert body["model_version"] == "fallback"
@@ -372,12 +376,14 @@ def test_model_version_of_a_fallback_answer_is_not_the_models(shop: FilePath) ->
         assert set(shown.propensities) == {None}
 
 
-def test_importing_the_application_leaves_torch_out() -> None:
+def test_application_when_imported_then_torch_is_not() -> None:
     code = "import serving.app, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_model_giving_no_numbers_at_all_answers_popular_and_degraded(shop: FilePath) -> None:
+def test_recommend_when_the_model_gives_no_numbers_then_popular_items_come_and_degraded_says_why(
+    shop: FilePath,
+) -> None:
     def no_numbers(slate: Slate) -> Slate:
         return Slate(items=slate.items, scores=np.full(len(slate.items), np.nan, np.float32))
 
@@ -388,14 +394,14 @@ def test_model_giving_no_numbers_at_all_answers_popular_and_degraded(shop: FileP
         assert (ids(answer), answer.json()["degraded"]) == (["13", "11"], "model_illegal_items")
 
 
-def test_recommend_with_a_history_beyond_its_limit_is_refused_by_length_or_size(client: TestClient) -> None:
+def test_recommend_when_a_history_is_beyond_its_limit_then_it_is_refused_by_length_or_size(client: TestClient) -> None:
     event_ = {"item_id": "10"}
     assert is_problem(client.post("/v1/recommend", json={"history": [event_] * 10_001}), 422)
     assert is_problem(client.post("/v1/recommend", json={"history": [event_] * 100_000}), 413)
     assert is_problem(client.post("/v1/recommend", json={"history": [], "n": 1_000_000}), 422)
 
 
-def test_recommend_for_a_user_of_a_hundred_thousand_events_shows_the_model_the_latest(shop: FilePath) -> None:
+def test_recommend_when_a_user_has_a_hundred_thousand_events_then_the_model_reads_the_latest(shop: FilePath) -> None:
     fake = Fake()
     with opened(shop, fake) as client:
         stored = [
@@ -412,7 +418,9 @@ def test_recommend_for_a_user_of_a_hundred_thousand_events_shows_the_model_the_l
 @pytest.mark.parametrize(
     "user", ["\u202eabc", "\U0001f469\u200d\U0001f467", "a\nb", "' or 1=1 --", "\ufeffx", "e\u0301"]
 )
-def test_users_of_strange_unicode_are_users_like_others(client: TestClient, user: str) -> None:
+def test_users_when_their_ids_are_strange_unicode_then_they_are_users_like_others(
+    client: TestClient, user: str
+) -> None:
     assert client.post("/v1/events", json=[event("a", "10", user=user)]).json()["accepted"] == 1
     assert "10" not in ids(client.post("/v1/recommend", json={"user_id": user}))
     assert "10" in ids(client.post("/v1/recommend", json={"user_id": user + "x"}))

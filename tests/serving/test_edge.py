@@ -129,12 +129,14 @@ def test_answer_when_the_client_does_not_read_it_then_its_slot_is_freed() -> Non
 
 
 @pytest.mark.parametrize(("path", "limit"), [("/v1/recommend", 1 << 20), ("/v1/events", 8 << 20)])
-def test_body_over_the_limit_is_413_with_and_without_a_length(client: TestClient, path: str, limit: int) -> None:
+def test_body_when_over_the_limit_then_the_status_is_413_with_and_without_a_length(
+    client: TestClient, path: str, limit: int
+) -> None:
     assert is_problem(client.post(path, content=b" " * (limit + 1)), 413)
     assert is_problem(client.post(path, content=iter([b" " * limit, b" "])), 413)
 
 
-def test_api_keys_set_refuses_all_but_health_without_one(shop: Path) -> None:
+def test_api_keys_when_set_then_all_but_health_is_refused_without_one(shop: Path) -> None:
     keys = Keys(clients=frozenset({"secret"}), admins=frozenset({"boss"}))
     with opened(shop, Fake(), keys=keys) as client:
         for key in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": b"\xe9"}):
@@ -186,7 +188,7 @@ def test_answers_when_sent_then_carry_headers_of_safety(client: TestClient) -> N
     assert is_problem(client.get("/docs"), 404)
 
 
-def test_unknown_paths_are_problems(client: TestClient) -> None:
+def test_paths_when_unknown_then_answers_are_problem_documents(client: TestClient) -> None:
     calls: list[tuple[Callable[[], Any], int]] = [
         (lambda: client.get("/v1/nothing"), 404),
         (lambda: client.get("/v2/models/other"), 404),

@@ -36,7 +36,7 @@ class RewardModel:
         return np.asarray((self.design_BF * self.coefficients_GFN.mean(axis=2)[self.fold_B]).sum(axis=1))
 
 
-def fit_rewards(  # noqa: PLR0913 (what was logged, and how it is fitted)
+def fit_rewards(  # noqa: PLR0913 (logged rewards and the settings of the fit)
     rewards_B: Array,
     items_B: IntArray,
     *,

@@ -74,7 +74,7 @@ def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, 
 
 
 def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> NDArray[np.float64]:
-    """Return the teacher's probabilities of the items that somebody used, (histories, items)."""
+    """Return the teacher's probabilities, 0 for items without training events, (histories, items)."""
     belief_BN = np.exp(teacher(histories).astype(np.float64))
     belief_BN[:, log.counts_N == 0] = 0
     return np.asarray(belief_BN / belief_BN.sum(axis=1, keepdims=True))
@@ -150,7 +150,7 @@ class DistillationLoss:
         return np.asarray(drawn_W)
 
 
-def distil(  # noqa: PLR0913 (who learns what from whom, and what to choose by)
+def distil(  # noqa: PLR0913 (student, log, beliefs, settings, validation)
     model: TokenModel,
     log: EventLog,
     beliefs: Beliefs,

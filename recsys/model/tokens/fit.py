@@ -112,7 +112,7 @@ class NextItemLoss:
         )
 
 
-def fit_token_model(  # noqa: PLR0913 (what to learn from, what it is, how, and what to choose by)
+def fit_token_model(  # noqa: PLR0913 (log, codes, shape, settings, validation)
     log: EventLog,
     codes_NM: IntArray,
     layout: CodeLayout,

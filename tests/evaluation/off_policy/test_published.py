@@ -61,7 +61,7 @@ def _estimates(log: SyntheticSlates, policy: str) -> dict[str, PolicyValue]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", list(PUBLISHED))
-def test_slate_estimators_on_the_published_world_then_give_the_published_figures(
+def test_slate_estimators_when_run_on_the_published_world_then_give_the_published_figures(
     log: SyntheticSlates, policy: str
 ) -> None:
     published = dict(PUBLISHED[policy])
@@ -80,7 +80,7 @@ def test_slate_estimators_on_the_published_world_then_give_the_published_figures
 
 
 @pytest.mark.slow
-def test_ips_and_snips_on_digits_then_err_as_much_as_published() -> None:
+def test_ips_and_snips_when_run_on_digits_then_err_as_much_as_published() -> None:
     # Behaviour: logistic regression followed in 40 %, else uniform; target: random forest in 90 %. 30 splits, of which
     # 70 % evaluate. The classifiers' settings are those of examples/synthetic/conf/hyperparams.yaml, the only published
     # ones; forests differ between versions of scikit-learn, so the figures agree to a standard error of 30 runs.
