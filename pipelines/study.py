@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.display import Display, showing
 from pipelines.execute import WORK, Plan
@@ -24,6 +23,7 @@ from pipelines.recipe import Recipe, apply_overrides
 from pipelines.relay import Relay, relayed
 from pipelines.runtime import EVENTS, LOOK_EVERY_SECONDS
 from pipelines.stages.evaluate import OURS
+from recsys.core.arrays import Float64Array
 from recsys.core.artifacts import write_json
 from recsys.core.lock import owned
 from recsys.core.seeds import rng_for
@@ -129,7 +129,7 @@ def _train_on_ray(source: Path, found: Sequence[Member], display: Display) -> No
             session.cancel(waiting)
 
 
-Figures = dict[str, NDArray[np.float64]]
+Figures = dict[str, Float64Array]
 """A recommender's figure of every user, by metric."""
 Key = tuple[str, Seen]
 """A row's recommender, and what happened to seen items."""

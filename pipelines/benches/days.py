@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipelines.benches.measure import Line
 from pipelines.flow import train
@@ -27,7 +26,7 @@ from pipelines.record import read_records
 from pipelines.sizing import sized_for
 from pipelines.update.flow import update_run
 from recsys.contracts import History
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.core.errors import DataError
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
@@ -129,7 +128,7 @@ class Days:
         before = LogHistories(log=self.log, users_U=users_E[events_Q], lengths_U=place_E[events_Q])
         return Questions(users_U=users_E[events_Q], histories=before, targets_U=self.log.items_E[events_Q])
 
-    def ndcg(self, bundle: Bundle, day: int) -> NDArray[np.float64]:
+    def ndcg(self, bundle: Bundle, day: int) -> Float64Array:
         """Return a bundle's NDCG@10 on each question of a day; shape (questions,)."""
         ids = self.whole.items[schema.ITEM].to_pylist()
         known_N = bundle.vocabulary.find(ids).rows_V
@@ -159,7 +158,7 @@ class Answered:
 
     name: str
     users_Q: IntArray
-    ndcg: Mapping[str, NDArray[np.float64]]
+    ndcg: Mapping[str, Float64Array]
     took: Mapping[str, float]
 
     def lines(self) -> list[Line]:

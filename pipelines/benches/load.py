@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from recsys.core.arrays import Float64Array
 from recsys.core.errors import RecsysError
 from recsys.core.seeds import rng_for
 
 _CONNECTIONS = 8
-Float64Array = npt.NDArray[np.float64]
 _PATIENCE_SECONDS = 60.0
 _HEAD = (
     b"POST /v1/recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

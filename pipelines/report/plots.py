@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
 
+from recsys.core.arrays import Float64Array
 from recsys.evaluation.results import Estimate
 
 # Stand-ins that are drawn with and then replaced by the page's custom properties; black appears nowhere else.
@@ -177,7 +177,7 @@ def bars(values: Sequence[float], title: str, *, most: float) -> Markup:
         return _svg(figure, f"{title}, one bar a codebook, at most {most:.4g}")
 
 
-def heatmap(values_MM: NDArray[np.float64], title: str) -> Markup:
+def heatmap(values_MM: Float64Array, title: str) -> Markup:
     """Draw a square matrix of shares: the stronger the colour, the more two codebooks say the same.
 
     Full colour is the largest value off the diagonal, or .3 where all are below, so that noise stays pale.

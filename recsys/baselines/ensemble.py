@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import log_softmax
 
@@ -120,5 +119,5 @@ class Ensemble:
         )
 
 
-def _mixed(parts_XBN: FloatArray, shares: Sequence[float]) -> NDArray[np.float32]:
+def _mixed(parts_XBN: FloatArray, shares: Sequence[float]) -> FloatArray:
     return np.einsum("xbn,x->bn", parts_XBN, np.asarray(shares, np.float32))

@@ -4,15 +4,14 @@ Axes: U question (a user).
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 
 MISS = 0
 """The rank that stands for "not found"."""
 
 
-def ndcg_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
+def ndcg_at(ranks_U: IntArray, k: int) -> Float64Array:
     """Return 1/log2(rank + 1) for each question whose target is among the first k, else 0.
 
     Shape:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.core.errors import DataError
 
 _NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
@@ -31,7 +30,7 @@ class Numbers:
     """
 
     whole_E: IntArray
-    fraction_E: NDArray[np.float64]
+    fraction_E: Float64Array
     valid_E: BoolArray
     as_written_E: pa.ChunkedArray
 

@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from recsys.core.arrays import BoolArray
+from recsys.core.arrays import BoolArray, Float64Array
 from recsys.core.errors import ConfigError
 from recsys.data import schema
 
@@ -26,7 +25,7 @@ NO_LIKES: Final = frozenset(
 """Event types that are no likes unless a recipe gives them a weight; capitals, blanks and dashes do not count."""
 
 
-def event_weights(rows: pa.Table, types: Mapping[str, float]) -> NDArray[np.float64]:
+def event_weights(rows: pa.Table, types: Mapping[str, float]) -> Float64Array:
     """Return what each event counts: the weight of its type times its own ``weight`` (1 where it has none).
 
     Args:
@@ -37,7 +36,7 @@ def event_weights(rows: pa.Table, types: Mapping[str, float]) -> NDArray[np.floa
     Shape:
         returns: (events,) float64.
     """
-    weight_E: NDArray[np.float64] = np.ones(rows.num_rows)
+    weight_E: Float64Array = np.ones(rows.num_rows)
     if schema.WEIGHT in rows.column_names:
         weight_E = np.asarray(pc.fill_null(rows[schema.WEIGHT], 1.0).to_numpy(), dtype=np.float64)
     if schema.EVENT_TYPE not in rows.column_names:

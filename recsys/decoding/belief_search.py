@@ -7,11 +7,10 @@ Axes: B request, P path, M codebook, K code, N item, Q category, C candidate ite
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.codes.validity import ValidityIndex
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from recsys.core.errors import DecodingError
 from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, paths_of
 from recsys.decoding.config import BeliefSearchConfig
@@ -20,7 +19,6 @@ from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import (
     Beam,
     Expansions,
-    Float64Array,
     deduplicate,
     join_beams,
     rank_in_row,
@@ -223,7 +221,7 @@ def first_least(value_PM: Float64Array) -> IntArray:
 
 
 def _expansions(
-    live: Beam, parent_X: IntArray, codebook_X: IntArray, code_X: IntArray, mass_X: NDArray[np.float64]
+    live: Beam, parent_X: IntArray, codebook_X: IntArray, code_X: IntArray, mass_X: Float64Array
 ) -> Expansions:
     """Return expansions whose paths have the given probabilities; steps follow as ratios to their parents'."""
     log_prob_X = np.log(np.maximum(mass_X, 1e-300))

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from recsys.codes.validity import ValidityIndex
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from recsys.core.errors import DecodingError
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
-from recsys.decoding.paths import Beam, Float64Array
+from recsys.decoding.paths import Beam
 from recsys.decoding.reasoning_pruning import LowerPart, likely_paths
 
 

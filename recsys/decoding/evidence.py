@@ -11,8 +11,8 @@ from math import isqrt
 import numpy as np
 
 from recsys.contracts import Path, Slate
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.paths import Beam, Float64Array, top_per_row
+from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from recsys.decoding.paths import Beam, top_per_row
 
 MAX_PATHS_PER_ITEM = 4
 MAX_PRUNED = 8

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.codes.validity import Candidates, ValidityIndex, join_candidates
 from recsys.contracts import Path, Step
-from recsys.core.arrays import FloatArray, IntArray
-
-Float64Array = NDArray[np.float64]
+from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,7 +31,7 @@ class Expansions:
     step_log_prob_X: Float64Array
     log_prob_X: Float64Array
 
-    def take(self, at_X: NDArray[np.int64] | NDArray[np.bool_]) -> "Expansions":
+    def take(self, at_X: IntArray | BoolArray) -> "Expansions":
         """Return some expansions, by index or mask."""
         return Expansions(
             parent_X=self.parent_X[at_X],

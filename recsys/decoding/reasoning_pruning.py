@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 
 PruningRule = Literal["none", "mean", "weibull"]
 ROUNDS = 40
@@ -25,7 +24,6 @@ LOWEST_SHAPE, HIGHEST_SHAPE = 0.05, 50.0
 FEWEST = 4
 """A mixture of two parts is not fitted to fewer paths than this: all of them stay."""
 
-Float64Array = NDArray[np.float64]
 LowerPart = Callable[[Float64Array], BoolArray]
 """Returns which values more likely belong to the lower of two distributions that are fitted to all."""
 

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.stats import chisquare, norm
 from scipy.stats import t as student
 
-from recsys.evaluation.off_policy.estimate import LEVEL, Array
+from recsys.core.arrays import Float64Array
+from recsys.evaluation.off_policy.estimate import LEVEL
 from recsys.evaluation.results import Estimate
 
 BROKEN_BELOW = 0.001
@@ -67,8 +68,8 @@ class ABResult:
 
 
 def compare_arms(
-    control_U: Array,
-    treatment_U: Array,
+    control_U: Float64Array,
+    treatment_U: Float64Array,
     *,
     names: tuple[str, str],
     days: float,
@@ -112,7 +113,9 @@ def compare_arms(
     )
 
 
-def arms_of(users: Sequence[object], arms: Sequence[str], rewards: Sequence[float]) -> tuple[dict[str, Array], int]:
+def arms_of(
+    users: Sequence[object], arms: Sequence[str], rewards: Sequence[float]
+) -> tuple[dict[str, Float64Array], int]:
     """Return each arm's reward per user, and how many users were in more than one arm and so are left out."""
     sums: dict[object, dict[str, float]] = {}
     for user, arm, reward in zip(users, arms, rewards, strict=True):

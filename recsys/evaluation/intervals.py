@@ -4,15 +4,14 @@ Axes: U user, E event, F figure, R resample.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 
 
-def bootstrap_interval(values_U: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+def bootstrap_interval(values_U: Float64Array, rng: np.random.Generator) -> tuple[float, float]:
     """Return the 95% interval of the mean over users.
 
     Shape:
@@ -23,8 +22,8 @@ def bootstrap_interval(values_U: NDArray[np.float64], rng: np.random.Generator) 
 
 
 def bootstrap_intervals(
-    values_EF: NDArray[np.float64], users_E: IntArray, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values_EF: Float64Array, users_E: IntArray, rng: np.random.Generator
+) -> tuple[Float64Array, Float64Array]:
     """Return the 95% intervals of means over events when whole users, with all their events, are drawn anew.
 
     Shape:
@@ -48,9 +47,7 @@ def bootstrap_intervals(
     return low_F, high_F
 
 
-def paired_difference(
-    a_U: NDArray[np.float64], b_U: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[float, float, float]:
+def paired_difference(a_U: Float64Array, b_U: Float64Array, rng: np.random.Generator) -> tuple[float, float, float]:
     """Return the mean of ``a - b`` over the same users and its 95% interval.
 
     Shape:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.contracts import Recommender, requests_for
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
@@ -36,13 +36,13 @@ class Evaluated:
     """What answering all questions took."""
 
 
-def figures_of(ranks_U: IntArray) -> dict[str, NDArray[np.float64]]:
+def figures_of(ranks_U: IntArray) -> dict[str, Float64Array]:
     """Return every metric's value per question, by the metric's name.
 
     Shape:
         ranks_U: (questions,); so has each array of the result.
     """
-    figures: dict[str, NDArray[np.float64]] = {}
+    figures: dict[str, Float64Array] = {}
     for k in CUTOFFS:
         figures |= {f"recall@{k}": recall_at(ranks_U, k), f"ndcg@{k}": ndcg_at(ranks_U, k)}
     return figures

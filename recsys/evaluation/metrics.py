@@ -6,10 +6,9 @@ Axes: U question (a user), N item.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.contracts import Slate
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.core.ranking import MISS
 
 
@@ -35,7 +34,7 @@ def ranks_of_targets(slates: Sequence[Slate], targets_U: IntArray) -> IntArray:
     return np.fromiter((MISS if rank is None else rank for rank in ranks), np.int64, len(targets_U))
 
 
-def recall_at(ranks_U: IntArray, k: int) -> NDArray[np.float64]:
+def recall_at(ranks_U: IntArray, k: int) -> Float64Array:
     """Return 1 for each question whose target is among the first k, else 0.
 
     Shape:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.contracts import History, Recommender, empty_history, requests_for
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.core.telemetry import track
 from recsys.data.events import EventLog
 from recsys.evaluation.off_policy import single, slates
-from recsys.evaluation.off_policy.estimate import Array, PolicyValue, mean_estimate
+from recsys.evaluation.off_policy.estimate import PolicyValue, mean_estimate
 from recsys.evaluation.off_policy.logged import EMPTY, LoggedRequests
 from recsys.evaluation.off_policy.overlap import check_overlap
 from recsys.evaluation.off_policy.reward_model import RewardModel, fit_rewards
@@ -116,7 +116,7 @@ def _whole_slates(target: str, logged: LoggedRequests, shown_BS: IntArray) -> li
     rest_S = np.flip(np.flip(logged.rewards_BS.mean(axis=0)).cumsum())
     model_BS = np.broadcast_to(rest_S, weights_BS.shape)
     groups_B, rewards_BS = logged.groups_B, logged.rewards_BS
-    found: list[tuple[PolicyValue, Array]] = [
+    found: list[tuple[PolicyValue, Float64Array]] = [
         (slates.standard_ips(rewards_BS, weights_BS[:, -1], groups_B=groups_B), weights_BS[:, -1]),
         (slates.reward_interaction_ips(rewards_BS, weights_BS, groups_B=groups_B), weights_BS[:, -1]),
         (

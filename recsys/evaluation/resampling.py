@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.evaluation.intervals import PERCENTILES, RESAMPLES
-from recsys.evaluation.off_policy.estimate import Array
 from recsys.evaluation.results import Estimate
 
 BLOCK = 50
@@ -23,8 +22,8 @@ class Resampled:
         means_XF: (groups, figures). resampled_RXF: (resamples, groups, figures).
     """
 
-    means_XF: Array
-    resampled_RXF: Array
+    means_XF: Float64Array
+    resampled_RXF: Float64Array
 
     def estimate(self, group: int, figure: int) -> Estimate:
         """Return a mean with its 95 % interval."""
@@ -38,7 +37,7 @@ class Resampled:
         )
 
 
-def resample(values_HF: Array, users_H: IntArray, groups_XH: BoolArray, rng: np.random.Generator) -> Resampled:
+def resample(values_HF: Float64Array, users_H: IntArray, groups_XH: BoolArray, rng: np.random.Generator) -> Resampled:
     """Draw users with replacement, with all their events, and average again.
 
     Shape:
@@ -66,18 +65,18 @@ def resample(values_HF: Array, users_H: IntArray, groups_XH: BoolArray, rng: np.
     return Resampled(means_XF=means_XF, resampled_RXF=np.concatenate(parts))
 
 
-def _some(counts_RX: Array) -> BoolArray:
+def _some(counts_RX: Float64Array) -> BoolArray:
     return np.asarray(counts_RX[:, :, None] > 0)
 
 
-def _draw(users: int, resamples: int, rng: np.random.Generator) -> Array:
+def _draw(users: int, resamples: int, rng: np.random.Generator) -> Float64Array:
     drawn_RU = np.zeros((resamples, users))
     for row_U in drawn_RU:
         row_U += np.bincount(rng.integers(users, size=users), minlength=users)
     return drawn_RU
 
 
-def _interval(mean: float, means_R: Array) -> Estimate:
+def _interval(mean: float, means_R: Float64Array) -> Estimate:
     """Return the mean with its percentile interval; resamples without a user of the group are left out."""
     low, high = np.nanpercentile(means_R, PERCENTILES)
     return Estimate(value=float(mean), low=float(low), high=float(high))

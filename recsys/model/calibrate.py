@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.contracts import History
-from recsys.core.arrays import FloatArray
+from recsys.core.arrays import Float64Array, FloatArray
 from recsys.data.splits import Questions
 from recsys.model.generator import Generator
 from recsys.model.states import HistoryStates
@@ -110,7 +109,7 @@ class _Encoded:
 @torch.inference_mode()
 def _ndcg_of(
     generator: Generator, choices: Sequence[Choice], asked: _Encoded, unused_X: Tensor, *, keep_seen: bool = False
-) -> NDArray[np.float64]:
+) -> Float64Array:
     """Return each choice's NDCG@10, with the choice written into the generator.
 
     Shape:

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.core.config import Config
 from recsys.core.seeds import rng_for
 from recsys.recommender.drift import Drift
@@ -180,7 +179,7 @@ def diverge(reference_V: IntArray, day_V: IntArray, *, significance: float, name
     return Divergence(divergence=divergence, by_chance=float(np.quantile(drawn_Y, 1 - significance)))
 
 
-def jensen_shannon(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
+def jensen_shannon(a_V: Float64Array, b_V: Float64Array) -> float:
     """Return the Jensen-Shannon divergence of two distributions in bits, e.g. 1 for (1, 0) and (0, 1).
 
     Shape:
@@ -190,7 +189,7 @@ def jensen_shannon(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
     return float(sum(_relative_entropy(one_V, middle_V) for one_V in (a_V, b_V)) / 2)
 
 
-def _relative_entropy(a_V: NDArray[np.float64], b_V: NDArray[np.float64]) -> float:
+def _relative_entropy(a_V: Float64Array, b_V: Float64Array) -> float:
     there_V = a_V > 0
     return float((a_V[there_V] * np.log2(a_V[there_V] / b_V[there_V])).sum())
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from recsys.contracts import ItemScores
@@ -124,7 +123,7 @@ def choose_weights(scored: ValidationScores, names: Sequence[str] | None = None,
     names = list(scored.names if names is None else names)
     known: dict[tuple[int, ...], float] = {}
 
-    def figure(share_X: NDArray[np.int64]) -> float:
+    def figure(share_X: IntArray) -> float:
         key = tuple(share_X.tolist())
         if key not in known:
             known[key] = scored.ndcg({name: share / steps for name, share in zip(names, key, strict=True)})
@@ -142,14 +141,14 @@ def choose_weights(scored: ValidationScores, names: Sequence[str] | None = None,
     return ChosenWeights(weights=weights, ndcg=figure(share_X))
 
 
-def _starts(sources: int, steps: int) -> list[NDArray[np.int64]]:
+def _starts(sources: int, steps: int) -> list[IntArray]:
     """Return all weight on each source in turn, and equal shares, the rest of the division to the first ones."""
     equal_X = np.full(sources, steps // sources)
     equal_X[: steps % sources] += 1
     return [*(steps * np.eye(sources, dtype=np.int64)), equal_X]
 
 
-def _transfers(share_X: NDArray[np.int64], amount: int) -> list[NDArray[np.int64]]:
+def _transfers(share_X: IntArray, amount: int) -> list[IntArray]:
     """Return the weights after each move of an amount from one source to another."""
     found = []
     for giver, taker in np.argwhere(~np.eye(len(share_X), dtype=np.bool_)).tolist():

@@ -5,8 +5,7 @@ Axes: M codebook, K code, N item, C item of a list.
 
 import numpy as np
 
-from recsys.core.arrays import BoolArray, IntArray
-from recsys.decoding.paths import Float64Array
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.runtime.compiled import kernel
 from recsys.runtime.path_kernels import NEAR, Codes, CodeTable
 

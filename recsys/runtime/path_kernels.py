@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.codes.validity import ValidityIndex
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.paths import Float64Array
+from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from recsys.runtime.compiled import kernel
 
 Codes = NDArray[np.integer]
@@ -62,8 +61,8 @@ class Paths(NamedTuple):
         log_prob_P, start_P, size_P: (paths,).
     """
 
-    codes_PM: NDArray[np.int64]
-    order_PM: NDArray[np.int64]
+    codes_PM: IntArray
+    order_PM: IntArray
     confidence_PM: FloatArray
     log_prob_P: Float64Array
     start_P: IntArray

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 
 from recsys.codes.validity import Candidates, ValidityIndex, offsets_of
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.beliefs import Categories, Searcher, likely_beam, open_codebooks, paths_of
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
-from recsys.decoding.paths import Beam, Float64Array
+from recsys.decoding.paths import Beam
 from recsys.runtime.first_codebook import compile_sums, first_codebook
 from recsys.runtime.path_kernels import CodeTable, Limits, Paths, search_paths
 from recsys.runtime.weibull import compiled_lower_part

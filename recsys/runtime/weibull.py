@@ -8,8 +8,7 @@ Axes: P path. Local: W component of the mixture.
 
 import numpy as np
 
-from recsys.core.arrays import BoolArray
-from recsys.decoding.paths import Float64Array
+from recsys.core.arrays import BoolArray, Float64Array
 from recsys.decoding.reasoning_pruning import FEWEST, HIGHEST_SHAPE, LEAST, LOWEST_SHAPE, ROUNDS
 from recsys.runtime.compiled import kernel
 

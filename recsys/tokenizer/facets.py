@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.data.schema import BRAND, CATEGORIES, TEXT, TITLE
 
 SEPARATOR = " · "
@@ -131,9 +131,7 @@ def _members(codes_NM: IntArray, codebook_size: int) -> Iterator[tuple[tuple[int
             yield (book, int(code)), codes_N == code
 
 
-def _score(
-    inside_X: NDArray[np.float64], size: int, share_X: NDArray[np.float64], num_items: int
-) -> NDArray[np.float64]:
+def _score(inside_X: Float64Array, size: int, share_X: Float64Array, num_items: int) -> Float64Array:
     """Return the squared share of a code's items times its log-odds against all items.
 
     Squared, because on Amazon Beauty the plain share chose rare words: 86 % of the facets covered half of their
@@ -149,7 +147,7 @@ def _score(
     return np.asarray((inside_X / size) ** _COVERAGE_POWER * odds_X)
 
 
-def _candidates(count_V: NDArray[np.float64], size: int, share_V: NDArray[np.float64], terms: _Terms) -> IntArray:
+def _candidates(count_V: Float64Array, size: int, share_V: Float64Array, terms: _Terms) -> IntArray:
     """Return the best single terms of a code, best first; at least one where its items have any word at all."""
     term_X = np.flatnonzero(count_V >= min(2, count_V.max()))
     apt_X = (share_V[term_X] <= _MAX_SHARE) & (count_V[term_X] / size >= _MIN_LIFT * share_V[term_X])

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import Float64Array, FloatArray, IntArray
 from recsys.core.config import Config
 from recsys.core.errors import TokenizerError
 from recsys.core.seeds import rng_for
@@ -81,12 +80,12 @@ class Quality:
     reconstruction_error: float
     reconstruction_error_before: float | None
     codebooks: tuple[CodebookQuality, ...]
-    information_MM: NDArray[np.float64]
+    information_MM: Float64Array
     expert_overlap: float | None = None
-    category_agreement_M: NDArray[np.float64] | None = None
+    category_agreement_M: Float64Array | None = None
 
     @property
-    def pairs_X(self) -> NDArray[np.float64]:
+    def pairs_X(self) -> Float64Array:
         """The information of each pair of different codebooks, each pair once; empty for a single codebook."""
         return self.information_MM[np.triu_indices(len(self.information_MM), 1)]
 
@@ -168,7 +167,7 @@ def collision_rate(codes_NM: IntArray) -> float:
     return float((counts_X[inverse_N.reshape(-1)] > 1).mean()) if len(codes_NM) else 0.0
 
 
-def information(left_NM: IntArray, right_NM: IntArray, *, seed: int) -> NDArray[np.float64]:
+def information(left_NM: IntArray, right_NM: IntArray, *, seed: int) -> Float64Array:
     """Return the adjusted mutual information of every column on the left with every column on the right.
 
     (MI - E) / (mean entropy - E), where E is the mutual information left after shuffling the right side's items (the
@@ -199,7 +198,7 @@ def information(left_NM: IntArray, right_NM: IntArray, *, seed: int) -> NDArray[
     return np.triu(result_MM) + np.triu(result_MM, 1).T if same else result_MM
 
 
-def _entropy(values_N: IntArray, log_N: NDArray[np.float64]) -> float:
+def _entropy(values_N: IntArray, log_N: Float64Array) -> float:
     """Return the entropy in nats of numbers from 0; ``log_N[c]`` is ``c log c``, looked up instead of computed."""
     few = int(values_N.max(initial=0)) < 16 * len(values_N)
     counts_X = np.bincount(values_N) if few else np.unique(values_N, return_counts=True)[1]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.decoding.paths import Float64Array
+from recsys.core.arrays import Float64Array
 from recsys.decoding.reasoning_pruning import in_lower_part, likely_paths
 from recsys.runtime.weibull import compiled_lower_part
 

@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import Float64Array, IntArray
 
 LEVEL = 0.95
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,7 @@ class PolicyValue:
         return asdict(self)
 
 
-def effective_sample_size(weights_B: Array) -> float:
+def effective_sample_size(weights_B: Float64Array) -> float:
     """Return (sum w)^2 / sum w^2: as many equally weighted requests would give the same variance.
 
     For example, weights 1, 1, 0, 0 give 2.
@@ -51,7 +48,7 @@ def effective_sample_size(weights_B: Array) -> float:
     return float(weights_B.sum() ** 2 / squares) if squares else 0.0
 
 
-def half_width(deviations_B: Array, groups_B: IntArray | None = None) -> float:
+def half_width(deviations_B: Float64Array, groups_B: IntArray | None = None) -> float:
     """Return half the width of the 95 % Student interval of a mean whose terms deviate from it by these amounts.
 
     Terms of one group are summed first (a cluster-robust variance), so requests of one user may depend on each other.
@@ -62,7 +59,7 @@ def half_width(deviations_B: Array, groups_B: IntArray | None = None) -> float:
         groups_B: (requests,) any integer that names the group; None: every request is its own.
     """
     total = len(deviations_B)
-    sums_G: Array = deviations_B
+    sums_G: Float64Array = deviations_B
     if groups_B is not None:
         _, group_B = np.unique(groups_B, return_inverse=True)
         sums_G = np.bincount(group_B, weights=deviations_B).astype(np.float64)
@@ -75,9 +72,9 @@ def half_width(deviations_B: Array, groups_B: IntArray | None = None) -> float:
 
 def mean_estimate(
     name: str,
-    terms_B: Array,
+    terms_B: Float64Array,
     *,
-    weights_B: Array,
+    weights_B: Float64Array,
     groups_B: IntArray | None,
     clipped_share: float = 0.0,
     biased: bool = False,
@@ -99,7 +96,9 @@ def mean_estimate(
     )
 
 
-def ratio_estimate(name: str, numerator_B: Array, weights_B: Array, *, groups_B: IntArray | None) -> PolicyValue:
+def ratio_estimate(
+    name: str, numerator_B: Float64Array, weights_B: Float64Array, *, groups_B: IntArray | None
+) -> PolicyValue:
     """Return sum(numerator) / sum(weights) as an estimate; its interval linearises the ratio."""
     if not len(weights_B):
         raise ValueError("an estimate needs at least one logged request, got none; give a log with impressions")

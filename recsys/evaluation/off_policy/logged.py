@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.core.arrays import BoolArray, IntArray
+from recsys.core.arrays import BoolArray, Float64Array, IntArray
 from recsys.data import schema
 from recsys.data.columns import codes_of
 from recsys.data.vocabulary import Vocabulary
-from recsys.evaluation.off_policy.estimate import Array
 
 EMPTY = -1
 """Stands for a place that a slate does not have."""
@@ -35,8 +34,8 @@ class LoggedRequests:
 
     policy: str
     items_BS: IntArray
-    rewards_BS: Array
-    propensities_BS: Array
+    rewards_BS: Float64Array
+    propensities_BS: Float64Array
     users_B: IntArray
     groups_B: IntArray
     times_B: IntArray

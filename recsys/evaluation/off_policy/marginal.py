@@ -5,11 +5,13 @@ Axes: B logged request, N item, M codebook.
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, PolicyValue, mean_estimate
+from recsys.core.arrays import Float64Array, IntArray
+from recsys.evaluation.off_policy.estimate import PolicyValue, mean_estimate
 
 
-def code_weights(target_BN: Array, logging_BN: Array, *, items_B: IntArray, codes_NM: IntArray) -> Array:
+def code_weights(
+    target_BN: Float64Array, logging_BN: Float64Array, *, items_B: IntArray, codes_NM: IntArray
+) -> Float64Array:
     """Return the ratio of both policies' probabilities of the logged item's codes (Saito and Joachims 2022).
 
     All items that share the logged item's codes in the given codebooks count together, so that fewer codebooks give
@@ -36,7 +38,7 @@ def code_weights(target_BN: Array, logging_BN: Array, *, items_B: IntArray, code
     return np.asarray((target_BN * same_BN).sum(axis=1) / logging_B)
 
 
-def mips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def mips(rewards_B: Float64Array, weights_B: Float64Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with the weights of :func:`code_weights`.
 
     Unbiased only if the reward depends on the item through its codes alone.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, effective_sample_size, half_width
+from recsys.core.arrays import Float64Array, IntArray
+from recsys.evaluation.off_policy.estimate import effective_sample_size, half_width
 
 MIN_EFFECTIVE = 100.0
 MAX_MISSING = 0.05
@@ -36,7 +36,7 @@ class Overlap:
 
 
 def check_overlap(
-    weights_B: Array, *, groups_B: IntArray | None = None, min_effective: float = MIN_EFFECTIVE
+    weights_B: Float64Array, *, groups_B: IntArray | None = None, min_effective: float = MIN_EFFECTIVE
 ) -> Overlap:
     """Check importance weights, whose mean is 1 wherever the logging policy can do all that the target does.
 

@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from recsys.core.arrays import FloatArray, IntArray
-from recsys.evaluation.off_policy.estimate import Array
+from recsys.core.arrays import Float64Array, FloatArray, IntArray
 
 MAX_EXACT_PLACES = 16
 MAX_EXACT_SUBSETS = 4096
@@ -36,11 +35,11 @@ class PlacePropensities:
         values_S: (places,).
     """
 
-    values_S: Array
+    values_S: Float64Array
     method: Literal["exact", "sampled"]
 
 
-def weights_of(scores_N: FloatArray | Array, *, temperature: float) -> Array:
+def weights_of(scores_N: FloatArray | Float64Array, *, temperature: float) -> Float64Array:
     """Return the Plackett-Luce weights exp(score / temperature), scaled so that the largest is 1.
 
     Shape:
@@ -52,14 +51,14 @@ def weights_of(scores_N: FloatArray | Array, *, temperature: float) -> Array:
     return np.exp(logits_N - logits_N.max())
 
 
-def draw_slate(weights_N: Array, n: int, rng: np.random.Generator) -> IntArray:
+def draw_slate(weights_N: Float64Array, n: int, rng: np.random.Generator) -> IntArray:
     """Draw a slate of ``n`` distinct candidates, first place first, by adding Gumbel noise to log-weights."""
     with np.errstate(divide="ignore"):
         noisy_N = np.log(weights_N) + rng.gumbel(size=len(weights_N))
     return np.argsort(-noisy_N, kind="stable")[:n]
 
 
-def next_propensities(weights_N: Array, slate_S: IntArray) -> Array:
+def next_propensities(weights_N: Float64Array, slate_S: IntArray) -> Float64Array:
     """Return the probability of each item given those above it; their product is the ordered slate's probability.
 
     With weights 3, 2, 1 the slate (0, 2) has 3 / 6 and then 1 / 3.
@@ -74,7 +73,7 @@ def next_propensities(weights_N: Array, slate_S: IntArray) -> Array:
     return np.asarray(chosen_S / np.maximum(left_S, chosen_S))
 
 
-def set_propensity(weights_N: Array, slate_S: IntArray) -> SetPropensity:
+def set_propensity(weights_N: Float64Array, slate_S: IntArray) -> SetPropensity:
     """Return the probability of the unordered slate, summed over all orders in which it can be drawn.
 
     Up to 16 places: f(A) = sum over i in A of f(A without i) * w_i / (W - w(A without i)) over all subsets A, 2^S
@@ -89,7 +88,7 @@ def set_propensity(weights_N: Array, slate_S: IntArray) -> SetPropensity:
     return SetPropensity(value=_over_time(chosen_S, rest), method="integral")
 
 
-def _over_subsets(chosen_S: Array, total: float) -> float:
+def _over_subsets(chosen_S: Float64Array, total: float) -> float:
     places = len(chosen_S)
     subsets = 1 << places
     held = np.zeros(subsets)
@@ -107,7 +106,7 @@ def _over_subsets(chosen_S: Array, total: float) -> float:
     return float(min(reached[-1], 1.0))
 
 
-def _over_time(chosen_S: Array, rest: float) -> float:
+def _over_time(chosen_S: Float64Array, rest: float) -> float:
     if rest <= 0:
         return 1.0
     # the integral over log t of the density that some other item rings first, at t, after all of the slate
@@ -121,7 +120,7 @@ def _over_time(chosen_S: Array, rest: float) -> float:
 
 
 def place_propensities(
-    weights_N: Array, slate_S: IntArray, *, rng: np.random.Generator, samples: int = 2000
+    weights_N: Float64Array, slate_S: IntArray, *, rng: np.random.Generator, samples: int = 2000
 ) -> PlacePropensities:
     """Return the probability that each item of the slate stands at its place, over all slates.
 
@@ -142,7 +141,7 @@ def place_propensities(
     return PlacePropensities(values_S=values_S / samples, method="sampled")
 
 
-def _places_exactly(weights_N: Array, slate_S: IntArray) -> Array:
+def _places_exactly(weights_N: Float64Array, slate_S: IntArray) -> Float64Array:
     total = float(weights_N.sum())
     candidates = np.flatnonzero(weights_N > 0).tolist()
     values_S = np.zeros(len(slate_S))

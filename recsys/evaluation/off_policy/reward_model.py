@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array
+from recsys.core.arrays import Float64Array, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,29 +18,29 @@ class RewardModel:
         coefficients_GFN: (folds, features, items). fold_B: (requests,). design_BF: (requests, features).
     """
 
-    coefficients_GFN: Array
+    coefficients_GFN: Float64Array
     fold_B: IntArray
-    design_BF: Array
+    design_BF: Float64Array
 
-    def at(self, items_B: IntArray) -> Array:
+    def at(self, items_B: IntArray) -> Float64Array:
         """Return the predicted reward of one item per request, shape (requests,)."""
         return np.asarray((self.design_BF * self.coefficients_GFN[self.fold_B, :, items_B]).sum(axis=1))
 
-    def all_items(self) -> Array:
+    def all_items(self) -> Float64Array:
         """Return the predicted reward of every item at every request, shape (requests, items)."""
         return np.asarray(np.einsum("bf,bfn->bn", self.design_BF, self.coefficients_GFN[self.fold_B]))
 
-    def mean_over_items(self) -> Array:
+    def mean_over_items(self) -> Float64Array:
         """Return the predicted reward of an item drawn uniformly, shape (requests,)."""
         return np.asarray((self.design_BF * self.coefficients_GFN.mean(axis=2)[self.fold_B]).sum(axis=1))
 
 
 def fit_rewards(  # noqa: PLR0913 (logged rewards and the settings of the fit)
-    rewards_B: Array,
+    rewards_B: Float64Array,
     items_B: IntArray,
     *,
     num_items: int,
-    context_BF: Array | None = None,
+    context_BF: Float64Array | None = None,
     groups_B: IntArray | None = None,
     ridge: float = 10.0,
     folds: int = 5,
@@ -78,7 +77,9 @@ def fit_rewards(  # noqa: PLR0913 (logged rewards and the settings of the fit)
     return RewardModel(coefficients_GFN=np.stack(fitted), fold_B=fold_B, design_BF=design_BF)
 
 
-def _coefficients(rewards_B: Array, items_B: IntArray, design_BF: Array, *, num_items: int, ridge: float) -> Array:
+def _coefficients(
+    rewards_B: Float64Array, items_B: IntArray, design_BF: Float64Array, *, num_items: int, ridge: float
+) -> Float64Array:
     """Return one column of ridge coefficients per item, shape (features, items)."""
     mean = float(rewards_B.mean()) if len(rewards_B) else 0.0
     width = design_BF.shape[1]

@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import permutations
 
 import numpy as np
+from scipy.special import softmax
 
-from recsys.core.arrays import FloatArray, IntArray
-from recsys.evaluation.off_policy.estimate import Array
+from recsys.core.arrays import Float64Array, IntArray
 from recsys.evaluation.off_policy.plackett_luce import next_propensities
 
 
@@ -22,16 +22,16 @@ class BanditWorld:
         chance_XN, logging_XN, target_XN: (contexts, items), the policies' rows sum to one.
     """
 
-    chance_XN: Array
-    logging_XN: Array
-    target_XN: Array
+    chance_XN: Float64Array
+    logging_XN: Float64Array
+    target_XN: Float64Array
 
     @property
     def truth(self) -> float:
         """The target's expected reward per request."""
         return float((self.target_XN * self.chance_XN).sum(axis=1).mean())
 
-    def log(self, requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray, Array]:
+    def log(self, requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray, Float64Array]:
         """Draw contexts, items of the logging policy and rewards; each has the shape (requests,)."""
         contexts_B = rng.integers(len(self.chance_XN), size=requests)
         cumulative_BN = self.logging_XN[contexts_B].cumsum(axis=1)
@@ -46,8 +46,8 @@ def bandit_world(
     """Make a world whose policies are softmaxes of noisy guesses at the chances; without overlap they share no item."""
     rng = np.random.default_rng(seed)
     chance_XN = rng.beta(2, 5, (contexts, items))
-    logging_XN = _softmax(sharpness * rng.normal(size=(contexts, items)))
-    target_XN = _softmax(sharpness * rng.normal(size=(contexts, items)) + 2 * chance_XN)
+    logging_XN = softmax(sharpness * rng.normal(size=(contexts, items)), axis=1)
+    target_XN = softmax(sharpness * rng.normal(size=(contexts, items)) + 2 * chance_XN, axis=1)
     if not overlap:
         half = items // 2
         logging_XN[:, half:] = 0
@@ -68,10 +68,10 @@ class SlateLog:
     """
 
     slates_BS: IntArray
-    rewards_BS: Array
-    logging_BS: Array
-    target_BS: Array
-    weights_BS: Array
+    rewards_BS: Float64Array
+    logging_BS: Float64Array
+    target_BS: Float64Array
+    weights_BS: Float64Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,10 @@ class SlateWorld:
         chance_N, logging_N, target_N: (items,). like_NN: (items, items), how much the column's item above hurts.
     """
 
-    chance_N: Array
-    logging_N: Array
-    target_N: Array
-    like_NN: Array
+    chance_N: Float64Array
+    logging_N: Float64Array
+    target_N: Float64Array
+    like_NN: Float64Array
     places: int
 
     @cached_property
@@ -94,7 +94,7 @@ class SlateWorld:
         return np.array(list(permutations(range(len(self.chance_N)), self.places)))
 
     @cached_property
-    def chances_OS(self) -> Array:
+    def chances_OS(self) -> Float64Array:
         """The reward chance at each place of every ordered slate."""
         hurt_OS = np.zeros(self.orders_OS.shape)
         for place in range(self.places):
@@ -102,7 +102,7 @@ class SlateWorld:
                 hurt_OS[:, place] += self.like_NN[self.orders_OS[:, place], self.orders_OS[:, above]]
         return np.asarray(self.chance_N[self.orders_OS] * np.exp(-hurt_OS))
 
-    def prefixes_OS(self, weights_N: Array) -> Array:
+    def prefixes_OS(self, weights_N: Float64Array) -> Float64Array:
         """Return the probability of the first items of every ordered slate under a policy, down to each place."""
         return np.stack([next_propensities(weights_N, slate_S).cumprod() for slate_S in self.orders_OS])
 
@@ -128,10 +128,10 @@ class SlateWorld:
         )
 
     @cached_property
-    def _policies(self) -> tuple[Array, Array]:
+    def _policies(self) -> tuple[Float64Array, Float64Array]:
         return self.prefixes_OS(self.logging_N), self.prefixes_OS(self.target_N)
 
-    def _at_place(self, chance_O: Array) -> Array:
+    def _at_place(self, chance_O: Float64Array) -> Float64Array:
         """Return the probability of each item at each place, shape (items, places)."""
         place_NS = np.zeros((len(self.chance_N), self.places))
         for place in range(self.places):
@@ -149,8 +149,3 @@ def slate_world(*, items: int = 6, places: int = 3, interaction: float = 1.0, se
         like_NN=interaction * rng.uniform(0, 1, (items, items)) * (1 - np.eye(items)),
         places=places,
     )
-
-
-def _softmax(logits_XN: FloatArray | Array) -> Array:
-    exp_XN = np.exp(logits_XN - logits_XN.max(axis=1, keepdims=True))
-    return np.asarray(exp_XN / exp_XN.sum(axis=1, keepdims=True), np.float64)

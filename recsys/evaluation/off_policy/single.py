@@ -5,11 +5,11 @@ Axes: B logged request, N item.
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, PolicyValue, mean_estimate, ratio_estimate
+from recsys.core.arrays import Float64Array, IntArray
+from recsys.evaluation.off_policy.estimate import PolicyValue, mean_estimate, ratio_estimate
 
 
-def importance_weights(target_B: Array, logging_B: Array) -> Array:
+def importance_weights(target_B: Float64Array, logging_B: Float64Array) -> Float64Array:
     """Return target / logging probability of what was logged.
 
     Shape:
@@ -30,7 +30,9 @@ def importance_weights(target_B: Array, logging_B: Array) -> Array:
     return target_B / logging_B
 
 
-def replay_matching(rewards_B: Array, matched_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def replay_matching(
+    rewards_B: Float64Array, matched_B: Float64Array, *, groups_B: IntArray | None = None
+) -> PolicyValue:
     """Return the mean reward where a deterministic target agrees with the log (Li et al. 2011).
 
     Unbiased only for a log whose propensities are equal for all items: it uses none.
@@ -43,7 +45,7 @@ def replay_matching(rewards_B: Array, matched_B: Array, *, groups_B: IntArray | 
     )
 
 
-def ips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def ips(rewards_B: Float64Array, weights_B: Float64Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the inverse propensity score estimate: the mean of weight times reward.
 
     Rewards 1, 0 and weights 3, .5 give 1.5.
@@ -51,12 +53,14 @@ def ips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None)
     return mean_estimate("ips", weights_B * rewards_B, weights_B=weights_B, groups_B=groups_B)
 
 
-def snips(rewards_B: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def snips(rewards_B: Float64Array, weights_B: Float64Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the self-normalised estimate: the weighted mean of rewards; consistent, its bias is of order 1 / n."""
     return ratio_estimate("snips", weights_B * rewards_B, weights_B, groups_B=groups_B)
 
 
-def clipped_ips(rewards_B: Array, weights_B: Array, *, clip: float, groups_B: IntArray | None = None) -> PolicyValue:
+def clipped_ips(
+    rewards_B: Float64Array, weights_B: Float64Array, *, clip: float, groups_B: IntArray | None = None
+) -> PolicyValue:
     """Return IPS with no weight above ``clip``; biased as soon as a weight was clipped."""
     share = _clipped_share(weights_B, clip)
     clipped_B = np.minimum(weights_B, clip)
@@ -70,7 +74,7 @@ def clipped_ips(rewards_B: Array, weights_B: Array, *, clip: float, groups_B: In
     )
 
 
-def direct_method(expected_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def direct_method(expected_B: Float64Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return the mean of the rewards that a reward model expects under the target; as biased as the model is.
 
     Shape:
@@ -81,7 +85,12 @@ def direct_method(expected_B: Array, *, groups_B: IntArray | None = None) -> Pol
 
 
 def doubly_robust(
-    rewards_B: Array, weights_B: Array, *, predicted_B: Array, expected_B: Array, groups_B: IntArray | None = None
+    rewards_B: Float64Array,
+    weights_B: Float64Array,
+    *,
+    predicted_B: Float64Array,
+    expected_B: Float64Array,
+    groups_B: IntArray | None = None,
 ) -> PolicyValue:
     """Return the direct method corrected by the weighted errors of its model (Dudik et al. 2011).
 
@@ -96,7 +105,12 @@ def doubly_robust(
 
 
 def self_normalised_doubly_robust(
-    rewards_B: Array, weights_B: Array, *, predicted_B: Array, expected_B: Array, groups_B: IntArray | None = None
+    rewards_B: Float64Array,
+    weights_B: Float64Array,
+    *,
+    predicted_B: Float64Array,
+    expected_B: Float64Array,
+    groups_B: IntArray | None = None,
 ) -> PolicyValue:
     """Return the doubly robust estimate whose correction is a weighted mean instead of a mean of weighted errors."""
     mean = float(weights_B.mean()) if len(weights_B) else 0.0
@@ -109,11 +123,11 @@ def self_normalised_doubly_robust(
 
 
 def switch_doubly_robust(
-    rewards_B: Array,
-    weights_B: Array,
+    rewards_B: Float64Array,
+    weights_B: Float64Array,
     *,
-    predicted_B: Array,
-    expected_B: Array,
+    predicted_B: Float64Array,
+    expected_B: Float64Array,
     threshold: float,
     groups_B: IntArray | None = None,
 ) -> PolicyValue:
@@ -124,7 +138,7 @@ def switch_doubly_robust(
     return mean_estimate("switch", terms_B, weights_B=kept_B, groups_B=groups_B, clipped_share=share, biased=share > 0)
 
 
-def _clipped_share(weights_B: Array, limit: float) -> float:
+def _clipped_share(weights_B: Float64Array, limit: float) -> float:
     if limit <= 0:
         raise ValueError(f"the largest weight kept must be above 0, got {limit}; 10 to 100 is usual")
     return float((weights_B > limit).mean()) if len(weights_B) else 0.0

@@ -8,11 +8,11 @@ Axes: B logged request, S place in the slate, N item.
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array, PolicyValue, effective_sample_size, half_width, mean_estimate
+from recsys.core.arrays import Float64Array, IntArray
+from recsys.evaluation.off_policy.estimate import PolicyValue, effective_sample_size, half_width, mean_estimate
 
 
-def standard_ips(rewards_BS: Array, weights_B: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def standard_ips(rewards_BS: Float64Array, weights_B: Float64Array, *, groups_B: IntArray | None = None) -> PolicyValue:
     """Return IPS with one weight per slate; no assumption on rewards, the largest variance.
 
     Shape:
@@ -22,7 +22,9 @@ def standard_ips(rewards_BS: Array, weights_B: Array, *, groups_B: IntArray | No
     return mean_estimate("standard ips", terms_B, weights_B=weights_B, groups_B=groups_B)
 
 
-def independent_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def independent_ips(
+    rewards_BS: Float64Array, weights_BS: Float64Array, *, groups_B: IntArray | None = None
+) -> PolicyValue:
     """Return IPS with each place weighted by its own item's probability there (Li et al. 2018).
 
     Unbiased only if a place's reward depends on its own item alone.
@@ -33,7 +35,9 @@ def independent_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray 
     return _by_place("independent ips", rewards_BS, weights_BS, groups_B)
 
 
-def reward_interaction_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None) -> PolicyValue:
+def reward_interaction_ips(
+    rewards_BS: Float64Array, weights_BS: Float64Array, *, groups_B: IntArray | None = None
+) -> PolicyValue:
     """Return IPS with each place weighted by the items down to it (McInerney et al. 2020).
 
     Unbiased only if a place's reward does not depend on the items below it.
@@ -45,11 +49,11 @@ def reward_interaction_ips(rewards_BS: Array, weights_BS: Array, *, groups_B: In
 
 
 def cascade_doubly_robust(
-    rewards_BS: Array,
-    weights_BS: Array,
+    rewards_BS: Float64Array,
+    weights_BS: Float64Array,
     *,
-    predicted_BS: Array,
-    expected_BS: Array,
+    predicted_BS: Float64Array,
+    expected_BS: Float64Array,
     groups_B: IntArray | None = None,
 ) -> PolicyValue:
     """Return the doubly robust estimate under the cascade assumption (Kiyohara et al. 2022).
@@ -65,7 +69,7 @@ def cascade_doubly_robust(
 
 
 def self_normalised(
-    name: str, rewards_BS: Array, weights_BS: Array, *, groups_B: IntArray | None = None
+    name: str, rewards_BS: Float64Array, weights_BS: Float64Array, *, groups_B: IntArray | None = None
 ) -> PolicyValue:
     """Return a slate estimate whose weights are divided, place by place, by their mean.
 
@@ -90,12 +94,12 @@ def self_normalised(
     )
 
 
-def _by_place(name: str, rewards_BS: Array, weights_BS: Array, groups_B: IntArray | None) -> PolicyValue:
+def _by_place(name: str, rewards_BS: Float64Array, weights_BS: Float64Array, groups_B: IntArray | None) -> PolicyValue:
     terms_B = (rewards_BS * weights_BS).sum(axis=1)
     return mean_estimate(name, terms_B, weights_B=_worst_place(weights_BS), groups_B=groups_B)
 
 
-def _worst_place(weights_BS: Array) -> Array:
+def _worst_place(weights_BS: Float64Array) -> Float64Array:
     """Return the weights of the place with the smallest effective sample size, shape (requests,)."""
     sizes_S = [effective_sample_size(weights_B) for weights_B in weights_BS.T]
     return np.asarray(weights_BS[:, int(np.argmin(sizes_S))])

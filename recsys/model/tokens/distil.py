@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.contracts import History, ItemScores
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import Float64Array, FloatArray, IntArray
 from recsys.core.device import Precision
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import track
@@ -73,21 +73,21 @@ def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, 
     )
 
 
-def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> NDArray[np.float64]:
+def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> Float64Array:
     """Return the teacher's probabilities, 0 for items without training events, (histories, items)."""
     belief_BN = np.exp(teacher(histories).astype(np.float64))
     belief_BN[:, log.counts_N == 0] = 0
     return np.asarray(belief_BN / belief_BN.sum(axis=1, keepdims=True))
 
 
-def _most_probable(belief_BN: NDArray[np.float64], kept: int) -> tuple[IntArray, FloatArray]:
+def _most_probable(belief_BN: Float64Array, kept: int) -> tuple[IntArray, FloatArray]:
     kept = min(kept, belief_BN.shape[1])
     item_BZ = np.argpartition(-belief_BN, kept - 1, axis=1)[:, :kept]
     prob_BZ = np.take_along_axis(belief_BN, item_BZ, axis=1)
     return item_BZ, (prob_BZ / prob_BZ.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _draw(belief_BN: NDArray[np.float64], rng: np.random.Generator) -> IntArray:
+def _draw(belief_BN: Float64Array, rng: np.random.Generator) -> IntArray:
     reached_BN = belief_BN.cumsum(axis=1)
     return np.asarray((reached_BN < rng.random((len(belief_BN), 1)) * reached_BN[:, -1:]).sum(axis=1))
 

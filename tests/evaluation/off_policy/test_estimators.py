@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.core.arrays import Float64Array
 from recsys.evaluation.off_policy import marginal, single, slates
-from recsys.evaluation.off_policy.estimate import Array, PolicyValue, effective_sample_size, half_width
+from recsys.evaluation.off_policy.estimate import PolicyValue, effective_sample_size, half_width
 from recsys.evaluation.off_policy.overlap import check_overlap
 from recsys.evaluation.off_policy.plackett_luce import next_propensities, place_propensities, weights_of
 from recsys.evaluation.off_policy.reward_model import fit_rewards
@@ -192,7 +193,7 @@ def test_matching_and_code_intervals_when_their_assumption_holds_then_cover_the_
     assert all(0.93 <= np.mean(hits) <= 0.97 for hits in runs.values()), {k: np.mean(v) for k, v in runs.items()}
 
 
-def _weights(world: BanditWorld, requests: int, rng: np.random.Generator) -> Array:
+def _weights(world: BanditWorld, requests: int, rng: np.random.Generator) -> Float64Array:
     contexts, items, _ = world.log(requests, rng)
     return single.importance_weights(world.target_XN[contexts, items], world.logging_XN[contexts, items])
 
@@ -219,7 +220,7 @@ def test_overlap_when_policies_are_alike_then_decides() -> None:
         (np.full(1000, 0.6), "about 40% of what the target shows was never logged"),
     ],
 )
-def test_overlap_when_a_condition_fails_then_the_refusal_gives_the_number(weights: Array, words: str) -> None:
+def test_overlap_when_a_condition_fails_then_the_refusal_gives_the_number(weights: Float64Array, words: str) -> None:
     assert words in check_overlap(weights).refusal
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.arrays import Float64Array
 from recsys.evaluation.off_policy import plackett_luce
-from recsys.evaluation.off_policy.estimate import Array
 from recsys.evaluation.off_policy.plackett_luce import (
     draw_slate,
     next_propensities,
@@ -18,7 +18,7 @@ from recsys.evaluation.off_policy.plackett_luce import (
 )
 
 
-def by_enumeration(weights: Array, slate: tuple[int, ...]) -> float:
+def by_enumeration(weights: Float64Array, slate: tuple[int, ...]) -> float:
     return sum(float(next_propensities(weights, np.array(order)).prod()) for order in permutations(slate))
 
 

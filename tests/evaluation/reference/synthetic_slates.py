@@ -11,8 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
-from recsys.core.arrays import IntArray
-from recsys.evaluation.off_policy.estimate import Array
+from recsys.core.arrays import Float64Array, IntArray
 
 ACTIONS, PLACES, SEED = 10, 3, 12345
 THIRDS = 3
@@ -22,11 +21,11 @@ THIRDS = 3
 class SyntheticSlates:
     """The log: contexts, the base chance of each action at each request, slates, rewards, how actions interact."""
 
-    context_BF: Array
-    chance_BN: Array
+    context_BF: Float64Array
+    chance_BN: Float64Array
     slates_BS: IntArray
-    rewards_BS: Array
-    interaction_NN: Array
+    rewards_BS: Float64Array
+    interaction_NN: Float64Array
 
 
 def synthetic_slates(requests: int) -> SyntheticSlates:
@@ -54,7 +53,7 @@ def synthetic_slates(requests: int) -> SyntheticSlates:
     )
 
 
-def place_chances(chance_BN: Array, slates_BS: IntArray, interaction_NN: Array) -> Array:
+def place_chances(chance_BN: Float64Array, slates_BS: IntArray, interaction_NN: Float64Array) -> Float64Array:
     """Return the reward chance at each place; logits are kept in half precision, as there."""
     logit_BN = np.log(chance_BN) - np.log1p(-chance_BN)
     logits_BS = np.zeros(slates_BS.shape, np.float16)
@@ -66,7 +65,7 @@ def place_chances(chance_BN: Array, slates_BS: IntArray, interaction_NN: Array) 
     return np.asarray(np.exp(np.minimum(logits_BS, 0)) / (1 + np.exp(-np.abs(logits_BS))), np.float64)
 
 
-def true_value(log: SyntheticSlates, slate_weights: Array) -> float:
+def true_value(log: SyntheticSlates, slate_weights: Float64Array) -> float:
     """Return the expected reward per slate of the Plackett-Luce policy with these weights, over all 720 slates.
 
     Shape:
@@ -85,12 +84,12 @@ def true_value(log: SyntheticSlates, slate_weights: Array) -> float:
     return total / len(slate_weights)
 
 
-def _read_by(chance_BN: Array) -> Array:
+def _read_by(chance_BN: Float64Array) -> Float64Array:
     """Return for each request the chances its reward is made from: those of request i // 3."""
     return chance_BN[np.arange(len(chance_BN)) // PLACES]
 
 
-def _base_chances(context_BF: Array) -> Array:
+def _base_chances(context_BF: Float64Array) -> Float64Array:
     """Return the logistic reward function of obp 0.5.4: linear in context, action and their product, z-scored."""
     stream = np.random.RandomState(SEED)
     design_BF = np.concatenate([np.ones((len(context_BF), 1)), context_BF], axis=1)
