@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,14 +21,16 @@ from recsys.core.errors import CallError, RecsysError
 from recsys.core.telemetry import LOG, configure_logging, log_as_json
 from serving.app import create_app, settle
 from serving.protocol import limited_protocol
-from serving.seeding import seed_log
+from serving.seeding import seed_store
 from serving.service import Service
 from serving.settings import Keys, ServingConfig
-from serving.store import open_store
 from serving.store.engine import store_url
 from serving.turns import arrivals_at
 
 _RESTART_SECONDS = 1.0
+_SWITCH_SECONDS = 0.0005
+"""How long one thread keeps the interpreter from those that wait for it; Python's own 5 ms add up, because a request
+waits at each of its steps for a thread that loads a release or imports torch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,13 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
+def take_short_turns() -> None:
+    """Have the threads of this process take short turns, so that answers wait little for what is done beside them."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
+
 def _serve_here(options: Options, listener: socket.socket) -> None:
+    take_short_turns()
     if options.config.log_json:
         log_as_json()
     app = create_app(options.run, store=options.store, keys=options.keys, config=options.config)
@@ -141,10 +150,7 @@ def _supervise(options: Options, listener: socket.socket) -> None:
     context = multiprocessing.get_context("spawn")
     config = options.config.model_copy(update={"sole_writer": False})
     options = replace(options, config=config)
-    # Tables are made and the log is stored here, once, so that what is wrong with them ends the start in one line.
-    store = open_store(store_url(options.run, options.store, os.environ))
-    seed_log(options.run, store)
-    store.close()
+    seed_store(options.run, store_url(options.run, options.store, os.environ))
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: ending.set())

@@ -18,11 +18,10 @@ from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, CallError
 from recsys.core.telemetry import LOG, configure_logging, log_as_json
 from serving.app import create_app, settle
-from serving.process import Options
-from serving.seeding import seed_log
+from serving.process import Options, take_short_turns
+from serving.seeding import seed_store
 from serving.service import Service
 from serving.settings import ServingConfig, environment_keys
-from serving.store import open_store
 from serving.store.engine import store_url
 
 APPLICATION = "recsys"
@@ -74,6 +73,7 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application, which Ray starts next."""
+        take_short_turns()
         args = self._args
         config = args.config.model_copy(update={"sole_writer": False})
         app = create_app(args.run, store=args.store, keys=environment_keys(), config=config)
@@ -152,10 +152,7 @@ def serve_on_ray(options: Options) -> None:
             "the store of replicas on several machines must be PostgreSQL, got SQLite; give --store "
             "postgresql://user@host/name, or unset RAY_ADDRESS"
         )
-    # Tables are made and the log is stored here, once, so that what is wrong with them ends the start in one line.
-    store = open_store(url)
-    seed_log(options.run, store)
-    store.close()
+    seed_store(options.run, url)
     args = ReplicaArgs(run=options.run.resolve(), store=options.store, config=options.config, replicas=options.workers)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -49,14 +49,12 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
     refusal = answer.refusal or (Refusal.HISTORY if asked.stale else None)
     response = _response(asked.question, answer, refusal, explain=request.explain)
     service.metrics.recommended(answer.strategy, response.degraded)
-    if answer.by_model and refusal is None and request.user_id is not None and answer.composed.places:
-        ids = asked.question.release.items.item_ids
-        shown = [ids[place.row] for place in answer.composed.places]
-        service.last_good.keep(request.user_id, shown, began=began)
     service.exposures.add(_exposure(service, request, response, asked, answer))
     if answer.by_model and refusal is None:
         ids = asked.question.release.items.item_ids
         shown = [ids[place.row] for place in answer.composed.places]
+        if request.user_id is not None and shown:
+            service.last_good.keep(request.user_id, shown, began=began)
         service.shadow.compare(request, asked.known, service.around(), request_id=response.request_id, shown=shown)
     return response
 

@@ -79,12 +79,12 @@ class Releases:
     @property
     def second(self) -> Release | None:
         """The release of a split's second arm."""
-        return self._besides(Beside.SECOND)
+        return self._of_role(Beside.SECOND)
 
     @property
     def shadow(self) -> Release | None:
         """The release that is asked out of band."""
-        return self._besides(Beside.SHADOW)
+        return self._of_role(Beside.SHADOW)
 
     def start(self, *, version: str | None = None, second: str | None = None, shadow: str | None = None) -> None:
         """Begin to load in the background: the run's bundle, or the version that an administrator chose before.
@@ -245,7 +245,7 @@ class Releases:
             self._grown.pop(oldest, None)
         return release
 
-    def _besides(self, role: Beside) -> Release | None:
+    def _of_role(self, role: Beside) -> Release | None:
         base = self._beside.get(role)
         return None if base is None else self._grown.get(base.version)
 

@@ -3,13 +3,30 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy.engine import URL
+
 from recsys.core.artifacts import hash_file, hash_value
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import EVENTS, ITEMS, USERS, Prepared, load_prepared
-from serving.store import Store
+from serving.store import Store, open_store
 from serving.store.events import StoredEvent
 
 EVENT_TYPE = "log"
+
+
+def seed_store(run: Path, url: URL) -> None:
+    """Make the tables of a store and put a run's log into it: once, before several servers open it.
+
+    What is wrong with either ends the start in one line then.
+
+    Raises:
+        StoreError: the store cannot be reached or written.
+    """
+    store = open_store(url)
+    try:
+        seed_log(run, store)
+    finally:
+        store.close()
 
 
 def seed_log(run: Path, store: Store) -> int:

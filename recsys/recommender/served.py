@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TOLERANCE: Final = 1e-3
 """Largest difference from a score of torch's that the runtime may have; probes hold scores to four decimals."""
 KEPT_STATES: Final = 4096
-"""Histories whose encoded states are kept in memory, some 2 kB each."""
+"""Histories whose encoded states are kept in memory, a few kB each: a release keeps no more, however many ask."""
 
 BRIEF_ITEMS: Final = 50_000
 """Items that the runtime ranks within some two milliseconds."""
