@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
-from serving.items import FOREVER, Facts, ItemTable, item_table, plain_facts
+from serving.items import FOREVER, INDEXED, Facts, ItemTable, item_table, plain_facts
 from serving.release import Bodies, LoadedBundle, Release, with_model
 from serving.store.changes import StoredItem
 
@@ -61,9 +61,13 @@ def _with_bodies(base: Release, bodies: Bodies, before: Release | None) -> Relea
     model = base.model
     if fresh and model is not None:
         model, fresh = _encoded(base, model, fresh, before)
-    counts_N = np.concatenate([base.items.counts_N, np.zeros(len(fresh), np.int64)])
-    changed = replace(base, items=item_table(_columns(base, known, fresh), counts_N))
-    return changed if model is None or model is base.model else with_model(changed, model)
+    columns, changed = _columns(base, known, fresh), {name for body in known.values() for name in body}
+    if fresh or not changed.isdisjoint(INDEXED):
+        items = item_table(columns, np.concatenate([base.items.counts_N, np.zeros(len(fresh), np.int64)]))
+    else:
+        items = base.items.with_columns(columns, changed=changed)
+    release = replace(base, items=items)
+    return release if model is None or model is base.model else with_model(release, model)
 
 
 def _encoded(base: Release, model: LoadedBundle, fresh: Bodies, before: Release | None) -> tuple[LoadedBundle, Bodies]:

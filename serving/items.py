@@ -1,7 +1,7 @@
 """Owns the item table of a release: ids, titles, categories, popularity, and every other column for filters."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 _KEPT = 64
 """Masks of conditions, and groups of caps, that a table keeps."""
 FOREVER = np.iinfo(np.int64).max
+INDEXED = frozenset({"item_id", "title", "categories"})
+"""Columns that a table indexes when it is made; it reads the others where they are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,6 +151,11 @@ class ItemTable:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return found
+
+    def with_columns(self, columns: pa.Table, *, changed: Collection[str]) -> "ItemTable":
+        """Return the table of the same items where some columns have changed, none of :data:`INDEXED` among them."""
+        values = {name: kept for name, kept in self._values.items() if name not in changed}
+        return replace(self, columns=columns, _kept=OrderedDict(), _values=values)
 
     def with_facts(self, facts: Facts) -> "ItemTable":
         """Return the table of the same columns with other facts; both share all that is made of columns."""

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.filters import filter_mask
 from serving.growth import grown
 from serving.items import FOREVER
 from serving.release import Release, load_release
 from serving.releases import Releases
+from serving.schemas.common import Condition, Filter
 from serving.store.changes import StoredItem
 from tests.support.small_shop import IDS, Fake, bundle_of, make_run, seal
 
@@ -81,6 +83,20 @@ def test_grown_when_the_same_was_put_before_then_its_columns_and_model_are_taken
     assert third.items.titles == ["Again", "Title 11", "Title 12", "Title 13", "Title 14", "Title 15", "New"]
     grown(base, [put[0], StoredItem(item_id="77", body={"title": "Newer"})], SEEN, before=third)
     assert growth.encoded == [["77"], ["77"]]
+
+
+def test_grown_when_only_prices_change_then_titles_and_categories_are_shared_and_filters_read_the_new_prices(
+    base: Release,
+) -> None:
+    dear = Condition(field="price", op=">", value=3)
+    assert filter_mask(base.items, Filter(where=[dear])).tolist() == [False, False, False, True, False, True]
+    assert base.items.values("brand") == ["A", "A", "B", "B", "C", None]
+    one = grown(base, [StoredItem(item_id="10", body={"price": 9.0, "colour": "red"})], {})
+    assert filter_mask(one.items, Filter(where=[dear])).tolist() == [True, False, False, True, False, True]
+    assert one.items.values("colour") == ["red", None, None, None, None, None]
+    assert one.items.values("brand") is base.items.values("brand")
+    assert one.items.titles is base.items.titles
+    assert one.items.categories is base.items.categories
 
 
 BODIES = st.fixed_dictionaries(
