@@ -3,8 +3,8 @@
 An item's vector is the sum of its codes' vectors, made once when a scorer is made; a log-softmax over the catalogue
 follows the products.
 
-Axes: N item, M codebook, K token (code of a codebook), D width, T time, B history. Local: F width of a query without
-the number that meets the codes' biases.
+Axes: N item, M codebook, K token (code of a codebook), D width, T time, B history, F transition width, E event. Local:
+V width of a query's part that the encoder makes.
 """
 
 from collections.abc import Sequence
@@ -67,6 +67,7 @@ class ExpertScorer:
         self._vectors = {
             name: ItemMatrix.of(summed_codes(self.experts[name].weights.output_KD, own[name])) for name in self._groups
         }
+        self._moves = {name: _transition_starts(self.experts[name], own[name]) for name in self._groups}
         self._max_history = max(expert.max_history for expert in experts)
 
     def sources(self) -> dict[str, ItemScores]:
@@ -103,8 +104,9 @@ class ExpertScorer:
         """Return the queries of a group's experts by their names."""
         queries: dict[str, FloatArray] = {}
         for name, state_D in zip(group.names, group.readers.states(history), strict=True):
-            own = self.experts[name].weights
-            queries[name] = expert_query(state_D, own.query_DF, own.query_bias_F, own.scale[0])
+            own, latest_E = self.experts[name].weights, history.items[-self.experts[name].max_history :]
+            moved_F = transitions(latest_E, self._moves[name], own.transition_TF)
+            queries[name] = expert_query(state_D, own.query_DV, own.query_bias_V, own.scale[0], moved_F)
         return queries
 
 
@@ -123,18 +125,43 @@ def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> EventReader:
     return EventReader(
         encoder=own.encoder,
         longest=expert.max_history,
-        item_ND=summed_codes(own.input_KD, codes_NM),
+        item_ND=summed_codes(np.ascontiguousarray(own.input_KD[:, : len(own.start_D)]), codes_NM),
         span_ZD=own.calendar_ED,
         edges_Z=own.calendar_edges_E,
         start_D=own.start_D,
     )
 
 
+def _transition_starts(expert: Expert, codes_NM: NDArray[np.integer]) -> FloatArray:
+    """Return what transitions from each item start with, the sum of its codes' vectors, (items, transition width)."""
+    own = expert.weights
+    return summed_codes(np.ascontiguousarray(own.input_KD[:, len(own.start_D) :]), codes_NM)
+
+
 @kernel
-def expert_query(state_D: FloatArray, query_DF: FloatArray, bias_F: FloatArray, scale: np.float32) -> FloatArray:
-    """Return an expert's query; its last number is the one that meets the codes' biases, (width,)."""
-    query_D = np.ones(len(bias_F) + 1, np.float32)
-    query_D[:-1] = of_length(np.dot(state_D, query_DF) + bias_F, scale)
+def transitions(items_E: IntArray, move_NF: FloatArray, weight_TF: FloatArray) -> FloatArray:
+    """Return the weighted sum of the latest items' vectors, (transition width,).
+
+    Shape:
+        items_E: a history's items, the latest last. move_NF: (items, transition width). weight_TF: the latest first.
+    """
+    moved_F = np.zeros(move_NF.shape[1], np.float32)
+    for back in range(min(len(items_E), len(weight_TF))):
+        item = items_E[len(items_E) - 1 - back]
+        for at in range(len(moved_F)):
+            moved_F[at] += weight_TF[back, at] * move_NF[item, at]
+    return moved_F
+
+
+@kernel
+def expert_query(
+    state_D: FloatArray, query_DV: FloatArray, bias_V: FloatArray, scale: np.float32, moved_F: FloatArray
+) -> FloatArray:
+    """Return an expert's query: the encoder's, the transitions', and the one that meets the codes' biases, (width,)."""
+    split = len(bias_V)
+    query_D = np.ones(split + len(moved_F) + 1, np.float32)
+    query_D[:split] = of_length(np.dot(state_D, query_DV) + bias_V, scale)
+    query_D[split:-1] = moved_F
     return query_D
 
 

@@ -3,8 +3,8 @@
 config.json          format, experts: names, whose codebooks they read, sizes
 weights.safetensors  one array a field, named by its place (``ranking.encoder.up_YDV``)
 
-Axes: N item, M codebook, K token (code of a codebook, numbered codebook by codebook), D width, E event of training.
-Local: F width of a query without the one that meets the codes' biases.
+Axes: N item, M codebook, K token (code of a codebook, numbered codebook by codebook), D width, E event of training,
+T event of a history, F transition width. Local: V width of a query's part that the encoder makes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from recsys.runtime.encoder import Encoder
 from recsys.runtime.files import REMEDY, read_folder, write_folder
 from recsys.runtime.weights import flat, nested
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files change their meaning."""
 
 
@@ -27,11 +27,12 @@ class ExpertWeights(NamedTuple):
     """What one token expert learned; an item is the sum of its codes on both sides.
 
     Shape:
-        input_KD: (tokens, width) what the encoder reads of an item's codes.
-        start_D: (width,) what it reads before the first item.
+        input_KD: (tokens, width) what the encoder reads of an item's codes, behind it what transitions start from.
+        start_D: (width of the encoder,) what it reads before the first item.
         calendar_ED: one line a span of time, and one for "no event" behind them.
         calendar_edges_E: the last second of each span but the last.
-        query_DF, query_bias_F: from the encoder's state to a query. scale: one number, the length of queries.
+        query_DV, query_bias_V: from the encoder's state to a query. scale: one number, the length of such queries.
+        transition_TF: (events, transition width) what the latest events count, the latest first.
         output_KD: (tokens, width) what a query is multiplied with; the last column is the codes' biases.
     """
 
@@ -39,9 +40,10 @@ class ExpertWeights(NamedTuple):
     start_D: FloatArray
     calendar_ED: FloatArray
     calendar_edges_E: IntArray
-    query_DF: FloatArray
-    query_bias_F: FloatArray
+    query_DV: FloatArray
+    query_bias_V: FloatArray
     scale: FloatArray
+    transition_TF: FloatArray
     output_KD: FloatArray
     encoder: Encoder
 

@@ -86,9 +86,10 @@ def _expert(model: TokenModel) -> ExpertWeights:
         start_D=_array(model.start),
         calendar_ED=_array(model.calendar.weight),
         calendar_edges_E=model.calendar_edges.cpu().numpy(),
-        query_DF=_array(model.query.weight.T),
-        query_bias_F=_array(model.query.bias),
+        query_DV=_array(model.query.weight.T),
+        query_bias_V=_array(model.query.bias),
         scale=_number(float(model.log_scale.exp().clamp(max=LONGEST_QUERY))),
+        transition_TF=_array(model.transition_TF),
         output_KD=_array(model.code_out),
         encoder=export_causal(model.encoder),
     )

@@ -17,10 +17,10 @@ from recsys.runtime.expert_scorer import ExpertScorer
 from recsys.runtime.experts import codebooks_of, load_experts, save_experts
 from recsys.runtime.export import export_experts
 from tests.runtime.worlds import HOUR, history_of
-from tests.support.tiny_tokens import tiny_mixture, tiny_model
+from tests.support.tiny_tokens import SHAPE, tiny_mixture, tiny_model
 
 ITEMS, CODES = 20, 5
-TOLERANCE = 1e-4
+TOLERANCE = 2e-4
 """Largest difference of two log-probabilities, of how far the largest lies above the least: numbers of 16 bits."""
 
 
@@ -80,6 +80,15 @@ def test_log_probs_when_codes_take_more_than_a_byte_then_equals_torch() -> None:
     expected_BN = token_log_probs(model)([history])
     tolerance = TOLERANCE * float(np.ptp(expected_BN))
     np.testing.assert_allclose(scorer.log_probs("wide", [history]), expected_BN, atol=tolerance, rtol=0)
+
+
+def test_log_probs_when_an_expert_has_no_transitions_then_equals_torch() -> None:
+    model = tiny_model(shape=SHAPE.model_copy(update={"transition_width": 0}))
+    scorer = ExpertScorer(export_experts(TokenMixture({"plain": model}, [1.0])), model.token_NM.numpy() % CODES, CODES)
+    history = history_of([1, 19], [2, 50])
+    expected_BN = token_log_probs(model)([history])
+    tolerance = TOLERANCE * float(np.ptp(expected_BN))
+    np.testing.assert_allclose(scorer.log_probs("plain", [history]), expected_BN, atol=tolerance, rtol=0)
 
 
 def test_codebooks_of_when_an_expert_reads_those_of_another_then_has_its_columns() -> None:

@@ -10,7 +10,17 @@ from recsys.model.tokens.config import TokenModelConfig
 from recsys.model.tokens.mixture import TokenMixture
 from recsys.model.tokens.network import TokenModel
 
-SHAPE = TokenModelConfig(width=16, layers=1, heads=2, dropout=0.0, input_dropout=0.0, max_history=6, calendar=4)
+SHAPE = TokenModelConfig(
+    width=16,
+    layers=1,
+    heads=2,
+    dropout=0.0,
+    input_dropout=0.0,
+    max_history=6,
+    calendar=4,
+    transition_width=4,
+    transition_events=3,
+)
 LAYOUT = CodeLayout(num_codebooks=2, codebook_size=5)
 
 
@@ -19,11 +29,13 @@ def circle_codes(num_items: int = 20) -> IntArray:
     return np.stack([np.arange(num_items) % 5, np.arange(num_items) // 5 % 5], axis=1)
 
 
-def tiny_model(codes_NM: IntArray | None = None, *, seed: int = 0, size: int = 5) -> TokenModel:
+def tiny_model(
+    codes_NM: IntArray | None = None, *, seed: int = 0, size: int = 5, shape: TokenModelConfig = SHAPE
+) -> TokenModel:
     """Return an untrained model whose codes all have biases."""
     codes_NM = circle_codes() if codes_NM is None else codes_NM
     torch.manual_seed(seed)
-    model = TokenModel(SHAPE, CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=size), codes_NM)
+    model = TokenModel(shape, CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=size), codes_NM)
     with torch.no_grad():
         model.code_out[:, -1].normal_()
     return model.eval()

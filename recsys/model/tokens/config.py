@@ -1,8 +1,10 @@
 """Settings of token models: their shape, how they learn, and what they learn from a teacher."""
 
+from typing import Annotated
+
 from pydantic import Field
 
-from recsys.core.config import Config
+from recsys.core.config import Config, Neutral
 from recsys.sequence.training import TrainingConfig
 
 
@@ -25,6 +27,11 @@ class TokenModelConfig(Config):
     """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
     scale: float = Field(default=14.0, gt=0)
     """Length of a query before training; the length is learned."""
+    transition_width: Annotated[int, Neutral(0)] = Field(default=64, ge=0)
+    """Width of the transitions from the latest items' codes to the next item's, a Markov chain in factors (FPMC,
+    Rendle et al. 2010) whose logits join those of the encoder's query; 0 leaves them out."""
+    transition_events: Annotated[int, Neutral(8)] = Field(default=8, ge=1)
+    """How many of the latest events transitions start from; what each counts is learned."""
 
 
 class TokenFitConfig(TrainingConfig):

@@ -1,9 +1,12 @@
 """A token model: a causal encoder over sums of code vectors, whose item logits are sums of code logits.
 
+A query has two parts. The encoder's is a vector of learned length; the transitions' is a weighted sum of the latest
+items' vectors, without any layer between: a Markov chain of codes in factors. Codes have vectors for both.
+
 No vector belongs to an item, on either side, so an item that was never in training is ranked as soon as it has codes.
 
-Axes: B batch, T time, M codebook, K code, N item, D width, X item of a list, E event. A token is a (codebook, code)
-pair, numbered codebook by codebook.
+Axes: B batch, T time, M codebook, K code, N item, D width (the encoder's and the transitions'), F transition width,
+X item of a list, E event. A token is a (codebook, code) pair, numbered codebook by codebook.
 """
 
 from collections.abc import Sequence
@@ -21,6 +24,9 @@ from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.tokens.config import TokenModelConfig
 
+DECAY, FIRST_TRANSITIONS = 0.7, 0.2
+"""Before training an event counts so many times the next one in transitions, whose output vectors are so many times as
+long as the encoder's."""
 LONGEST_QUERY = 100.0
 """What the length of a query is clamped to."""
 _FAR_FUTURE = torch.iinfo(torch.int64).max
@@ -50,8 +56,9 @@ class TokenModel(nn.Module):
         super().__init__()
         self.config, self.layout = config, layout
         width, books = config.width, layout.num_codebooks
-        self.code_in = nn.Parameter(torch.randn(layout.num_tokens, width) / books**0.5)
-        self.code_out = nn.Parameter(torch.randn(layout.num_tokens, width) / ((width - 1) * books) ** 0.5)
+        both = width + config.transition_width
+        self.code_in = nn.Parameter(torch.randn(layout.num_tokens, both) / books**0.5)
+        self.code_out = nn.Parameter(torch.randn(layout.num_tokens, both) / ((width - 1) * books) ** 0.5)
         self.start = nn.Parameter(torch.zeros(width))
         self.calendar = nn.Embedding(config.calendar + 1, width)
         self.input_dropout = nn.Dropout(config.input_dropout)
@@ -60,7 +67,10 @@ class TokenModel(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(config.scale))))
         self.register_buffer("calendar_edges", torch.full((config.calendar - 1,), _FAR_FUTURE))
         nn.init.zeros_(self.calendar.weight)
+        decay_T = DECAY ** torch.arange(config.transition_events, dtype=torch.float)
+        self.transition_TF = nn.Parameter(decay_T[:, None].repeat(1, config.transition_width))  # the latest event first
         with torch.no_grad():
+            self.code_out[:, width - 1 :] *= FIRST_TRANSITIONS
             self.code_out[:, -1] = 0  # the last column is the code's bias
         self.set_items(codes_NM)
 
@@ -104,7 +114,7 @@ class TokenModel(nn.Module):
         self.calendar_edges.copy_(torch.from_numpy(edges))
 
     def item_inputs(self) -> Tensor:
-        """Return what the encoder reads for each item: the sum of its codes' input vectors, (items, width)."""
+        """Return the sum of each item's input code vectors, (items, width); the encoder reads the first columns."""
         return self._sums(self.code_in)
 
     def item_keys(self, items_X: Tensor | None = None) -> Tensor:
@@ -126,12 +136,28 @@ class TokenModel(nn.Module):
             result: (batch, time + 1, width); entry t has seen the first t items.
         """
         spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
-        x_BTD = functional.embedding(items_BT, input_ND) + self.calendar(spans_BT)
+        x_BTD, moves_BTF = functional.embedding(items_BT, input_ND).tensor_split([self.config.width], dim=-1)
+        x_BTD = x_BTD + self.calendar(spans_BT)
         x_BTD = torch.cat([self.start.expand(len(items_BT), 1, -1), x_BTD], dim=1)
         first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
         states_BTD = self.encoder(self.input_dropout(x_BTD), torch.cat([first_B1, timestamps_BT], dim=1))
         unit_BTD = functional.normalize(self.query(states_BTD), dim=-1) * self.log_scale.exp().clamp(max=LONGEST_QUERY)
-        return torch.cat([unit_BTD, torch.ones_like(unit_BTD[..., :1])], dim=-1)  # the one meets the codes' biases
+        moved_BTF = self._transitions(self.input_dropout(moves_BTF))
+        # the one meets the codes' biases
+        return torch.cat([unit_BTD, moved_BTF, torch.ones_like(unit_BTD[..., :1])], dim=-1)
+
+    def _transitions(self, moves_BTF: Tensor) -> Tensor:
+        """Return the weighted sum of the latest items' vectors after the start and after each item.
+
+        Shape:
+            moves_BTF: (batch, time, transition width); result: (batch, time + 1, transition width).
+        """
+        events, width = self.transition_TF.shape
+        if not width:
+            return moves_BTF.new_zeros(len(moves_BTF), moves_BTF.shape[1] + 1, 0)
+        padded_BFT = functional.pad(moves_BTF.transpose(1, 2), (events, 0))
+        weight_F1T = self.transition_TF.flip(0).T[:, None]
+        return functional.conv1d(padded_BFT, weight_F1T, groups=width).transpose(1, 2)
 
     def queries(self, histories: Sequence[History], *, input_ND: Tensor | None = None) -> Tensor:
         """Return the query after each whole history (its latest ``max_history`` events), (histories, width)."""

@@ -102,7 +102,7 @@ def test_next_item_loss_when_logits_are_adjusted_then_popularity_is_in_the_loss_
         NextItemLoss(model, log, FIT.model_copy(update={"logit_adjustment": tau}), precision="fp32")
         for tau in (0.0, 0.5)
     )
-    query_D = torch.cat([torch.randn(model.config.width - 1), torch.ones(1)])
+    query_D = torch.cat([torch.randn(model.code_out.shape[1] - 1), torch.ones(1)])
     offset_N = 0.5 * np.log(np.maximum(log.counts_N, 1))
     gained_N = (adjusted.item_keys() @ query_D - plain.item_keys() @ query_D).detach().numpy()
     np.testing.assert_allclose(gained_N, offset_N, atol=1e-5)

@@ -18,7 +18,7 @@ def test_item_logits_when_codes_are_summed_then_they_equal_the_sum_of_code_logit
 
 def test_sum_of_codes_when_differentiated_then_the_gradient_is_autograds() -> None:
     model = tiny_model()
-    weight_ND = torch.randn(20, SHAPE.width, generator=torch.Generator().manual_seed(1))
+    weight_ND = torch.randn(20, model.code_out.shape[1], generator=torch.Generator().manual_seed(1))
     (model.item_keys() * weight_ND).sum().backward()
     ours = model.code_out.grad
     model.code_out.grad = None
@@ -46,6 +46,29 @@ def test_prefix_queries_when_a_later_item_changes_then_earlier_queries_stay() ->
         )
     torch.testing.assert_close(one[:, :4], other[:, :4])
     assert not torch.allclose(one[:, 4], other[:, 4])
+
+
+def test_queries_when_transitions_are_added_then_they_are_the_weighted_sum_of_the_latest_items_vectors() -> None:
+    model = tiny_model()
+    width, (asked,) = SHAPE.width, histories()[2:]
+    with torch.no_grad():
+        model.transition_TF.uniform_(-1, 1)
+    with torch.inference_mode():
+        query_D = model.queries([asked])[0]
+        move_NF = model.item_inputs()[:, width:]
+        latest = asked.items[::-1][: SHAPE.transition_events].tolist()
+        expected_F = sum(model.transition_TF[back] * move_NF[item] for back, item in enumerate(latest))
+    torch.testing.assert_close(query_D[width - 1 : -1], expected_F)
+    assert query_D[-1] == 1
+    assert not query_D[: width - 1].norm().isclose(query_D[:-1].norm())
+
+
+def test_queries_when_there_is_no_transition_then_a_query_is_the_encoders_alone() -> None:
+    model = tiny_model(shape=SHAPE.model_copy(update={"transition_width": 0}))
+    with torch.inference_mode():
+        query_BD = model.queries(histories())
+    assert query_BD.shape == (3, SHAPE.width)
+    torch.testing.assert_close(query_BD[:, :-1].norm(dim=1), torch.full((3,), SHAPE.scale))
 
 
 def test_set_items_when_a_new_item_comes_then_it_is_scored_by_its_codes_and_old_scores_stay() -> None:
