@@ -67,7 +67,7 @@ class ExpertScorer:
         self._vectors = {
             name: ItemMatrix.of(summed_codes(self.experts[name].weights.output_KD, own[name])) for name in self._groups
         }
-        self._moves = {name: _transition_starts(self.experts[name], own[name]) for name in self._groups}
+        self._from_vectors = {name: _transition_vectors(self.experts[name], own[name]) for name in self._groups}
         self._max_history = max(expert.max_history for expert in experts)
 
     def sources(self) -> dict[str, ItemScores]:
@@ -105,8 +105,8 @@ class ExpertScorer:
         queries: dict[str, FloatArray] = {}
         for name, state_D in zip(group.names, group.readers.states(history), strict=True):
             own, latest_E = self.experts[name].weights, history.items[-self.experts[name].max_history :]
-            moved_F = transitions(latest_E, self._moves[name], own.transition_TF)
-            queries[name] = expert_query(state_D, own.query_DV, own.query_bias_V, own.scale[0], moved_F)
+            transition_F = transitions(latest_E, self._from_vectors[name], own.transition_TF)
+            queries[name] = expert_query(state_D, own.query_DV, own.query_bias_V, own.scale[0], transition_F)
         return queries
 
 
@@ -132,36 +132,36 @@ def _reader(expert: Expert, codes_NM: NDArray[np.integer]) -> EventReader:
     )
 
 
-def _transition_starts(expert: Expert, codes_NM: NDArray[np.integer]) -> FloatArray:
-    """Return what transitions from each item start with, the sum of its codes' vectors, (items, transition width)."""
+def _transition_vectors(expert: Expert, codes_NM: NDArray[np.integer]) -> FloatArray:
+    """Return the vectors that transitions start from, the sum of each item's codes', (items, transition width)."""
     own = expert.weights
     return summed_codes(np.ascontiguousarray(own.input_KD[:, len(own.start_D) :]), codes_NM)
 
 
 @kernel
-def transitions(items_E: IntArray, move_NF: FloatArray, weight_TF: FloatArray) -> FloatArray:
+def transitions(items_E: IntArray, from_NF: FloatArray, weight_TF: FloatArray) -> FloatArray:
     """Return the weighted sum of the latest items' vectors, (transition width,).
 
     Shape:
-        items_E: a history's items, the latest last. move_NF: (items, transition width). weight_TF: the latest first.
+        items_E: a history's items, the latest last. from_NF: (items, transition width). weight_TF: the latest first.
     """
-    moved_F = np.zeros(move_NF.shape[1], np.float32)
+    transition_F = np.zeros(from_NF.shape[1], np.float32)
     for back in range(min(len(items_E), len(weight_TF))):
         item = items_E[len(items_E) - 1 - back]
-        for at in range(len(moved_F)):
-            moved_F[at] += weight_TF[back, at] * move_NF[item, at]
-    return moved_F
+        for at in range(len(transition_F)):
+            transition_F[at] += weight_TF[back, at] * from_NF[item, at]
+    return transition_F
 
 
 @kernel
 def expert_query(
-    state_D: FloatArray, query_DV: FloatArray, bias_V: FloatArray, scale: np.float32, moved_F: FloatArray
+    state_D: FloatArray, query_DV: FloatArray, bias_V: FloatArray, scale: np.float32, transition_F: FloatArray
 ) -> FloatArray:
     """Return an expert's query: the encoder's, the transitions', and the one that meets the codes' biases, (width,)."""
     split = len(bias_V)
-    query_D = np.ones(split + len(moved_F) + 1, np.float32)
+    query_D = np.ones(split + len(transition_F) + 1, np.float32)
     query_D[:split] = of_length(np.dot(state_D, query_DV) + bias_V, scale)
-    query_D[split:-1] = moved_F
+    query_D[split:-1] = transition_F
     return query_D
 
 

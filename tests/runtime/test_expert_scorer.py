@@ -143,7 +143,7 @@ def test_load_experts_when_a_file_is_not_as_it_was_written_then_says_so(tmp_path
     whole = json.loads((folder / "config.json").read_text())
     stranger = [{**whole["experts"][0], "codebooks": "nobody"}]
     for text, message in (
-        (json.dumps({**whole, "format": 99}), "format 1, got 99"),
+        (json.dumps({**whole, "format": 99}), "format 2, got 99"),
         (json.dumps({**whole, "experts": [{**whole["experts"][0], "name": "x"}]}), "x.input_KD"),
         (json.dumps({**whole, "experts": stranger}), "nobody"),
         ("[]", "make the bundle again"),

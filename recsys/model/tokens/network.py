@@ -136,26 +136,26 @@ class TokenModel(nn.Module):
             result: (batch, time + 1, width); entry t has seen the first t items.
         """
         spans_BT = torch.bucketize(timestamps_BT.contiguous(), self.calendar_edges)
-        x_BTD, moves_BTF = functional.embedding(items_BT, input_ND).tensor_split([self.config.width], dim=-1)
+        x_BTD, from_BTF = functional.embedding(items_BT, input_ND).tensor_split([self.config.width], dim=-1)
         x_BTD = x_BTD + self.calendar(spans_BT)
         x_BTD = torch.cat([self.start.expand(len(items_BT), 1, -1), x_BTD], dim=1)
         first_B1 = timestamps_BT[:, :1] if timestamps_BT.shape[1] else timestamps_BT.new_zeros(len(items_BT), 1)
         states_BTD = self.encoder(self.input_dropout(x_BTD), torch.cat([first_B1, timestamps_BT], dim=1))
         unit_BTD = functional.normalize(self.query(states_BTD), dim=-1) * self.log_scale.exp().clamp(max=LONGEST_QUERY)
-        moved_BTF = self._transitions(self.input_dropout(moves_BTF))
+        transition_BTF = self._transitions(self.input_dropout(from_BTF))
         # the one meets the codes' biases
-        return torch.cat([unit_BTD, moved_BTF, torch.ones_like(unit_BTD[..., :1])], dim=-1)
+        return torch.cat([unit_BTD, transition_BTF, torch.ones_like(unit_BTD[..., :1])], dim=-1)
 
-    def _transitions(self, moves_BTF: Tensor) -> Tensor:
+    def _transitions(self, from_BTF: Tensor) -> Tensor:
         """Return the weighted sum of the latest items' vectors after the start and after each item.
 
         Shape:
-            moves_BTF: (batch, time, transition width); result: (batch, time + 1, transition width).
+            from_BTF: (batch, time, transition width); result: (batch, time + 1, transition width).
         """
         events, width = self.transition_TF.shape
         if not width:
-            return moves_BTF.new_zeros(len(moves_BTF), moves_BTF.shape[1] + 1, 0)
-        padded_BFT = functional.pad(moves_BTF.transpose(1, 2), (events, 0))
+            return from_BTF.new_zeros(len(from_BTF), from_BTF.shape[1] + 1, 0)
+        padded_BFT = functional.pad(from_BTF.transpose(1, 2), (events, 0))
         weight_F1T = self.transition_TF.flip(0).T[:, None]
         return functional.conv1d(padded_BFT, weight_F1T, groups=width).transpose(1, 2)
 

@@ -55,9 +55,9 @@ def test_queries_when_transitions_are_added_then_they_are_the_weighted_sum_of_th
         model.transition_TF.uniform_(-1, 1)
     with torch.inference_mode():
         query_D = model.queries([asked])[0]
-        move_NF = model.item_inputs()[:, width:]
+        from_NF = model.item_inputs()[:, width:]
         latest = asked.items[::-1][: SHAPE.transition_events].tolist()
-        expected_F = sum(model.transition_TF[back] * move_NF[item] for back, item in enumerate(latest))
+        expected_F = sum(model.transition_TF[back] * from_NF[item] for back, item in enumerate(latest))
     torch.testing.assert_close(query_D[width - 1 : -1], expected_F)
     assert query_D[-1] == 1
     assert not query_D[: width - 1].norm().isclose(query_D[:-1].norm())
