@@ -150,8 +150,7 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
     answers = size.items if not member.negatives else min(size.items, member.negatives + member.batch_positions)
     network = _flops(model.layers, model.width, size.items)
     small = _flops(member.layers, member.width, answers)
-    products = 6 * size.items * (tokens.width + tokens.transition_width)
-    learned = events * recipe.experts.fit.epochs * (_flops(tokens.layers, tokens.width, 0) + products)
+    learned = events * recipe.experts.fit.epochs * _flops(tokens.layers, tokens.width, size.items)
     distilled = sum(expert.distilled for expert in recipe.experts.trained)
     # histories are asked about once and extended; each is as many positions as it has events, and one answer
     taught = events * (1 + recipe.tokens.distillation.extended) * _flops(tokens.layers, tokens.width, 0)

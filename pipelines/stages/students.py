@@ -15,6 +15,7 @@ from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.model.generator import Generator
+from recsys.model.tokens.config import DistillationConfig
 from recsys.model.tokens.distil import ask_teacher, distil
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel
@@ -41,7 +42,7 @@ def train_students(job: Job) -> None:
     for expert in taught:
         began = time.perf_counter()
         student = distil(
-            copy.deepcopy(models[expert.name]),
+            _untaught(models[expert.name], config.distillation, seed=derive_seed(seed, expert.name, "transitions")),
             training,
             beliefs,
             config.distillation,
@@ -53,6 +54,13 @@ def train_students(job: Job) -> None:
         )
         TokenMixture({expert.student: student}, [1.0]).save(job.out / expert.student / "model")
         job.timings[expert.student] = time.perf_counter() - began
+
+
+def _untaught(expert: TokenModel, config: DistillationConfig, *, seed: int) -> TokenModel:
+    """Return a copy of an expert, with transitions where it has none and students are to have some."""
+    if expert.config.transition_width or not config.transition_width:
+        return copy.deepcopy(expert)
+    return expert.with_transitions(config.transition_width, seed=seed)
 
 
 def tokens_seed(job: Job) -> int:

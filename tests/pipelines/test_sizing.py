@@ -49,9 +49,9 @@ def test_sized_when_a_setting_lies_two_sections_deep_then_naming_it_keeps_it() -
 
 
 def test_estimate_when_experts_are_trained_then_they_and_their_students_are_counted() -> None:
-    # one expert: 1,000 events, 12 epochs, 72 x 2 layers x 128 x 128 + 6 x 500 items x 192 operations, .3 of the rate
+    # one expert: 1,000 events, 12 epochs, 72 x 2 layers x 128 x 128 + 6 x 500 items x 128 operations, .3 of the rate
     alone = estimated_seconds(load_recipe("default"), LogSize(events=1000, items=500), rate=1e9)
-    assert alone["experts"] == pytest.approx(1000 * 12 * (72 * 2 * 128**2 + 6 * 500 * 192) / 0.3e9)
+    assert alone["experts"] == pytest.approx(1000 * 12 * (72 * 2 * 128**2 + 6 * 500 * 128) / 0.3e9)
     # its student: 7 epochs over each history twice, no softmax at most positions
     assert alone["students"] == pytest.approx(1000 * 7 * 2 * 72 * 2 * 128**2 / 0.3e9)
     without = estimated_seconds(

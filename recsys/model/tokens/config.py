@@ -27,7 +27,7 @@ class TokenModelConfig(Config):
     """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
     scale: float = Field(default=14.0, gt=0)
     """Length of a query before training; the length is learned."""
-    transition_width: Annotated[int, Neutral(0)] = Field(default=64, ge=0)
+    transition_width: Annotated[int, Neutral(0)] = Field(default=0, ge=0)
     """Width of the transitions from the latest items' codes to the next item's, a Markov chain in factors (FPMC,
     Rendle et al. 2010) whose logits join those of the encoder's query; 0 leaves them out."""
     transition_events: Annotated[int, Neutral(8)] = Field(default=8, ge=1)
@@ -81,6 +81,9 @@ class DistillationConfig(TrainingConfig):
     """A belief keeps its so many most probable items, renormalised."""
     event_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of a history's events that the student does not see; the last event always stays."""
+    transition_width: Annotated[int, Neutral(0)] = Field(default=64, ge=0)
+    """Width of the transitions that a student gets beside its expert's encoder; an expert that has some keeps its own.
+    From the log alone they overfit, from a teacher's beliefs they learn."""
     hard_weight: float = Field(default=0.3, ge=0)
     """Weight of the cross-entropy of the training log's next items beside that of the beliefs."""
     hard_positions: int = Field(default=1024, ge=1)

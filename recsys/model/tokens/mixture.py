@@ -119,8 +119,7 @@ class TokenMixture(nn.Module):
 
     def codes_NM(self) -> IntArray:
         """Return the items' codes in all experts' codebooks, (items, codebooks)."""
-        parts = [model.token_NM % model.layout.codebook_size for model in self._owning()]
-        return torch.cat(parts, dim=1).cpu().numpy()
+        return np.concatenate([model.codes_NM() for model in self._owning()], axis=1)
 
     def codebook_weights(self) -> FloatArray:
         """Return the sum of the weights of the experts that read each codebook, (codebooks,)."""
@@ -193,7 +192,7 @@ class TokenMixture(nn.Module):
                 f"{folder / _MODEL} must hold the weights of its config, got {error}; {_REMEDY}"
             ) from error
         for model in mixture.models():
-            model.set_items((model.token_NM % model.layout.codebook_size).numpy())
+            model.set_items(model.codes_NM())
         return mixture.to(device or torch.device("cpu")).eval()
 
 

@@ -9,7 +9,7 @@ Axes: B batch, T time, M codebook, K code, N item, D width (the encoder's and th
 X item of a list, E event. A token is a (codebook, code) pair, numbered codebook by codebook.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,23 @@ class TokenModel(nn.Module):
             self.code_out[:, width - 1 :] *= FIRST_TRANSITIONS
             self.code_out[:, -1] = 0  # the last column is the code's bias
         self.set_items(codes_NM)
+
+    def with_transitions(self, width: int, *, seed: int) -> "TokenModel":
+        """Return a copy that also has transitions of some width, untrained: its logits are nearly what they were."""
+        config, own = self.config.model_copy(update={"transition_width": width}), self.config.width
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            wider = TokenModel(config, self.layout, self.codes_NM())
+        vectors = {"code_in", "code_out", "transition_TF"}
+        wider.load_state_dict({**wider.state_dict(), **_without(self.state_dict(), vectors)})
+        with torch.no_grad():
+            wider.code_in[:, :own] = self.code_in
+            wider.code_out[:, : own - 1], wider.code_out[:, -1] = self.code_out[:, : own - 1], self.code_out[:, -1]
+        return wider.to(self.device)
+
+    def codes_NM(self) -> IntArray:
+        """Return the items' codes, (items, codebooks)."""
+        return (self.token_NM % self.layout.codebook_size).cpu().numpy()
 
     @property
     def num_items(self) -> int:
@@ -170,3 +187,7 @@ class TokenModel(nn.Module):
     def code_logits(self, query_BD: Tensor) -> Tensor:
         """Return every code's logit, (batch, codebooks, codes); an item's logit is the sum over its codes."""
         return (query_BD @ self.code_out.T).unflatten(1, (self.layout.num_codebooks, self.layout.codebook_size))
+
+
+def _without(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name not in names}

@@ -71,6 +71,19 @@ def test_queries_when_there_is_no_transition_then_a_query_is_the_encoders_alone(
     torch.testing.assert_close(query_BD[:, :-1].norm(dim=1), torch.full((3,), SHAPE.scale))
 
 
+def test_with_transitions_when_a_model_has_none_then_all_else_is_kept_and_logits_move_by_them_alone() -> None:
+    plain = tiny_model(shape=SHAPE.model_copy(update={"transition_width": 0}))
+    wider = plain.with_transitions(3, seed=1).eval()
+    with torch.inference_mode():
+        before_BN = plain.queries(histories()) @ plain.item_keys().T
+        query_BD, key_ND = wider.queries(histories()), wider.item_keys()
+        assert not torch.allclose(query_BD @ key_ND.T, before_BN)
+        query_BD[:, SHAPE.width - 1 : -1] = 0
+        torch.testing.assert_close(query_BD @ key_ND.T, before_BN)
+    np.testing.assert_array_equal(wider.codes_NM(), circle_codes())
+    assert plain.config.transition_width == 0
+
+
 def test_set_items_when_a_new_item_comes_then_it_is_scored_by_its_codes_and_old_scores_stay() -> None:
     model = tiny_model()
     twin = History(items=np.array([3, 4]), timestamps=np.array([0, 1]))
