@@ -89,7 +89,7 @@ def _expert(model: TokenModel) -> ExpertWeights:
         query_DV=_array(model.query.weight.T),
         query_bias_V=_array(model.query.bias),
         scale=_number(float(model.log_scale.exp().clamp(max=LONGEST_QUERY))),
-        transition_TF=_array(model.transition_TF),
+        transition_TF=_array(torch.zeros(0, 0) if model.transition_TF is None else model.transition_TF),
         output_KD=_array(model.code_out),
         encoder=export_causal(model.encoder),
     )

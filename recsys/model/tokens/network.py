@@ -68,7 +68,8 @@ class TokenModel(nn.Module):
         self.register_buffer("calendar_edges", torch.full((config.calendar - 1,), _FAR_FUTURE))
         nn.init.zeros_(self.calendar.weight)
         decay_T = DECAY ** torch.arange(config.transition_events, dtype=torch.float)
-        self.transition_TF = nn.Parameter(decay_T[:, None].repeat(1, config.transition_width))  # the latest event first
+        weight_TF = decay_T[:, None].repeat(1, config.transition_width)  # the latest event first
+        self.transition_TF = nn.Parameter(weight_TF) if config.transition_width else None
         with torch.no_grad():
             self.code_out[:, width - 1 :] *= FIRST_TRANSITIONS
             self.code_out[:, -1] = 0  # the last column is the code's bias
@@ -169,9 +170,9 @@ class TokenModel(nn.Module):
         Shape:
             from_BTF: (batch, time, transition width); result: (batch, time + 1, transition width).
         """
-        events, width = self.transition_TF.shape
-        if not width:
+        if self.transition_TF is None:
             return from_BTF.new_zeros(len(from_BTF), from_BTF.shape[1] + 1, 0)
+        events, width = self.transition_TF.shape
         padded_BFT = functional.pad(from_BTF.transpose(1, 2), (events, 0))
         weight_F1T = self.transition_TF.flip(0).T[:, None]
         return functional.conv1d(padded_BFT, weight_F1T, groups=width).transpose(1, 2)

@@ -51,6 +51,7 @@ def test_prefix_queries_when_a_later_item_changes_then_earlier_queries_stay() ->
 def test_queries_when_transitions_are_added_then_they_are_the_weighted_sum_of_the_latest_items_vectors() -> None:
     model = tiny_model()
     width, (asked,) = SHAPE.width, histories()[2:]
+    assert model.transition_TF is not None
     with torch.no_grad():
         model.transition_TF.uniform_(-1, 1)
     with torch.inference_mode():
