@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.contracts import ItemScores, eligible_items, requests_for
+from recsys.core.arrays import Float64Array
 from recsys.core.artifacts import write_json
 from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
@@ -71,7 +71,7 @@ def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, confi
 
 def _best_pruning(
     ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig
-) -> tuple[dict[str, Any], NDArray[np.float64], dict[str, float]]:
+) -> tuple[dict[str, Any], Float64Array, dict[str, float]]:
     """Return the settings of the best pruning, each user's NDCG@10 with it, and the figures of all that were tried.
 
     All are tried on what paths reach, ranked by all evidence; the figures of pure paths are kept beside them.
@@ -166,7 +166,7 @@ def _noting(ranker: TokenRanker, figures: Mapping[str, float]) -> TokenRanker:
     return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
 
 
-def _gains(recommender: TokenRecommender, asked: Questions) -> NDArray[np.float64]:
+def _gains(recommender: TokenRecommender, asked: Questions) -> Float64Array:
     """Return NDCG@10 of each user, seen items removed."""
     evaluated = evaluate_recommender(recommender, asked, num_items=recommender.index.num_items, keep_seen=False, seed=0)
     return ndcg_at(evaluated.ranks_U, DEPTH)

@@ -192,7 +192,7 @@ def _train(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class AlignmentProbe:
     """Means over sampled paths: each reward by name, entropy and divergence from the reference in nats a path."""
 
     rewards: Mapping[str, float]
@@ -200,7 +200,7 @@ class Probe:
     kl: float
 
 
-def probe(collector: RolloutCollector, reference: PathPolicy) -> Probe:
+def probe(collector: RolloutCollector, reference: PathPolicy) -> AlignmentProbe:
     """Return mean rewards, entropy and divergence on the first prompts, sampled with the same numbers every time."""
     count = min(collector.config.probe_prompts, len(collector.prompts))
     rollouts = collector.collect(
@@ -212,7 +212,7 @@ def probe(collector: RolloutCollector, reference: PathPolicy) -> Probe:
             reference.backbone.along(rollouts.prompt_R, paths.book_RO, paths.code_RO) / collector.config.temperature
         )
     held_RO = logits_ROK.log_softmax(-1).gather(2, paths.code_RO[..., None]).squeeze(2)
-    return Probe(
+    return AlignmentProbe(
         rewards={name: float(part_R.mean(dtype=np.float64)) for name, part_R in rollouts.scores.parts.items()},
         entropy=float(-paths.log_prob_RO.sum(1).mean()),
         kl=float((paths.log_prob_RO - held_RO).sum(1).mean()),
@@ -223,8 +223,8 @@ def _report(
     config: AlignmentConfig,
     history: Sequence[Mapping[str, Any]],
     *,
-    before: Probe,
-    after: Probe,
+    before: AlignmentProbe,
+    after: AlignmentProbe,
     seconds: float,
 ) -> AlignmentReport:
     rewards = config.weights.model_dump()
