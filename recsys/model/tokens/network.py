@@ -9,7 +9,7 @@ Axes: B batch, T time, M codebook, K code, N item, D width (the encoder's and th
 X item of a list, E event. A token is a (codebook, code) pair, numbered codebook by codebook.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,10 @@ from recsys.model.batches import pad_histories
 from recsys.model.blocks import CausalEncoder
 from recsys.model.tokens.config import TokenModelConfig
 
-DECAY, FIRST_TRANSITIONS = 0.7, 0.2
-"""Before training an event counts so many times the next one in transitions, whose output vectors are so many times as
-long as the encoder's."""
+DECAY = 0.7
+"""How much less each event back counts in transitions before training."""
+FIRST_TRANSITIONS = 0.2
+"""How long the output vectors of transitions are before training, as a share of the encoder's."""
 LONGEST_QUERY = 100.0
 """What the length of a query is clamped to."""
 _FAR_FUTURE = torch.iinfo(torch.int64).max
@@ -81,8 +82,9 @@ class TokenModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             wider = TokenModel(config, self.layout, self.codes_NM())
-        vectors = {"code_in", "code_out", "transition_TF"}
-        wider.load_state_dict({**wider.state_dict(), **_without(self.state_dict(), vectors)})
+        widened = {"code_in", "code_out", "transition_TF"}
+        same = {name: value for name, value in self.state_dict().items() if name not in widened}
+        wider.load_state_dict(same, strict=False)
         with torch.no_grad():
             wider.code_in[:, :own] = self.code_in
             wider.code_out[:, : own - 1], wider.code_out[:, -1] = self.code_out[:, : own - 1], self.code_out[:, -1]
@@ -188,7 +190,3 @@ class TokenModel(nn.Module):
     def code_logits(self, query_BD: Tensor) -> Tensor:
         """Return every code's logit, (batch, codebooks, codes); an item's logit is the sum over its codes."""
         return (query_BD @ self.code_out.T).unflatten(1, (self.layout.num_codebooks, self.layout.codebook_size))
-
-
-def _without(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    return {name: value for name, value in weights.items() if name not in names}
