@@ -16,10 +16,18 @@ class Large:
     """Something whose end can be seen."""
 
 
-def hold(began: threading.Event, gate: threading.Event) -> bool:
-    """Say that a thread is in this call, and stay in it until told."""
-    began.set()
-    return gate.wait(30)
+async def busy(pool: Pool, gate: threading.Event) -> "asyncio.Future[bool]":
+    """Return a call that a thread of the pool has begun, and that ends when the gate opens."""
+    began = threading.Event()
+
+    def hold() -> bool:
+        began.set()
+        return gate.wait(30)
+
+    call = asyncio.ensure_future(pool.run(hold, 30))
+    while not began.is_set():
+        await asyncio.sleep(0)
+    return call
 
 
 def in_loop(work: Callable[[Pool], Awaitable[None]], *, size: int = 1, waiting: int = 4) -> None:
@@ -63,12 +71,10 @@ def test_run_when_a_call_raises_then_the_waiting_one_gets_its_error() -> None:
 
 
 def test_run_when_a_call_waits_too_long_for_a_thread_then_it_is_dropped() -> None:
-    gate, began, done = threading.Event(), threading.Event(), []
+    gate, done = threading.Event(), []
 
     async def work(pool: Pool) -> None:
-        first = asyncio.ensure_future(pool.run(lambda: hold(began, gate), 30))
-        while not began.is_set():
-            await asyncio.sleep(0)
+        first = await busy(pool, gate)
         with pytest.raises(TimeoutError):
             await pool.run(lambda: done.append("late"), 0)
         gate.set()
@@ -80,12 +86,10 @@ def test_run_when_a_call_waits_too_long_for_a_thread_then_it_is_dropped() -> Non
 
 
 def test_close_when_calls_wait_then_they_are_cancelled() -> None:
-    gate, began = threading.Event(), threading.Event()
+    gate = threading.Event()
 
     async def work(pool: Pool) -> None:
-        first = asyncio.ensure_future(pool.run(lambda: hold(began, gate), 30))
-        while not began.is_set():
-            await asyncio.sleep(0)
+        first = await busy(pool, gate)
         second = asyncio.ensure_future(pool.run(lambda: None, 30))
         await asyncio.sleep(0)
         pool.close()
@@ -98,12 +102,10 @@ def test_close_when_calls_wait_then_they_are_cancelled() -> None:
 
 
 def test_run_when_the_queue_is_full_then_refuses() -> None:
-    gate, began = threading.Event(), threading.Event()
+    gate = threading.Event()
 
     async def work(pool: Pool) -> None:
-        first = asyncio.ensure_future(pool.run(lambda: hold(began, gate), 30))
-        while not began.is_set():
-            await asyncio.sleep(0)
+        first = await busy(pool, gate)
         second = asyncio.ensure_future(pool.run(lambda: None, 30))
         await asyncio.sleep(0)
         with pytest.raises(PoolFullError):

@@ -25,7 +25,7 @@ from recsys.model.blocks import CausalEncoder
 from recsys.model.tokens.config import TokenModelConfig
 
 DECAY = 0.7
-"""How much less each event back counts in transitions before training."""
+"""What an event counts in transitions before training, as a share of what the event after it counts."""
 FIRST_TRANSITIONS = 0.2
 """How long the output vectors of transitions are before training, as a share of the encoder's."""
 LONGEST_QUERY = 100.0
