@@ -28,7 +28,7 @@ def demo(
     recipe: Annotated[str, typer.Option(help="A recipe's name or file.")] = "demo",
     no_ray: NoRay = False,
 ) -> None:
-    """Run the whole road on MovieLens-100K and print recommendations with their reasoning paths."""
+    """Train every stage on MovieLens-100K and print recommendations with their reasoning paths."""
     from pipelines.demo import run_demo
 
     run_demo(to, recipe, use_ray=not no_ray)
@@ -36,7 +36,7 @@ def demo(
 
 @app.command()
 def fetch(name: str, to: Annotated[Path, typer.Option(help="Folder to write.")]) -> None:
-    """Fetch a data set we know where to get: ml-100k, open-bandit, synthetic."""
+    """Fetch a data set whose source is known: ml-100k, open-bandit, synthetic."""
     from recsys.core.writable import require_writable_folder
     from recsys.data.fetch import fetch as fetch_dataset
 
@@ -104,7 +104,7 @@ def recommend(  # noqa: PLR0913 (its options are the call)
     to: Annotated[Path | None, typer.Option(help="Batch: the folder to write; a killed job goes on there.")] = None,
     n: Annotated[int, typer.Option(min=1, help="How many items.")] = 10,
     at: Annotated[int | None, typer.Option(help="The unix second at which events without a time count; now.")] = None,
-    explain: Annotated[bool, typer.Option(help="Say the paths in words.")] = False,
+    explain: Annotated[bool, typer.Option(help="With --json: write paths, too; the table always has them.")] = False,
     by: Annotated[
         str,
         typer.Option(help="served; paths: token paths propose, all evidence ranks; catalogue: all items; head: alone."),
@@ -165,7 +165,7 @@ def serve(  # noqa: PLR0913 (its options are the call)
 def export(
     store: Annotated[str, typer.Option(help="SQLAlchemy URL of a service's store.")],
     to: Annotated[Path, typer.Option(help="Folder to write.")],
-    run: Annotated[Path | None, typer.Option(help="A run whose bundle tells the items of training.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A run whose bundle holds the items of training.")] = None,
 ) -> None:
     """Write events, items and exposures of a service as a data set, which training and replay read."""
     from serving.export import export_store
