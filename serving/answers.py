@@ -8,7 +8,7 @@ from recsys.codes.words import path_words
 from recsys.contracts import Path
 from serving.compose import Composed
 from serving.facets import FacetTable
-from serving.plan import Plan, met
+from serving.plan import Plan, facets_met
 from serving.release import Release
 from serving.schemas.recommend import PathOut, PathStep, RankedItem
 
@@ -26,8 +26,8 @@ def ranked_items(release: Release, composed: Composed, plan: Plan, *, explain: b
             item.path = best_path(facets, place.paths)
         if plan.exploration is not None:
             item.propensity = place.propensity
-        if plan.wished:
-            item.meets = met(plan, facets, place.row)
+        if plan.wanted_facets:
+            item.meets = facets_met(plan, facets, place.row)
         if place.pinned_by is not None:
             item.pinned_by = place.pinned_by
         ranked.append(item)

@@ -10,13 +10,14 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from recsys.recommender.pointer import published_version
-from serving.direct import Direct
 from serving.documents import RouteNames, install_documents, responses
 from serving.early import EarlyRefusals
 from serving.edge import Conditions, Edge
 from serving.exposures import ExposureWriter
-from serving.fallback import LastGood
+from serving.fallback import LastGoodAnswers
+from serving.fast_path import FastPath
 from serving.histories import Histories, StoreThreads
+from serving.loop_queue import LoopQueue
 from serving.metrics import Metrics
 from serving.model import ModelThread
 from serving.problems import install_problems
@@ -32,7 +33,6 @@ from serving.store.changes import ACTIVE_MODEL
 from serving.store.engine import store_url
 from serving.sync import Sync
 from serving.tracing import Traced, Tracing, tracing_of
-from serving.turns import Turns
 
 _EXPOSURE_SECONDS = 5.0
 
@@ -76,7 +76,7 @@ def create_app(
     app.include_router(router)
     install_problems(app)
     install_documents(app)
-    app.add_middleware(Direct, service=service)
+    app.add_middleware(FastPath, service=service)
     keys, conditions = keys or Keys(), Conditions(draining=lambda: service.draining, full=service.full)
     app.state.refusals = EarlyRefusals(service.metrics, keys=keys, config=config, conditions=conditions)
     app.add_middleware(
@@ -122,7 +122,7 @@ def build_service(
         config=config,
         releases=releases,
         model=ModelThread(deadline_seconds=config.deadline_seconds, waiting=config.max_in_flight),
-        turns=Turns(deadline_seconds=config.deadline_seconds),
+        loop_queue=LoopQueue(deadline_seconds=config.deadline_seconds),
         store=kept,
         threads=threads,
         histories=Histories(
@@ -134,7 +134,7 @@ def build_service(
             sole_writer=config.sole_writer and kept.engine.dialect.name == "sqlite",
         ),
         exposures=ExposureWriter(kept.slates, metrics, size=config.exposure_queue),
-        last_good=LastGood(config.cached_users),
+        last_good_answers=LastGoodAnswers(config.cached_users),
         shadow=Shadow(releases, metrics, config),
         metrics=metrics,
         tracing=tracing or tracing_of(config),
@@ -142,7 +142,7 @@ def build_service(
     metrics.watch(
         "recsys_model_queue",
         "Requests that wait for the model",
-        lambda: service.model.waiting() + service.turns.waiting(),
+        lambda: service.model.waiting() + service.loop_queue.waiting(),
     )
     metrics.watch("recsys_kept_users", "Users whose past is kept in memory", lambda: len(service.histories.users()))
     metrics.watch_total(
@@ -153,7 +153,7 @@ def build_service(
     return service
 
 
-def settle(app: FastAPI) -> None:
+def warm_up(app: FastAPI) -> None:
     """Do what would hold up a request, before the first: make the API's document, and look for garbage.
 
     The collector passes over all that is in memory now from then on: looking through a model takes it some .1 s.

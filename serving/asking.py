@@ -9,12 +9,12 @@ import numpy as np
 from recsys.contracts import History
 from recsys.core.arrays import IntArray
 from recsys.data.vocabulary import time_order
-from serving.histories import Known
+from serving.histories import KnownUser
 from serving.items import ItemTable
 from serving.plan import Plan, add_filter, add_rules, add_steering, start_plan
 from serving.release import Release
 from serving.rules import NamedRule, in_force
-from serving.schemas.recommend import Asker, HistoryEvent
+from serving.schemas.recommend import HistoryEvent, RankingRequest
 from serving.settings import ServingConfig
 
 _SHOWN_UNKNOWN = 20
@@ -38,8 +38,8 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Circumstances:
-    """What holds for every request of a moment."""
+class RequestContext:
+    """The rules, settings and unix time that every request of a moment shares."""
 
     rules: Sequence[NamedRule]
     config: ServingConfig
@@ -47,41 +47,47 @@ class Circumstances:
 
 
 def question(
-    release: Release, asker: Asker, known: Known | None, around: Circumstances, *, n: int, reasons: bool = False
+    release: Release,
+    request: RankingRequest,
+    known: KnownUser | None,
+    context: RequestContext,
+    *,
+    n: int,
+    reasons: bool = False,
 ) -> Question:
     """Return the question that a request asks of a release.
 
     Args:
         release: taken once for this request.
-        asker: who asks, under which conditions.
+        request: who asks, under which conditions.
         known: what the store knows of the user; None without one.
-        around: rules and settings.
+        context: rules, settings and time.
         n: length of the slate.
         reasons: whether the plan keeps why items are barred.
     """
-    items, config = release.items, around.config
+    items, config = release.items, context.config
     stored = () if known is None else known.past.events
-    pairs = stored if asker.history is None else given_events(asker.history, around.now)
+    pairs = stored if request.history is None else given_events(request.history, context.now)
     history, unknown = history_of(items, pairs)
-    plan = start_plan(items, n=n, now=around.now, reasons=reasons)
+    plan = start_plan(items, n=n, now=context.now, reasons=reasons)
     plan.bar_rows("it is in the history", history.items)
     if known is not None:
         plan.bar_rows("the user has it", items.rows_seen(known.past))
-    if asker.exclude:
-        plan.bar_rows("the request excludes it", items.indices_of(asker.exclude))
-    if asker.filter is not None:
-        add_filter(plan, items, asker.filter)
-    if asker.steer is not None:
-        add_steering(plan, release.facets, asker.steer, config)
-    if around.rules or asker.rules is not None:
-        add_rules(plan, items, in_force(around.rules, names=asker.rules, surface=asker.surface, now=around.now))
+    if request.exclude:
+        plan.bar_rows("the request excludes it", items.indices_of(request.exclude))
+    if request.filter is not None:
+        add_filter(plan, items, request.filter)
+    if request.steer is not None:
+        add_steering(plan, release.facets, request.steer, config)
+    if context.rules or request.rules is not None:
+        add_rules(plan, items, in_force(context.rules, names=request.rules, surface=request.surface, now=context.now))
     return Question(
         release=release,
-        user_id=asker.user_id,
+        user_id=request.user_id,
         history=history.last(config.max_history),
         plan=plan,
-        unknown=unknown[:_SHOWN_UNKNOWN] if asker.history is not None else (),
-        whole_catalogue=_WHOLE[asker.ranked or config.ranked],
+        unknown=unknown[:_SHOWN_UNKNOWN] if request.history is not None else (),
+        whole_catalogue=_WHOLE[request.ranked or config.ranked],
     )
 
 

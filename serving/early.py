@@ -37,7 +37,7 @@ class EarlyRefusals:
         metrics: where answers are counted.
         keys: who may call.
         config: limits.
-        conditions: how the server fares at the moment.
+        conditions: whether the server is full or draining.
     """
 
     def __init__(self, metrics: Metrics, *, keys: Keys, config: ServingConfig, conditions: Conditions) -> None:
@@ -45,7 +45,7 @@ class EarlyRefusals:
         self._rest = {path.encode(): _rest(path) for path in SLATE_PATHS}
 
     def of(self, data: bytes) -> Refused | None:
-        """Return the refusal of what came first on a connection at rest; None where the ordinary way has the answer."""
+        """Return the refusal of what came first on a connection at rest; None where the request must be parsed."""
         started = time.perf_counter()
         begins = _START.match(data)
         if begins is None or not self._conditions.full() or self._conditions.draining():

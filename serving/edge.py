@@ -61,7 +61,7 @@ class Edge:
         keys: who may call.
         config: limits.
         route_of: the path template of a request, for the metrics of requests that no route saw.
-        conditions: how the server fares at the moment.
+        conditions: whether the server is full or draining.
     """
 
     def __init__(

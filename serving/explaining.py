@@ -10,9 +10,9 @@ from serving.asking import Question
 from serving.compose import best
 from serving.lists import item_row
 from serving.model import ModelRanker, ModelUnavailableError, model_of
-from serving.plan import met
+from serving.plan import facets_met
 from serving.problems import ProblemError
-from serving.recommending import ask_for, left
+from serving.recommending import ask_for, seconds_left
 from serving.release import LoadedBundle
 from serving.schemas.recommend import ExplainRequest, ExplainResponse, Outranking, PathOut
 from serving.service import Service
@@ -28,7 +28,7 @@ async def explain(service: Service, request: ExplainRequest) -> ExplainResponse:
     row = item_row(release, request.item_id)
     try:
         model = model_of(release)
-        return await service.model.run(lambda: _explained(asked, model, row), seconds=left(whole.until))
+        return await service.model.run(lambda: _explained(asked, model, row), seconds=seconds_left(whole.until))
     except ModelUnavailableError as error:
         raise ProblemError(
             503,
@@ -63,7 +63,7 @@ def _explained(asked: Question, model: LoadedBundle, row: int) -> ExplainRespons
             )
             for place in above
         ],
-        meets=met(plan, facets, row),
+        meets=facets_met(plan, facets, row),
     )
 
 

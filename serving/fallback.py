@@ -12,7 +12,7 @@ from recsys.core.arrays import BoolArray, IntArray
 from serving.items import ItemId, ItemTable
 
 
-class LastGood:
+class LastGoodAnswers:
     """The last good answer of each user, as external ids; safe to use from several threads.
 
     Attributes:

@@ -27,12 +27,12 @@ async def forget(service: Service, user_id: str) -> ForgetResponse:
 
 def forget_here(service: Service, hashes: Collection[str]) -> None:
     """Drop what this server keeps in memory of users that another one forgot, who are known by a hash only."""
-    kept = {*service.histories.users(), *service.last_good.users()}
+    kept = {*service.histories.users(), *service.last_good_answers.users()}
     _drop(service, [user_id for user_id in kept if user_hash(user_id) in hashes])
 
 
 def _drop(service: Service, user_ids: Collection[str]) -> None:
     for user_id in user_ids:
         service.histories.forget(user_id)
-        service.last_good.forget(user_id)
+        service.last_good_answers.forget(user_id)
     service.releases.forget()

@@ -1,4 +1,4 @@
-"""Owns what a request knows of its user: read from the store under a deadline, cached where that is safe."""
+"""Owns the history of a request's user: read from the store under a deadline, cached where that is safe."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recsys.core.telemetry import LOG
 from serving.pool import Pool, PoolFullError, StoreLateError
-from serving.store.events import EventStore, Past
+from serving.store.events import EventStore, UserPast
 
 _T = TypeVar("_T")
-NOBODY = Past(events=(), seen=())
+NOBODY = UserPast(events=(), seen=())
 _THREADS, _WAITING = 8, 64
 
 
@@ -38,10 +38,10 @@ class StoreThreads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is known of a user, and whether the store could not be asked so that it may be old or nothing."""
+class KnownUser:
+    """What a user did, and whether it may be old or nothing because the store could not be read."""
 
-    past: Past
+    past: UserPast
     stale: bool = False
 
 
@@ -71,7 +71,7 @@ class Histories:
         self._events, self._threads = events, threads
         self._limit, self._seconds = limit, seconds
         self._cached, self._sole_writer = cached, sole_writer
-        self._pasts: OrderedDict[str, Past] = OrderedDict()
+        self._pasts: OrderedDict[str, UserPast] = OrderedDict()
         self._changed: set[str] = set()
         self._reading: Counter[str] = Counter()
         self._forgotten: set[str] = set()
@@ -80,7 +80,7 @@ class Histories:
         """How often a past was there (``kept``), had to be read (``read``), or could not be (``away``)."""
         self._lock = threading.Lock()
 
-    async def of(self, user_id: str, *, seconds: float | None = None) -> Known:
+    async def of(self, user_id: str, *, seconds: float | None = None) -> KnownUser:
         """Return what is known of a user; never waits longer than its deadline and never fails.
 
         Args:
@@ -94,18 +94,18 @@ class Histories:
             fresh = cached is not None and self._sole_writer and user_id not in self._changed
         if cached is not None and fresh:
             self.asked["kept"] += 1
-            return Known(past=cached)
+            return KnownUser(past=cached)
         try:
             within = self._seconds if seconds is None else min(seconds, self._seconds)
             past = await self._threads.run(lambda: self._read(user_id), within)
             self.asked["read"] += 1
-            return Known(past=past)
+            return KnownUser(past=past)
         except StoreLateError:
             LOG.warning("the history of a user was not read in time")
         except SQLAlchemyError as error:
             LOG.warning("the history of a user could not be read: %s", getattr(error, "orig", error))
         self.asked["away"] += 1
-        return Known(past=cached or NOBODY, stale=True)
+        return KnownUser(past=cached or NOBODY, stale=True)
 
     def changed(self, user_ids: set[str]) -> None:
         """Say that events of these users were stored: what is cached of them is read again."""
@@ -125,7 +125,7 @@ class Histories:
         with self._lock:
             return [*self._pasts, *self._reading]
 
-    def _read(self, user_id: str) -> Past:
+    def _read(self, user_id: str) -> UserPast:
         with self._lock:
             self._changed.discard(user_id)
             self._reading[user_id] += 1
@@ -137,7 +137,7 @@ class Histories:
             with self._lock:
                 self._end_reading(user_id, past)
 
-    def _end_reading(self, user_id: str, past: Past | None) -> None:
+    def _end_reading(self, user_id: str, past: UserPast | None) -> None:
         """Keep what was read; a user whose event was stored meanwhile is marked, and read anew by the next request."""
         if past is not None and user_id not in self._forgotten:
             self._pasts[user_id] = past

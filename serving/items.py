@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.errors import ArtifactError
-from serving.store.events import Past
+from serving.store.events import UserPast
 
 ItemId = int | str
 
@@ -88,7 +88,7 @@ class ItemTable:
     _members: Mapping[str, IntArray]
     _kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     _values: dict[str, list[Any]] = field(default_factory=dict)
-    _rows_seen: WeakKeyDictionary[Past, IntArray] = field(default_factory=WeakKeyDictionary)
+    _rows_seen: WeakKeyDictionary[UserPast, IntArray] = field(default_factory=WeakKeyDictionary)
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -97,7 +97,7 @@ class ItemTable:
         """Return the row of an id that was read as text already; None when unknown."""
         return self._index.get(item_id)
 
-    def rows_seen(self, past: Past) -> IntArray:
+    def rows_seen(self, past: UserPast) -> IntArray:
         """Return the rows of all that a user has seen, kept for as long as that past is.
 
         Shape:

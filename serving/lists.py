@@ -12,7 +12,7 @@ from serving.problems import ProblemError, shown
 from serving.recommending import answer_of
 from serving.release import Release
 from serving.schemas.common import Filter
-from serving.schemas.recommend import Asker, FacetOut, HistoryEvent, ListedItem, ListResponse
+from serving.schemas.recommend import FacetOut, HistoryEvent, ListedItem, ListResponse, RankingRequest
 from serving.service import Service
 
 
@@ -23,8 +23,8 @@ async def similar(
     release = service.releases.current
     row = item_row(release, item_id)
     event = HistoryEvent(item_id=str(release.items.item_ids[row]))
-    asker = Asker(history=[event], filter=wanted, surface=surface)
-    asked = question(release, asker, None, service.around(), n=n)
+    request = RankingRequest(history=[event], filter=wanted, surface=surface)
+    asked = question(release, request, None, service.context(), n=n)
     answer = await answer_of(service, asked, explain=False)
     items = [_listed(release.items, place.row, place.score) for place in answer.composed.places]
     return ListResponse(items=items, degraded=None if answer.refusal is None else answer.refusal.value)
@@ -47,7 +47,7 @@ def latest(service: Service, *, n: int, wanted: Filter | None, surface: str | No
 def facets(service: Service, *, wanted: Filter | None, query: str, limit: int) -> list[FacetOut]:
     """Return facets whose words hold a query, those of most items first."""
     release = service.releases.current
-    asked = question(release, Asker(history=[], filter=wanted), None, service.around(), n=1)
+    asked = question(release, RankingRequest(history=[], filter=wanted), None, service.context(), n=1)
     words = query.casefold().split()
     found = [
         facet
@@ -74,7 +74,7 @@ def _by(order_N: IntArray, name: str) -> FallbackRanker:
 def _ordered(
     service: Service, release: Release, ranker: FallbackRanker, *, n: int, wanted: Filter | None, surface: str | None
 ) -> ListResponse:
-    asked = question(release, Asker(history=[], filter=wanted, surface=surface), None, service.around(), n=n)
+    asked = question(release, RankingRequest(history=[], filter=wanted, surface=surface), None, service.context(), n=n)
     composed = compose(asked.plan, ranker, service.rng)
     return ListResponse(items=[_listed(release.items, place.row, None) for place in composed.places])
 

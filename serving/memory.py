@@ -40,7 +40,7 @@ class Trimmer:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Keep the garbage collector away from a large import: what is in memory at its end, it passes over ever after.
 
     An import makes some 400,000 objects, which stay. The collector would look through them again and again while they

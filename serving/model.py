@@ -16,7 +16,7 @@ from serving.release import LoadedBundle, Release, State
 
 _T = TypeVar("_T")
 _NEWEST = 0.1
-"""What the latest call counts in the mean of their times."""
+"""Weight of the latest call in the moving mean of their times."""
 
 
 class Refusal(StrEnum):

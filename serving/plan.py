@@ -54,7 +54,7 @@ class Exploration:
 class Plan:
     """One slate's plan.
 
-    ``bars`` names what bars items, with the items, where that is asked for; ``wished`` are the facets asked for.
+    ``bars`` names what bars items, with the items, where that is asked for; ``wanted_facets`` are the facets asked for.
 
     Shape:
         eligible_N: (items,) True where an item may be shown.
@@ -67,7 +67,7 @@ class Plan:
     caps: list[Cap] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     exploration: Exploration | None = None
-    wished: list[Code] = field(default_factory=list)
+    wanted_facets: list[Code] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
     bars: list[tuple[str, BoolArray]] | None = None
 
@@ -128,14 +128,14 @@ def add_steering(plan: Plan, facets: FacetTable, steer: Steer, config: ServingCo
     for place, facet in enumerate(steer.require):
         codes = _codes(facets, facet, f"body.steer.require.{place}")
         plan.bar(f"steer.require {_shown(facet)}", ~_having(facets, codes))
-        plan.wished += codes
+        plan.wanted_facets += codes
     for place, facet in enumerate(steer.avoid):
         codes = _codes(facets, facet, f"body.steer.avoid.{place}")
         plan.bar(f"steer.avoid {_shown(facet)}", _having(facets, codes))
     for place, facet in enumerate(steer.prefer):
         codes = _codes(facets, facet, f"body.steer.prefer.{place}")
         plan.lift(_having(facets, codes), config.prefer_bonus)
-        plan.wished += codes
+        plan.wanted_facets += codes
 
 
 def add_rules(plan: Plan, items: ItemTable, rules: Sequence[NamedRule]) -> None:
@@ -177,9 +177,10 @@ def add_exploration(plan: Plan, config: ServingConfig) -> None:
         )
 
 
-def met(plan: Plan, facets: FacetTable, row: int) -> list[str]:
+def facets_met(plan: Plan, facets: FacetTable, row: int) -> list[str]:
     """Return the words of the facets asked for that an item has."""
-    return list(dict.fromkeys(facets.name(*code) for code in plan.wished if facets.codes_NM[row, code[0]] == code[1]))
+    has = [code for code in plan.wanted_facets if facets.codes_NM[row, code[0]] == code[1]]
+    return list(dict.fromkeys(facets.name(*code) for code in has))
 
 
 def rule_members(items: ItemTable, rule: Rule) -> BoolArray:

@@ -19,13 +19,13 @@ import uvicorn
 
 from recsys.core.errors import CallError, RecsysError
 from recsys.core.telemetry import LOG, configure_logging, log_as_json
-from serving.app import create_app, settle
+from serving.app import create_app, warm_up
+from serving.loop_queue import arrivals_at
 from serving.protocol import limited_protocol
 from serving.seeding import seed_store
 from serving.service import Service
 from serving.settings import Keys, ServingConfig
 from serving.store.engine import store_url
-from serving.turns import arrivals_at
 
 _RESTART_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
@@ -93,19 +93,19 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def take_short_turns() -> None:
-    """Have the threads of this process take short turns, so that answers wait little for what is done beside them."""
+def shorten_switch_interval() -> None:
+    """Have the interpreter switch threads every half a millisecond, so that answers wait little for other threads."""
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
 def _serve_here(options: Options, listener: socket.socket) -> None:
-    take_short_turns()
+    shorten_switch_interval()
     if options.config.log_json:
         log_as_json()
     app = create_app(options.run, store=options.store, keys=options.keys, config=options.config)
     service: Service = app.state.service
-    service.releases.on_loaded = partial(settle, app)
-    service.turns.arrivals = arrivals_at(listener)
+    service.releases.on_loaded = partial(warm_up, app)
+    service.loop_queue.arrivals = arrivals_at(listener)
     config = options.config
     server = DrainingServer(
         uvicorn.Config(

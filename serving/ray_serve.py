@@ -17,8 +17,8 @@ from pydantic import PositiveInt
 from recsys.core.config import Config
 from recsys.core.errors import ArtifactError, CallError
 from recsys.core.telemetry import LOG, configure_logging, log_as_json
-from serving.app import create_app, settle
-from serving.process import Options, take_short_turns
+from serving.app import create_app, warm_up
+from serving.process import Options, shorten_switch_interval
 from serving.seeding import seed_store
 from serving.service import Service
 from serving.settings import ServingConfig, environment_keys
@@ -73,12 +73,12 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application, which Ray starts next."""
-        take_short_turns()
+        shorten_switch_interval()
         args = self._args
         config = args.config.model_copy(update={"sole_writer": False})
         app = create_app(args.run, store=args.store, keys=environment_keys(), config=config)
         self._service = app.state.service
-        self._service.releases.on_loaded = partial(settle, app)
+        self._service.releases.on_loaded = partial(warm_up, app)
         return app
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ from serving.answers import pruned_paths, ranked_items
 from serving.asking import Question, question
 from serving.compose import Composed, Place, compose
 from serving.fallback import fallback_ranker
-from serving.histories import Known
+from serving.histories import KnownUser
 from serving.model import ModelRanker, ModelUnavailableError, Refusal, model_of
 from serving.plan import add_exploration
-from serving.schemas.recommend import Asker, RecommendRequest, RecommendResponse
+from serving.schemas.recommend import RankingRequest, RecommendRequest, RecommendResponse
 from serving.service import Service
 from serving.split import release_for
 from serving.store.slates import Exposure
@@ -40,7 +40,7 @@ class Answer:
 
 async def recommend(service: Service, request: RecommendRequest) -> RecommendResponse:
     """Answer from the model, or from the fallback with ``degraded`` saying why; never fails for want of either."""
-    began = service.last_good.forgotten
+    began = service.last_good_answers.forgotten
     with service.stage("question"):
         asked = await ask_for(service, request, n=request.n)
     add_exploration(asked.question.plan, service.config)
@@ -54,20 +54,20 @@ async def recommend(service: Service, request: RecommendRequest) -> RecommendRes
         ids = asked.question.release.items.item_ids
         shown = [ids[place.row] for place in answer.composed.places]
         if request.user_id is not None and shown:
-            service.last_good.keep(request.user_id, shown, began=began)
-        service.shadow.compare(request, asked.known, service.around(), request_id=response.request_id, shown=shown)
+            service.last_good_answers.keep(request.user_id, shown, began=began)
+        service.shadow.compare(request, asked.known, service.context(), request_id=response.request_id, shown=shown)
     return response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question, what it knows of its user, and the user's arm where two releases are compared.
+    """A question, the history of its user, and the user's arm where two releases are compared.
 
     ``until`` is the monotonic time at which a request that gave ``timeout_ms`` must be answered.
     """
 
     question: Question
-    known: Known | None
+    known: KnownUser | None
     arm: str | None
     until: float | None = None
 
@@ -77,17 +77,18 @@ class Asked:
         return self.known is not None and self.known.stale
 
 
-async def ask_for(service: Service, asker: Asker, *, n: int, reasons: bool = False) -> Asked:
+async def ask_for(service: Service, request: RankingRequest, *, n: int, reasons: bool = False) -> Asked:
     """Return the question of a request to the release that answers its user now."""
-    until = None if asker.timeout_ms is None else time.monotonic() + asker.timeout_ms / 1000
+    until = None if request.timeout_ms is None else time.monotonic() + request.timeout_ms / 1000
     with service.stage("history"):
-        known = None if asker.user_id is None else await service.histories.of(asker.user_id, seconds=left(until))
-    release, arm = release_for(service.releases, service.config, asker.user_id)
-    found = question(release, asker, known, service.around(), n=n, reasons=reasons)
+        within, user_id = seconds_left(until), request.user_id
+        known = None if user_id is None else await service.histories.of(user_id, seconds=within)
+    release, arm = release_for(service.releases, service.config, request.user_id)
+    found = question(release, request, known, service.context(), n=n, reasons=reasons)
     return Asked(question=found, known=known, arm=arm, until=until)
 
 
-def left(until: float | None) -> float | None:
+def seconds_left(until: float | None) -> float | None:
     """Return the seconds until a moment of the monotonic clock, 0 where it is over; None where there is none."""
     return None if until is None else max(0.0, until - time.monotonic())
 
@@ -105,10 +106,10 @@ async def answer_of(service: Service, asked: Question, *, explain: bool, until: 
             history=asked.history,
             whole_catalogue=asked.whole_catalogue,
         )
-        # What asks the model once, briefly, waits for no other thread.
-        queue = service.turns if release.brief and plan.plain and not explain else service.model
+        # A single call of a fast ranker runs on the event loop and waits for no other thread.
+        queue = service.loop_queue if release.has_fast_ranker and plan.plain and not explain else service.model
         with service.stage("model"):
-            composed = await queue.run(lambda: compose(plan, ranker, service.rng), seconds=left(until))
+            composed = await queue.run(lambda: compose(plan, ranker, service.rng), seconds=seconds_left(until))
     except ModelUnavailableError as error:
         return _without_model(service, asked, error.refusal)
     if illegal := ranker.illegal:
@@ -129,7 +130,7 @@ def _without_model(service: Service, asked: Question, refusal: Refusal) -> Answe
 
 
 def _ranked_by_fallback(service: Service, asked: Question, refusal: Refusal) -> Answer:
-    ranker = fallback_ranker(asked.release.items, asked.history.items, service.last_good.of(asked.user_id))
+    ranker = fallback_ranker(asked.release.items, asked.history.items, service.last_good_answers.of(asked.user_id))
     composed = compose(asked.plan, ranker, service.rng)
     first = np.asarray([place.row for place in composed.places[:1]], np.int64)
     return Answer(composed=composed, strategy=ranker.strategy(first), refusal=refusal)
@@ -139,7 +140,7 @@ def _filled_up(service: Service, asked: Question, composed: Composed, missing: i
     """Return a slate with its open places filled from the fallback, below all that the model scored."""
     open_N = asked.plan.eligible_N.copy()
     open_N[[place.row for place in composed.places]] = False
-    ranker = fallback_ranker(asked.release.items, asked.history.items, service.last_good.of(asked.user_id))
+    ranker = fallback_ranker(asked.release.items, asked.history.items, service.last_good_answers.of(asked.user_id))
     (more,) = ranker.rank([open_N], missing)
     lowest = composed.places[-1].score if composed.places else 0.0
     tail = tuple(Place(row=row, score=lowest) for row in more.items.tolist())
@@ -173,7 +174,7 @@ def _exposure(
     return Exposure(
         request_id=response.request_id,
         user_id=request.user_id,
-        at=service.around().now,
+        at=service.context().now,
         model_version=release.version if answer.by_model else None,
         policy=service.policy() if answer.by_model else "fallback",
         strategy=answer.strategy,

@@ -76,8 +76,8 @@ class LoadedBundle(Protocol):
 
 
 @runtime_checkable
-class Probed(Protocol):
-    """A bundle that knows what its model should recommend."""
+class SupportsProbe(Protocol):
+    """A bundle that holds histories with the items that its model should recommend for them."""
 
     def probe(self) -> float:
         """Return the share of the expected items that the model recommends here and now."""
@@ -92,7 +92,7 @@ Bodies = Mapping[str, Mapping[str, Any]]
 
 
 class State(StrEnum):
-    """How the model of a release fares."""
+    """Whether the model of a release is loaded."""
 
     LOADING = "loading"
     READY = "ready"
@@ -114,35 +114,35 @@ class Release:
     """Number of items that the model was trained on: the first rows."""
     bodies: Bodies = field(default_factory=dict)
     """What was put at run time of items' columns, and of new items."""
-    brief: bool = False
-    """Whether the event loop may wait for the model's ranker."""
+    has_fast_ranker: bool = False
+    """Whether the event loop itself may call the model's ranker, because it ends within a few milliseconds."""
 
 
 @runtime_checkable
-class Brief(Protocol):
-    """A bundle that knows whether its ranker is brief."""
+class SupportsFastRanking(Protocol):
+    """A bundle that says whether its ranker may be called on the event loop."""
 
     @property
-    def brief(self) -> bool:
-        """Whether the ranker ends within a few milliseconds, whatever it is asked."""
+    def has_fast_ranker(self) -> bool:
+        """Whether the ranker ends within a few milliseconds, whatever the request."""
         ...
 
 
 @runtime_checkable
-class Preparing(Protocol):
-    """A bundle that loads what encodes new items when it is first needed."""
+class SupportsEncoderLoading(Protocol):
+    """A bundle that loads the encoder of new items on first use."""
 
-    def prepare_for_items(self) -> None:
-        """Load it now."""
+    def load_item_encoder(self) -> None:
+        """Load the encoder now."""
         ...
 
 
 @runtime_checkable
-class Remembering(Protocol):
-    """A bundle that keeps something of users between requests."""
+class SupportsForget(Protocol):
+    """A bundle that caches encoded histories of users between requests."""
 
     def forget(self) -> None:
-        """Drop it."""
+        """Drop all cached histories."""
         ...
 
 
@@ -194,7 +194,7 @@ def load_release(folder: Path, loader: Loader) -> Release:
             f"the catalogue in {folder} must list the {len(bare.items)} items of items.parquet in their order, got "
             f"{len(catalogue.item_ids)} items or another order; {_AGAIN}"
         )
-    if isinstance(bundle, Probed) and (share := bundle.probe()) < LEAST_AGREEMENT:
+    if isinstance(bundle, SupportsProbe) and (share := bundle.probe()) < LEAST_AGREEMENT:
         raise ArtifactError(
             f"the model in {folder} must recommend at least {LEAST_AGREEMENT:.0%} of what its probes expect, got "
             f"{share:.0%}; {_AGAIN}"
@@ -209,7 +209,7 @@ def with_model(bare: Release, bundle: LoadedBundle) -> Release:
         facets=facet_table(np.asarray(bundle.catalogue.codes_NM), bundle.catalogue.facets),
         model=bundle,
         state=State.READY,
-        brief=isinstance(bundle, Brief) and bundle.brief,
+        has_fast_ranker=isinstance(bundle, SupportsFastRanking) and bundle.has_fast_ranker,
     )
 
 

@@ -10,17 +10,26 @@ from recsys.contracts import History
 from recsys.core.errors import ArtifactError, RecsysError
 from recsys.core.telemetry import LOG
 from recsys.recommender.manifest import FILE, read_manifest
-from serving.growth import grown
-from serving.memory import uncollected
+from serving.memory import without_garbage_collection
 from serving.model import ask
-from serving.release import Loader, Preparing, Release, Remembering, State, bare_release, load_from_run, load_release
+from serving.release import (
+    Loader,
+    Release,
+    State,
+    SupportsEncoderLoading,
+    SupportsForget,
+    bare_release,
+    load_from_run,
+    load_release,
+)
+from serving.run_time_items import with_run_time_items
 from serving.store.changes import StoredItem
 
 _KEPT = 2
 """Releases that stay loaded: the one that answers, and the one before."""
 
 
-class Beside(StrEnum):
+class ReleaseRole(StrEnum):
     """What a release does beside the current one."""
 
     SECOND = "second"
@@ -66,11 +75,11 @@ class Releases:
         self._base = bare_release(run / "bundle", state=State.LOADING)
         self._loaded: dict[str, Release] = {}
         """Releases as they are on disk, by version."""
-        self._grown: dict[str, Release] = {}
+        self._with_items: dict[str, Release] = {}
         """The same with the items put at run time, each as of when it last answered."""
         self._put: tuple[StoredItem, ...] = ()
         self._first_seen: Mapping[str, int] = {}
-        self._beside: dict[Beside, Release] = {}
+        self._by_role: dict[ReleaseRole, Release] = {}
         self.current = self._base
         self.on_loaded: Callable[[], None] = lambda: None
         """Called when a model is loaded, before it becomes current; and once what encodes new items is loaded."""
@@ -79,12 +88,12 @@ class Releases:
     @property
     def second(self) -> Release | None:
         """The release of a split's second arm."""
-        return self._of_role(Beside.SECOND)
+        return self._of_role(ReleaseRole.SECOND)
 
     @property
     def shadow(self) -> Release | None:
         """The release that is asked out of band."""
-        return self._of_role(Beside.SHADOW)
+        return self._of_role(ReleaseRole.SHADOW)
 
     def start(self, *, version: str | None = None, second: str | None = None, shadow: str | None = None) -> None:
         """Begin to load in the background: the run's bundle, or the version that an administrator chose before.
@@ -94,8 +103,8 @@ class Releases:
             second: the version of a split's second arm, if any.
             shadow: the version that is asked out of band, if any.
         """
-        beside = {Beside.SECOND: second, Beside.SHADOW: shadow}
-        threading.Thread(target=self._first, args=(version, beside), name="recsys-load", daemon=True).start()
+        roles = {ReleaseRole.SECOND: second, ReleaseRole.SHADOW: shadow}
+        threading.Thread(target=self._first, args=(version, roles), name="recsys-load", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the first loading has ended, well or not; return whether it has."""
@@ -114,8 +123,8 @@ class Releases:
             base = self._loaded.get(version)
             if base is None:
                 base = self._load(self._folder(version))
-                if (preparing := self._preparing(base)) is not None:
-                    preparing.prepare_for_items()
+                if (model := self._loading_its_encoder(base)) is not None:
+                    model.load_item_encoder()
                 self.on_loaded()
             if base.version != version:
                 raise ArtifactError(f"the bundle must be version {version}, got {base.version}; publish it again")
@@ -123,7 +132,7 @@ class Releases:
                 self._swap(base)
                 return self.current
 
-    def set_beside(self, role: Beside, version: str) -> None:
+    def set_role(self, role: ReleaseRole, version: str) -> None:
         """Load, verify and warm a version beside the current one.
 
         Raises:
@@ -133,8 +142,8 @@ class Releases:
         with self._loading:
             base = self._loaded.get(version) or self._load(self._folder(version))
             with self._lock:
-                self._grow(base)
-                self._beside[role] = base
+                self._add_items(base)
+                self._by_role[role] = base
 
     def put_items(self, put: tuple[StoredItem, ...]) -> None:
         """Make a release whose items are these beside, or in place of, the bundle's; and make it current."""
@@ -150,8 +159,8 @@ class Releases:
 
     def forget(self) -> None:
         """Drop what models keep of users between requests."""
-        for release in (*self._loaded.values(), *self._grown.values()):
-            if isinstance(release.model, Remembering):
+        for release in (*self._loaded.values(), *self._with_items.values()):
+            if isinstance(release.model, SupportsForget):
                 release.model.forget()
 
     def candidates(self) -> list[Candidate]:
@@ -188,7 +197,7 @@ class Releases:
                 continue
         raise KeyError(version)
 
-    def _first(self, version: str | None, beside: Mapping[Beside, str | None]) -> None:
+    def _first(self, version: str | None, roles: Mapping[ReleaseRole, str | None]) -> None:
         try:
             folder = self.run / "bundle"
             if version is not None and version != self._base.version:
@@ -207,21 +216,21 @@ class Releases:
             with self._lock:
                 reason = f"{type(error).__name__}: {error}"
                 self._swap(bare_release(self.run / "bundle", state=State.FAILED, reason=reason))
-        for role, named in beside.items():
+        for role, named in roles.items():
             try:
                 if named is not None:
-                    self.set_beside(role, named)
+                    self.set_role(role, named)
             except (KeyError, ArtifactError) as error:
                 LOG.error("the release %s cannot be the %s one; the current one answers alone: %r", named, role, error)
         self._settled.set()
-        if (preparing := self._preparing(self._base)) is not None:
-            with uncollected():  # the first time, torch is imported
-                preparing.prepare_for_items()
+        if (model := self._loading_its_encoder(self._base)) is not None:
+            with without_garbage_collection():  # the first time, torch is imported
+                model.load_item_encoder()
             self.on_loaded()
 
-    def _preparing(self, base: Release) -> Preparing | None:
+    def _loading_its_encoder(self, base: Release) -> SupportsEncoderLoading | None:
         """Return the model whose encoder of new items is to be loaded before the first of them comes, if any."""
-        return base.model if self._encoder_at_start and isinstance(base.model, Preparing) else None
+        return base.model if self._encoder_at_start and isinstance(base.model, SupportsEncoderLoading) else None
 
     def _load(self, folder: Path) -> Release:
         try:
@@ -234,33 +243,33 @@ class Releases:
             raise ArtifactError(
                 f"{folder} must hold a model that answers, got {error!r}; make the bundle again"
             ) from error
-        self._grown.pop(release.version, None)  # an earlier load's, if any
+        self._with_items.pop(release.version, None)  # an earlier load's, if any
         self._loaded[release.version] = release
         while len(self._loaded) > _KEPT:
-            kept = {self._base.version, release.version} | {one.version for one in self._beside.values()}
+            kept = {self._base.version, release.version} | {one.version for one in self._by_role.values()}
             oldest = next((name for name in self._loaded if name not in kept), None)
             if oldest is None:
                 break
             del self._loaded[oldest]
-            self._grown.pop(oldest, None)
+            self._with_items.pop(oldest, None)
         return release
 
-    def _of_role(self, role: Beside) -> Release | None:
-        base = self._beside.get(role)
-        return None if base is None else self._grown.get(base.version)
+    def _of_role(self, role: ReleaseRole) -> Release | None:
+        base = self._by_role.get(role)
+        return None if base is None else self._with_items.get(base.version)
 
-    def _grow(self, base: Release) -> Release:
+    def _add_items(self, base: Release) -> Release:
         """Return a base with the items of now; what it has in common with the last time is not made again."""
-        release = grown(base, self._put, self._first_seen, before=self._grown.get(base.version))
-        self._grown[base.version] = release
+        release = with_run_time_items(base, self._put, self._first_seen, before=self._with_items.get(base.version))
+        self._with_items[base.version] = release
         return release
 
     def _swap(self, base: Release) -> None:
         """Make a base with the run-time items current; until this one assignment the old release answers."""
-        release = self._grow(base)
-        for beside in self._beside.values():
-            if beside.version != base.version:
-                self._grow(beside)
+        release = self._add_items(base)
+        for other in self._by_role.values():
+            if other.version != base.version:
+                self._add_items(other)
         self._base = base
         self.current = release
         self._on_change(release)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.asking import Circumstances, this_moment
+from serving.asking import RequestContext, this_moment
 from serving.exposures import ExposureWriter
-from serving.fallback import LastGood
+from serving.fallback import LastGoodAnswers
 from serving.histories import Histories, StoreThreads
+from serving.loop_queue import LoopQueue
 from serving.metrics import Metrics
 from serving.model import ModelThread
 from serving.releases import Releases
@@ -21,7 +22,6 @@ from serving.settings import ServingConfig
 from serving.shadow import Shadow
 from serving.store import Store
 from serving.tracing import Tracing
-from serving.turns import Turns
 
 _ALWAYS_WAIT = 8
 """Requests that may wait for the model however long it takes."""
@@ -34,12 +34,12 @@ class Service:
     config: ServingConfig
     releases: Releases
     model: ModelThread
-    turns: Turns
+    loop_queue: LoopQueue
     store: Store
     threads: StoreThreads
     histories: Histories
     exposures: ExposureWriter
-    last_good: LastGood
+    last_good_answers: LastGoodAnswers
     shadow: Shadow
     metrics: Metrics
     tracing: Tracing
@@ -53,13 +53,13 @@ class Service:
         """Return what counts the time of a part of an answer, and makes a span of it where spans are made."""
         return Stage(self, name)
 
-    def around(self) -> Circumstances:
-        """Return what holds for every request of this moment."""
-        return Circumstances(rules=self.rules, config=self.config, now=this_moment())
+    def context(self) -> RequestContext:
+        """Return the rules, settings and time that hold for a request now."""
+        return RequestContext(rules=self.rules, config=self.config, now=this_moment())
 
     def full(self) -> bool:
         """Tell whether a request for a slate would wait too long for those before it."""
-        queue = self.turns if self.releases.current.brief else self.model
+        queue = self.loop_queue if self.releases.current.has_fast_ranker else self.model
         return queue.waiting() > _ALWAYS_WAIT and queue.expected_wait() > self.config.queue_seconds
 
     def policy(self) -> str:

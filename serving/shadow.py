@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.core.telemetry import LOG, log_fields
-from serving.asking import Circumstances, question
+from serving.asking import RequestContext, question
 from serving.compose import compose
-from serving.histories import Known
+from serving.histories import KnownUser
 from serving.metrics import Metrics
 from serving.model import ModelRanker, model_of
 from serving.pool import Pool, PoolFullError
@@ -30,8 +30,8 @@ class _Comparison:
     """A request as the client sent it, what its answer knew, its id, and the ids that answered it, best first."""
 
     request: RecommendRequest
-    known: Known | None
-    around: Circumstances
+    known: KnownUser | None
+    context: RequestContext
     request_id: str
     shown: Sequence[int | str]
 
@@ -52,8 +52,8 @@ class Shadow:
     def compare(
         self,
         request: RecommendRequest,
-        known: Known | None,
-        around: Circumstances,
+        known: KnownUser | None,
+        context: RequestContext,
         *,
         request_id: str,
         shown: Sequence[int | str],
@@ -63,7 +63,7 @@ class Shadow:
         Args:
             request: as the client sent it.
             known: what the answer knew of the user.
-            around: the rules and the moment of the answer.
+            context: the rules and the moment of the answer.
             request_id: decides whether this request is among the share.
             shown: ids of the answer, best first.
         """
@@ -71,7 +71,7 @@ class Shadow:
         if version is None or not shown or position(request_id, version) >= self._config.shadow_share:
             return
 
-        one = _Comparison(request=request, known=known, around=around, request_id=request_id, shown=shown)
+        one = _Comparison(request=request, known=known, context=context, request_id=request_id, shown=shown)
         try:
             self._pool.submit(lambda: self._try(one))
         except PoolFullError:
@@ -97,7 +97,7 @@ class Shadow:
         release = self._releases.shadow
         if release is None:
             return
-        asked = question(release, one.request, one.known, one.around, n=len(one.shown))
+        asked = question(release, one.request, one.known, one.context, n=len(one.shown))
         ranker = ModelRanker(recommender=model_of(release).ranker, history=asked.history)
         composed = compose(asked.plan, ranker, np.random.default_rng(0))  # nothing is sampled: only the plan explores
         theirs = [release.items.item_ids[place.row] for place in composed.places]

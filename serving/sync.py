@@ -10,10 +10,10 @@ from recsys.core.errors import RecsysError
 from recsys.core.telemetry import LOG
 from recsys.recommender.pointer import published_version
 from serving.forgetting import forget_here
+from serving.item_writes import refresh_items
 from serving.memory import Trimmer
 from serving.rules import read_rules
 from serving.service import Service
-from serving.shop import refresh_items
 from serving.store.changes import ACTIVE_MODEL
 from serving.store.counters import FORGOTTEN, ITEMS, RULES
 

@@ -18,10 +18,10 @@ from recsys.contracts import Slate
 from recsys.core.arrays import BoolArray, FloatArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
-from serving.asking import Circumstances, question
+from serving.asking import RequestContext, question
 from serving.compose import compose
 from serving.facets import facet_table
-from serving.histories import Known
+from serving.histories import KnownUser
 from serving.items import item_table
 from serving.plan import add_exploration
 from serving.release import Release, State
@@ -29,7 +29,7 @@ from serving.rules import NamedRule
 from serving.schemas.recommend import RecommendRequest
 from serving.schemas.writes import Rule
 from serving.settings import ServingConfig
-from serving.store.events import Past
+from serving.store.events import UserPast
 
 SLATES, ITEMS, CODES = 100_000, 40, 6
 BRANDS, GENRES, SURFACES = ("A", "B", "C", "D"), ("noir", "comedy", "drama"), ("home", "mail")
@@ -131,9 +131,9 @@ def answer(
         NamedRule(name=f"rule-{place}", version=1, rule=Rule.model_validate(rule)) for place, rule in enumerate(rules)
     )
     request = RecommendRequest.model_validate(body)
-    known = Known(past=Past(events=tuple((item, 1) for item in past), seen=tuple(past)))
-    around = Circumstances(rules=named, config=config, now=NOW)
-    asked = question(world.release, request, known, around, n=request.n)
+    known = KnownUser(past=UserPast(events=tuple((item, 1) for item in past), seen=tuple(past)))
+    context = RequestContext(rules=named, config=config, now=NOW)
+    asked = question(world.release, request, known, context, n=request.n)
     add_exploration(asked.plan, config)
     asked.plan.n = min(asked.plan.n, int(np.count_nonzero(asked.plan.eligible_N)))
     if asked.plan.n == 0:

@@ -41,8 +41,8 @@ TOLERANCE: Final = 1e-3
 KEPT_STATES: Final = 4096
 """Histories whose encoded states are kept in memory, a few kB each: a release keeps no more, however many ask."""
 
-BRIEF_ITEMS: Final = 50_000
-"""Items that the runtime ranks within some two milliseconds."""
+FAST_ITEMS: Final = 50_000
+"""Largest catalogue that the runtime ranks within some two milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,10 +100,10 @@ class ServedBundle(LoadedBundle[RuntimeScorer]):
         return bundle
 
     @property
-    def brief(self) -> bool:
-        """Whether the ranker is compiled code alone that ends within a few milliseconds, whatever it is asked."""
+    def has_fast_ranker(self) -> bool:
+        """Whether the ranker is compiled code alone and ends within a few milliseconds, whatever the request."""
         ranking = self.generative.config.ranking
-        return self.tokens is None and ranking.head_decides and self.generative.scorer.num_items <= BRIEF_ITEMS
+        return self.tokens is None and ranking.head_decides and self.generative.scorer.num_items <= FAST_ITEMS
 
     def with_items(self, items: pa.Table) -> "ServedBundle":
         """Return a bundle that also recommends new items, encoded by the frozen features and tokenizer.
@@ -123,7 +123,7 @@ class ServedBundle(LoadedBundle[RuntimeScorer]):
             tokens = ServedExperts.of(list(tokens.scorer.experts.values()), grown.tokens.catalogue, tokens.choices)
         return replace(self, generative=generative, tokens=tokens)
 
-    def prepare_for_items(self) -> None:
+    def load_item_encoder(self) -> None:
         """Load what encodes new items, so that the first one does not wait for it."""
         _ = self.source
 

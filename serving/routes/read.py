@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from serving.item_writes import found_item, item_out
 from serving.lists import facets, item_row, latest, popular, similar
 from serving.routes.deps import FilterDep, Length, ServiceDep, Surface
 from serving.schemas.recommend import FacetsResponse, ListResponse
 from serving.schemas.writes import ItemOut, ItemsResponse
-from serving.shop import found_item, item_out
 
 router = APIRouter(tags=["catalogue"])
 ItemId = Annotated[str, Path(min_length=1, max_length=1024)]

@@ -8,10 +8,10 @@ from recsys.core.errors import IdError
 from recsys.data.ids import id_text
 from serving.forgetting import forget
 from serving.ingest import add_events
+from serving.item_writes import delete_item, put_items
 from serving.problems import ProblemError
 from serving.routes.deps import CLIENT, ServiceDep
 from serving.schemas.writes import EventIn, EventsResponse, ForgetResponse, ItemIn, ItemsPutResponse
-from serving.shop import delete_item, put_items
 
 router = APIRouter(tags=["writes"])
 

@@ -18,8 +18,8 @@ class HistoryEvent(BaseModel):
     timestamp: Timestamp | None = None
 
 
-class Asker(Strict):
-    """Who asks: a known user, or a history given here; with both, the user's items are not shown either."""
+class RankingRequest(Strict):
+    """For whom items are ranked: a known user, or a history given here; with both, the user's items are not shown."""
 
     user_id: Id | None = None
     history: Annotated[list[HistoryEvent], Field(max_length=10_000)] | None = None
@@ -47,8 +47,8 @@ class Asker(Strict):
         return self
 
 
-class RecommendRequest(Asker):
-    """Who asks, and for what."""
+class RecommendRequest(RankingRequest):
+    """A request for a slate."""
 
     n: Annotated[StrictInt, Field(ge=1, le=MAX_N)] = 10
     scenario: Text256 | None = Field(default=None, description="the former name of surface")
@@ -131,7 +131,7 @@ class FacetsResponse(BaseModel):
     facets: list[FacetOut]
 
 
-class ExplainRequest(Asker):
+class ExplainRequest(RankingRequest):
     """Why is, or is not, this item shown to this user?"""
 
     item_id: Id

@@ -31,7 +31,7 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Past:
+class UserPast:
     """What a user did: the latest liked events, oldest first, and every item the user liked or disliked."""
 
     events: tuple[tuple[str, int], ...]
@@ -54,7 +54,7 @@ class EventStore:
         with self._engine.begin() as connection:
             return self._add(connection, events)
 
-    def past(self, user_id: str, limit: int) -> Past:
+    def past(self, user_id: str, limit: int) -> UserPast:
         """Return a user's latest ``limit`` events and all items seen, however long ago."""
         columns = (EVENTS.c.item_id, EVENTS.c.timestamp, EVENTS.c.weight)
         latest: Select[Any] = (
@@ -71,7 +71,7 @@ class EventStore:
                 every = select(EVENTS.c.item_id).where(EVENTS.c.user_id == user_id, EVENTS.c.weight != 0).distinct()
                 seen = tuple(connection.execute(every).scalars())
         liked = tuple((item_id, int(at)) for item_id, at, weight in reversed(found) if weight > 0)
-        return Past(events=liked, seen=seen)
+        return UserPast(events=liked, seen=seen)
 
     def first_seen(self) -> dict[str, int]:
         """Return the time of each item's first event."""

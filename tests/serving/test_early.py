@@ -62,11 +62,11 @@ def test_slate_when_a_part_of_its_body_came_then_the_rest_is_to_be_skipped(came:
         REQUEST.replace(b"Content-Length: 15\r\n", b""),
     ],
 )
-def test_request_when_it_is_not_a_plain_slate_then_goes_the_ordinary_way(request_bytes: bytes) -> None:
+def test_request_when_it_is_not_a_plain_slate_then_is_parsed(request_bytes: bytes) -> None:
     assert refusals().of(request_bytes) is None
 
 
-def test_slate_when_the_server_has_room_or_is_going_down_then_goes_the_ordinary_way() -> None:
+def test_slate_when_the_server_has_room_or_is_going_down_then_is_parsed() -> None:
     assert refusals(full=False).of(REQUEST) is None
     assert refusals(draining=True).of(REQUEST) is None
 

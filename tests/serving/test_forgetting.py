@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
-from serving.fallback import LastGood
-from serving.store.events import Past
+from serving.fallback import LastGoodAnswers
+from serving.store.events import UserPast
 from tests.support.small_shop import Fake, event, ids, opened, service_of
 
 ASK = {"user_id": "u", "n": 6}
@@ -30,7 +30,7 @@ def two(shop: Path, any_store_url: str) -> Iterator[tuple[TestClient, TestClient
 def wait_until_forgotten(client: TestClient) -> None:
     """Ask a server for something else until it keeps nothing of the user; fails after a minute."""
     service, deadline = service_of(client), time.monotonic() + 60
-    while "u" in {*service.histories.users(), *service.last_good.users()}:
+    while "u" in {*service.histories.users(), *service.last_good_answers.users()}:
         client.get("/v1/popular")
         assert time.monotonic() < deadline
 
@@ -40,13 +40,13 @@ def test_delete_when_another_server_keeps_the_user_then_it_forgets_too(two: tupl
     here.post("/v1/events", json=[event("e1", "10"), event("e2", "11", user="other")])
     assert ids(there.post("/v1/recommend", json=ASK)) == ["11", "12", "13", "14", "15"]
     there.post("/v1/recommend", json=ASK | {"user_id": "other"})
-    assert "u" in service_of(there).last_good.users()
+    assert "u" in service_of(there).last_good_answers.users()
     assert here.delete("/v1/users/u").json()["events"] == 1
     wait_until_forgotten(there)
-    assert "other" in service_of(there).last_good.users()
+    assert "other" in service_of(there).last_good_answers.users()
 
     # What is kept in memory serves while the store is away: now that must be nothing.
-    def away(_user_id: str, _limit: int) -> Past:
+    def away(_user_id: str, _limit: int) -> UserPast:
         raise OperationalError("select", {}, Exception("away"))
 
     events = service_of(there).store.events
@@ -68,7 +68,7 @@ def test_delete_when_the_user_comes_back_then_starts_empty_on_every_server(two: 
 
 
 def test_last_good_when_a_user_is_forgotten_meanwhile_then_the_answer_is_not_kept() -> None:
-    last_good = LastGood(10)
+    last_good = LastGoodAnswers(10)
     began = last_good.forgotten
     last_good.forget("u")
     last_good.keep("u", ["10"], began=began)

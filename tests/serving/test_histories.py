@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from serving.histories import Histories, Known, StoreThreads
-from serving.store.events import EventStore, Past
+from serving.histories import Histories, KnownUser, StoreThreads
+from serving.store.events import EventStore, UserPast
 from tests.support.small_shop import Fake, event, ids, is_problem, opened, service_of
 
 
@@ -22,14 +22,14 @@ class ScriptedEvents:
         self.fails = False
         self.started = threading.Event()
 
-    def past(self, _user_id: str, _limit: int) -> Past:
+    def past(self, _user_id: str, _limit: int) -> UserPast:
         self.reads += 1
         self.started.set()
         if self.gate is not None:
             self.gate.wait(10)
         if self.fails:
             raise OperationalError("select", {}, Exception("away"))
-        return Past(events=((self.item, 1),), seen=(self.item,))
+        return UserPast(events=((self.item, 1),), seen=(self.item,))
 
 
 def histories_of(events: ScriptedEvents, *, sole_writer: bool = True, seconds: float = 5.0) -> Histories:
@@ -63,7 +63,7 @@ def test_of_when_others_write_too_then_reads_every_time() -> None:
     asyncio.run(run())
 
 
-async def held_read(histories: Histories, events: ScriptedEvents) -> asyncio.Task[Known]:
+async def held_read(histories: Histories, events: ScriptedEvents) -> asyncio.Task[KnownUser]:
     """Begin to read a user, who is read once the gate of the events is set."""
     events.gate = threading.Event()
     reading = asyncio.create_task(histories.of("u"))
@@ -149,7 +149,7 @@ def test_recommend_when_the_store_is_locked_then_answers_and_events_get_503(shop
 def test_recommend_when_the_store_is_away_then_answers_and_says_so(shop: Path) -> None:
     with opened(shop, Fake()) as client:
 
-        def away(_user_id: str, _limit: int) -> Past:
+        def away(_user_id: str, _limit: int) -> UserPast:
             raise OperationalError("select", {}, Exception("away"))
 
         service_of(client).store.events.past = away  # type: ignore[method-assign]
@@ -161,9 +161,9 @@ def test_recommend_when_the_store_hangs_then_the_request_s_own_deadline_holds(sh
     with opened(shop, Fake(), config={"store_seconds": 300}) as client:
         gate = threading.Event()
 
-        def hangs(_user_id: str, _limit: int) -> Past:
+        def hangs(_user_id: str, _limit: int) -> UserPast:
             gate.wait(60)  # far longer than what the request waits
-            return Past(events=(("10", 1),), seen=("10",))
+            return UserPast(events=(("10", 1),), seen=("10",))
 
         service_of(client).store.events.past = hangs  # type: ignore[method-assign]
         answer = client.post("/v1/recommend", json={"user_id": "u", "n": 1, "timeout_ms": 100})

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from serving.memory import Trimmer, uncollected
+from serving.memory import Trimmer, without_garbage_collection
 
 
 def test_after_when_what_is_kept_changes_then_trims_at_most_every_half_a_minute() -> None:
@@ -30,7 +30,7 @@ def test_uncollected_when_objects_come_then_the_collector_waits_and_passes_over_
     if not collects:
         gc.disable()
     try:
-        with uncollected():
+        with without_garbage_collection():
             assert not gc.isenabled()
             made = [[number] for number in range(100)]
         assert gc.isenabled() is collects

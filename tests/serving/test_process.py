@@ -12,7 +12,7 @@ from threading import Event, Thread
 import httpx
 import pytest
 
-from serving.process import take_short_turns
+from serving.process import shorten_switch_interval
 from tests.support.server import Process, free_port, running, start
 from tests.support.small_shop import event, make_run
 
@@ -205,11 +205,11 @@ def test_start_when_a_setting_is_wrong_then_names_it(unsealed: Path, tmp_path: P
     assert "mistake" in said
 
 
-def test_take_short_turns_when_called_then_a_waiting_thread_gets_the_interpreter_sooner_than_by_default() -> None:
+def test_shorten_switch_interval_when_called_then_a_waiting_thread_gets_the_interpreter_sooner() -> None:
     before = sys.getswitchinterval()
     try:
         sys.setswitchinterval(0.005)  # Python's own; a server that ran in this process may have changed it
-        take_short_turns()
+        shorten_switch_interval()
         assert sys.getswitchinterval() <= 0.001
     finally:
         sys.setswitchinterval(before)

@@ -245,7 +245,7 @@ def test_encoder_when_it_is_loaded_at_the_start_then_the_collector_waits_and_at_
     collects: list[bool] = []
 
     def loader(folder: Path) -> Any:
-        return bundle_of(Fake(), folder, prepare_for_items=lambda: collects.append(gc.isenabled()))
+        return bundle_of(Fake(), folder, load_item_encoder=lambda: collects.append(gc.isenabled()))
 
     loaded: list[int] = []
     releases = Releases(shop, loader=loader, on_change=lambda _release: None, encoder_at_start=True)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from recsys.data.ids import wire_id
-from serving.growth import Growing, fits
 from serving.ingest import in_words, rows_of
 from serving.pool import StoreLateError
 from serving.problems import ProblemError, shown
 from serving.release import Release
+from serving.run_time_items import SupportsNewItems, fits
 from serving.schemas.writes import EncodedItem, FoundItem, ItemIn, ItemOut, ItemsPutResponse, Rejection
 from serving.service import Service
 from serving.store.changes import StoredItem
@@ -175,7 +175,7 @@ def _require_types(release: Release, body: dict[str, Any]) -> None:
 
 
 def _require_encodable(release: Release, item_id: str) -> None:
-    if release.model is not None and not isinstance(release.model, Growing):
+    if release.model is not None and not isinstance(release.model, SupportsNewItems):
         raise ValueError("item_id: must be an item of the catalogue, because this bundle holds no tokenizer for others")
     known = release.items.item_ids
     if known and isinstance(known[0], int) and not item_id.lstrip("-").isdigit():

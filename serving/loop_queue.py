@@ -1,9 +1,9 @@
-"""Owns brief calls of a model on the event loop: one a turn, so that sockets are read between two of them.
+"""Owns calls of a fast model on the event loop: one an iteration, so that sockets are read between two of them.
 
 A ranking by compiled code takes less than handing it to a thread and back where both want the interpreter. Sockets are
-read between turns, so requests that come meanwhile are refused or queued at once. uvloop accepts one connection a turn,
-so the next call waits while others are there to be accepted: else each would wait for as many rankings as connections
-are before it.
+read between iterations, so requests that come meanwhile are refused or queued at once. uvloop accepts one connection an
+iteration, so the next call waits while others are there to be accepted: else each would wait for as many rankings as
+connections are before it.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from serving.model import ModelUnavailableError, Refusal
 
 _T = TypeVar("_T")
 _NEWEST = 0.1
-"""What the latest turn counts in the mean of their times."""
+"""Weight of the latest call in the moving mean of their times."""
 _MOST_PASSES = 16
-"""Turns in a row that may be left to connections."""
+"""Iterations in a row that may be left to accepting connections."""
 
 
 def arrivals_at(listener: socket.socket) -> Callable[[], bool]:
@@ -31,11 +31,11 @@ def arrivals_at(listener: socket.socket) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-class Turns:
-    """A queue of brief calls that the event loop runs itself.
+class LoopQueue:
+    """A queue of calls of a few milliseconds that the event loop runs itself, one an iteration.
 
     Args:
-        deadline_seconds: how long a call may wait for its turn.
+        deadline_seconds: how long a call may wait.
 
     Attributes:
         arrivals: tells whether connections wait to be accepted.
@@ -48,7 +48,7 @@ class Turns:
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], Any], float]] = deque()
         self._scheduled = False
         self._began = 0.0
-        self._turn_seconds = 0.0
+        self._call_seconds = 0.0
 
     async def run(self, call: Callable[[], _T], *, seconds: float | None = None) -> _T:
         """Return what a call to a model returns, or raise :class:`ModelUnavailableError`.
@@ -68,12 +68,12 @@ class Turns:
         return await future
 
     def waiting(self) -> int:
-        """Return how many calls wait for their turn."""
+        """Return how many calls wait."""
         return len(self._waiting)
 
     def expected_wait(self) -> float:
-        """Return the seconds that a call would wait now, by how long turns took lately, with all that came between."""
-        return len(self._waiting) * self._turn_seconds
+        """Return the seconds that a call would wait now, by how long calls took lately, with all that came between."""
+        return len(self._waiting) * self._call_seconds
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._passes < _MOST_PASSES and self.arrivals():
@@ -85,7 +85,7 @@ class Turns:
         if not future.cancelled():
             _answer(future, call, until)
         now = time.monotonic()
-        self._turn_seconds += _NEWEST * (now - self._began - self._turn_seconds)
+        self._call_seconds += _NEWEST * (now - self._began - self._call_seconds)
         self._began = now
         self._scheduled = bool(self._waiting)
         if self._scheduled:

@@ -1,20 +1,20 @@
-"""Brief calls on the event loop: in order, one a turn, with other work between; late and failing ones say why."""
+"""Calls on the event loop: in order, one an iteration, with other work between; late and failing ones say why."""
 
 import asyncio
 import socket
 
 import pytest
 
+from serving.loop_queue import LoopQueue, arrivals_at
 from serving.model import ModelUnavailableError, Refusal
-from serving.turns import Turns, arrivals_at
 
 
 def test_calls_when_many_wait_then_go_in_order_with_other_work_between() -> None:
     async def run() -> list[str]:
-        turns, seen = Turns(deadline_seconds=30), []
+        queue, seen = LoopQueue(deadline_seconds=30), []
 
         async def ask(name: str) -> None:
-            await turns.run(lambda: seen.append(name))
+            await queue.run(lambda: seen.append(name))
 
         async def other_work() -> None:
             while len(seen) < 6:
@@ -22,7 +22,7 @@ def test_calls_when_many_wait_then_go_in_order_with_other_work_between() -> None
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(ask(name) for name in "abc"), other_work())
-        assert turns.waiting() == 0
+        assert queue.waiting() == 0
         return seen
 
     seen = asyncio.run(run())
@@ -32,13 +32,13 @@ def test_calls_when_many_wait_then_go_in_order_with_other_work_between() -> None
 
 def test_call_when_it_fails_or_waited_too_long_then_says_so_and_the_next_is_answered() -> None:
     async def run() -> None:
-        turns = Turns(deadline_seconds=30)
+        queue = LoopQueue(deadline_seconds=30)
 
         def fail() -> None:
             raise ValueError("broken")
 
         failing, late, fine = await asyncio.gather(
-            turns.run(fail), turns.run(lambda: 1, seconds=-1.0), turns.run(lambda: 2), return_exceptions=True
+            queue.run(fail), queue.run(lambda: 1, seconds=-1.0), queue.run(lambda: 2), return_exceptions=True
         )
         assert isinstance(failing, ModelUnavailableError)
         assert isinstance(late, ModelUnavailableError)
@@ -49,9 +49,9 @@ def test_call_when_it_fails_or_waited_too_long_then_says_so_and_the_next_is_answ
 
 def test_call_when_whoever_asked_is_gone_then_is_not_made() -> None:
     async def run() -> None:
-        turns, made = Turns(deadline_seconds=30), []
-        gone = asyncio.create_task(turns.run(lambda: made.append("gone")))
-        stays = asyncio.create_task(turns.run(lambda: made.append("stays")))
+        queue, made = LoopQueue(deadline_seconds=30), []
+        gone = asyncio.create_task(queue.run(lambda: made.append("gone")))
+        stays = asyncio.create_task(queue.run(lambda: made.append("stays")))
         asyncio.get_running_loop().call_soon(gone.cancel)
         await asyncio.sleep(0)
         await stays
@@ -64,26 +64,26 @@ def test_call_when_whoever_asked_is_gone_then_is_not_made() -> None:
 
 def test_expected_wait_when_nothing_waits_then_is_none() -> None:
     async def run() -> None:
-        turns = Turns(deadline_seconds=30)
-        assert turns.expected_wait() == 0
-        assert await turns.run(lambda: 1) == 1
-        assert turns.expected_wait() == 0
-        asked = [asyncio.create_task(turns.run(lambda: 1)) for _ in range(3)]
+        queue = LoopQueue(deadline_seconds=30)
+        assert queue.expected_wait() == 0
+        assert await queue.run(lambda: 1) == 1
+        assert queue.expected_wait() == 0
+        asked = [asyncio.create_task(queue.run(lambda: 1)) for _ in range(3)]
         await asyncio.sleep(0)  # all three have asked, and none was answered
-        assert turns.waiting() == 3
-        assert turns.expected_wait() > 0
+        assert queue.waiting() == 3
+        assert queue.expected_wait() > 0
         await asyncio.gather(*asked)
 
     asyncio.run(run())
 
 
 def passes_before(arriving: list[bool]) -> int:
-    """Return how many turns of the loop go by between a call's request and the call."""
+    """Return how many queue of the loop go by between a call's request and the call."""
 
     async def run() -> int:
-        turns, passed, made = Turns(deadline_seconds=30), 0, []
-        turns.arrivals = lambda: arriving.pop(0) if arriving else False
-        asked = asyncio.create_task(turns.run(lambda: made.append(1)))
+        queue, passed, made = LoopQueue(deadline_seconds=30), 0, []
+        queue.arrivals = lambda: arriving.pop(0) if arriving else False
+        asked = asyncio.create_task(queue.run(lambda: made.append(1)))
         while not made:
             await asyncio.sleep(0)
             passed += 1

@@ -1,7 +1,7 @@
-"""Owns the short way of the call that pages wait for: a sound POST /v1/recommend, without the framework's routing.
+"""Owns the fast path of recommendations: a valid POST /v1/recommend is answered without FastAPI's routing.
 
-Whatever is not sound, or fails, takes the ordinary way, which has the words for it. The route stays in the API's
-document; both ways call one function.
+A request that is not valid, or that fails, goes on to FastAPI, which answers it with a problem document. The route
+stays in the API's document; both paths call one function.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ _JSON = b"application/json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShortRoute:
-    """What metrics read of a route."""
+class MatchedRoute:
+    """The one field of a matched route that metrics read."""
 
     path: str
 
 
-_ROUTE = ShortRoute(path=PATH)
+_ROUTE = MatchedRoute(path=PATH)
 
 
-class Direct:
+class FastPath:
     """ASGI middleware inside the edge, which hands it a whole body as one message.
 
     Args:
-        app: the ordinary way.
+        app: FastAPI's own handling of requests.
         service: what answers.
     """
 
@@ -55,7 +55,7 @@ class Direct:
         await send({"type": "http.response.body", "body": answer})
 
     async def _answer(self, message: Message) -> bytes | None:
-        """Return the answer as JSON, or None where the ordinary way must say what is wrong."""
+        """Return the answer as JSON, or None where FastAPI must say what is wrong."""
         if message["type"] != "http.request" or message.get("more_body", False):
             return None
         try:
@@ -65,7 +65,7 @@ class Direct:
         try:
             response = await recommend(self._service, request)
         except Exception:
-            # Nothing was stored yet: the ordinary way fails in the same way, and answers and logs it.
+            # Nothing was stored yet: FastAPI fails in the same way, and answers and logs it.
             return None
         return response.model_dump_json(exclude_unset=True).encode()
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.filters import filter_mask
-from serving.growth import grown
 from serving.items import FOREVER
 from serving.release import Release, load_release
 from serving.releases import Releases
+from serving.run_time_items import with_run_time_items
 from serving.schemas.common import Condition, Filter
 from serving.store.changes import StoredItem
 from tests.support.small_shop import IDS, Fake, bundle_of, make_run, seal
@@ -57,8 +57,8 @@ def off_sale(item_id: str, **body: Any) -> StoredItem:
     return StoredItem(item_id=item_id, body=body, available=False)
 
 
-def test_grown_when_an_item_only_goes_off_sale_then_shares_all_that_is_made_of_columns(base: Release) -> None:
-    one = grown(base, [off_sale("11")], SEEN)
+def test_items_when_an_item_only_goes_off_sale_then_shares_all_that_is_made_of_columns(base: Release) -> None:
+    one = with_run_time_items(base, [off_sale("11")], SEEN)
     assert one.items.facts.available_N.tolist() == [True, False, True, True, True, True]
     assert one.items.facts.added_N.tolist() == [50, 0, 70, 0, 0, 0]
     assert base.items.facts.available_N.all()
@@ -67,31 +67,31 @@ def test_grown_when_an_item_only_goes_off_sale_then_shares_all_that_is_made_of_c
     assert (one.facets, one.model) == (base.facets, base.model)
 
 
-def test_grown_when_the_same_was_put_before_then_its_columns_and_model_are_taken_over(
+def test_items_when_the_same_was_put_before_then_its_columns_and_model_are_taken_over(
     base: Release, growth: Growth
 ) -> None:
     put = [StoredItem(item_id="10", body={"title": "Renamed"}), StoredItem(item_id="77", body={"title": "New"})]
     growth.encoded.clear()
-    first = grown(base, put, SEEN)
-    second = grown(base, [*put, off_sale("12")], SEEN, before=first)
+    first = with_run_time_items(base, put, SEEN)
+    second = with_run_time_items(base, [*put, off_sale("12")], SEEN, before=first)
     assert growth.encoded == [["77"]]
     assert second.items.columns is first.items.columns
     assert (second.model, second.facets) == (first.model, first.facets)
     assert second.items.facts.available_N.tolist() == [True, True, False, True, True, True, True]
-    third = grown(base, [StoredItem(item_id="10", body={"title": "Again"}), put[1]], SEEN, before=second)
+    third = with_run_time_items(base, [StoredItem(item_id="10", body={"title": "Again"}), put[1]], SEEN, before=second)
     assert growth.encoded == [["77"]]  # the new item is the same: its codes are, too
     assert third.items.titles == ["Again", "Title 11", "Title 12", "Title 13", "Title 14", "Title 15", "New"]
-    grown(base, [put[0], StoredItem(item_id="77", body={"title": "Newer"})], SEEN, before=third)
+    with_run_time_items(base, [put[0], StoredItem(item_id="77", body={"title": "Newer"})], SEEN, before=third)
     assert growth.encoded == [["77"], ["77"]]
 
 
-def test_grown_when_only_prices_change_then_titles_and_categories_are_shared_and_filters_read_the_new_prices(
+def test_items_when_only_prices_change_then_titles_and_categories_are_shared_and_filters_read_the_new_prices(
     base: Release,
 ) -> None:
     dear = Condition(field="price", op=">", value=3)
     assert filter_mask(base.items, Filter(where=[dear])).tolist() == [False, False, False, True, False, True]
     assert base.items.values("brand") == ["A", "A", "B", "B", "C", None]
-    one = grown(base, [StoredItem(item_id="10", body={"price": 9.0, "colour": "red"})], {})
+    one = with_run_time_items(base, [StoredItem(item_id="10", body={"price": 9.0, "colour": "red"})], {})
     assert filter_mask(one.items, Filter(where=[dear])).tolist() == [True, False, False, True, False, True]
     assert one.items.values("colour") == ["red", None, None, None, None, None]
     assert one.items.values("brand") is base.items.values("brand")
@@ -119,13 +119,13 @@ PUTS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(rounds=st.lists(PUTS, min_size=1, max_size=4))
-def test_grown_when_items_change_again_and_again_then_equals_what_is_made_at_once(
+def test_items_when_items_change_again_and_again_then_equals_what_is_made_at_once(
     base: Release, rounds: Sequence[list[StoredItem]]
 ) -> None:
     before: Release | None = None
     for put in rounds:
-        before = grown(base, put, SEEN, before=before)
-        slow = grown(base, put, SEEN)
+        before = with_run_time_items(base, put, SEEN, before=before)
+        slow = with_run_time_items(base, put, SEEN)
         # the order of new items may be that of the time before: rows mean nothing outside of a release
         assert set(before.items.item_ids) == set(slow.items.item_ids)
         assert before.items.item_ids[:6] == IDS
@@ -144,7 +144,9 @@ def row_of(release: Release, row: int | None) -> list[Any]:
 
 
 def test_showable_when_an_item_has_dates_then_only_between_them(base: Release) -> None:
-    facts = grown(base, [StoredItem(item_id="10", body={}, starts_at=5, ends_at=9), off_sale("11")], {}).items.facts
+    facts = with_run_time_items(
+        base, [StoredItem(item_id="10", body={}, starts_at=5, ends_at=9), off_sale("11")], {}
+    ).items.facts
     assert [facts.showable(now).tolist()[:3] for now in (4, 5, 8, 9)] == [
         [False, False, True],
         [True, False, True],

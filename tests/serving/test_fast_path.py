@@ -1,4 +1,4 @@
-"""The short way of a recommendation answers as the ordinary way does, and leaves to it what it cannot answer."""
+"""The fast path of a recommendation answers as FastAPI's routing does, and leaves to it what it cannot answer."""
 
 import asyncio
 import json
@@ -8,11 +8,11 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message, Scope
 
-from serving.direct import PATH, Direct
+from serving.fast_path import PATH, FastPath
 from tests.support.small_shop import service_of
 
-ORDINARY = "application/vnd.shop+json"
-"""A type of JSON that the short way leaves to the ordinary one."""
+ROUTED = "application/vnd.shop+json"
+"""A type of JSON that the fast path leaves to FastAPI."""
 
 
 @pytest.mark.parametrize(
@@ -25,29 +25,29 @@ ORDINARY = "application/vnd.shop+json"
     ],
 )
 def test_recommend_when_asked_either_way_then_the_answers_are_equal(client: TestClient, body: dict[str, Any]) -> None:
-    short = client.post(PATH, json=body)
-    ordinary = client.post(PATH, content=json.dumps(body), headers={"content-type": ORDINARY})
-    assert (short.status_code, ordinary.status_code) == (200, 200)
-    assert short.headers["content-type"] == ordinary.headers["content-type"] == "application/json"
-    assert list(short.json()) == list(ordinary.json())
-    assert {**short.json(), "request_id": ""} == {**ordinary.json(), "request_id": ""}
+    fast = client.post(PATH, json=body)
+    routed = client.post(PATH, content=json.dumps(body), headers={"content-type": ROUTED})
+    assert (fast.status_code, routed.status_code) == (200, 200)
+    assert fast.headers["content-type"] == routed.headers["content-type"] == "application/json"
+    assert list(fast.json()) == list(routed.json())
+    assert {**fast.json(), "request_id": ""} == {**routed.json(), "request_id": ""}
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"n": 0}', b'{"filter": {"category_in": ["no such"]}}', b""])
-def test_recommend_when_a_body_is_wrong_then_the_problem_is_the_ordinary_one(client: TestClient, body: bytes) -> None:
-    short = client.post(PATH, content=body, headers={"content-type": "application/json"})
-    ordinary = client.post(PATH, content=body, headers={"content-type": ORDINARY})
-    assert short.status_code == ordinary.status_code == 422
-    assert short.json() == ordinary.json()
+def test_recommend_when_a_body_is_wrong_then_the_problem_is_the_routed_one(client: TestClient, body: bytes) -> None:
+    fast = client.post(PATH, content=body, headers={"content-type": "application/json"})
+    routed = client.post(PATH, content=body, headers={"content-type": ROUTED})
+    assert fast.status_code == routed.status_code == 422
+    assert fast.json() == routed.json()
 
 
 def test_recommend_when_asked_either_way_then_metrics_count_one_route(client: TestClient) -> None:
-    for kind in ("application/json", ORDINARY):
+    for kind in ("application/json", ROUTED):
         client.post(PATH, content=b'{"history": [], "n": 1}', headers={"content-type": kind})
     assert 'recsys_requests_total{route="/v1/recommend",status="200"} 2.0' in client.get("/metrics").text
 
 
-def test_call_when_a_body_comes_in_parts_or_the_client_is_gone_then_the_ordinary_way_gets_it_whole(
+def test_call_when_a_body_comes_in_parts_or_the_client_is_gone_then_the_routed_way_gets_it_whole(
     client: TestClient,
 ) -> None:
     scope: Scope = {
@@ -62,7 +62,7 @@ def test_call_when_a_body_comes_in_parts_or_the_client_is_gone_then_the_ordinary
     ):
         coming, got = iter(messages), []
 
-        async def ordinary(_scope: Scope, receive: Any, _send: Any, got: list[Message] = got) -> None:
+        async def routed(_scope: Scope, receive: Any, _send: Any, got: list[Message] = got) -> None:
             got += [await receive(), await receive()]
 
         async def receive(coming: Any = coming) -> Message:
@@ -71,5 +71,5 @@ def test_call_when_a_body_comes_in_parts_or_the_client_is_gone_then_the_ordinary
         async def send(message: Message) -> None:
             raise AssertionError(message)
 
-        asyncio.run(Direct(ordinary, service=service_of(client))(scope, receive, send))
+        asyncio.run(FastPath(routed, service=service_of(client))(scope, receive, send))
         assert got == messages

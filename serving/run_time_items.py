@@ -16,7 +16,7 @@ from serving.store.changes import StoredItem
 
 
 @runtime_checkable
-class Growing(Protocol):
+class SupportsNewItems(Protocol):
     """A bundle that can encode new items."""
 
     def with_items(self, items: pa.Table) -> LoadedBundle:
@@ -24,7 +24,7 @@ class Growing(Protocol):
         ...
 
 
-def grown(
+def with_run_time_items(
     base: Release, put: Sequence[StoredItem], first_seen: Mapping[str, int], *, before: Release | None = None
 ) -> Release:
     """Return a release with the items put at run time; the base where there are none and nothing is dated.
@@ -33,7 +33,7 @@ def grown(
         base: as loaded from its bundle.
         put: items put at run time; an item of the bundle keeps its codes and gets the new columns.
         first_seen: unix seconds of items' first events.
-        before: this base as it was grown before; what is made of columns is taken from it where they are the same.
+        before: what this returned for the base before; what is made of columns is taken from it where they are equal.
     """
     if not put and not first_seen:
         return base
@@ -49,7 +49,7 @@ def grown(
         items=same.items.with_facts(_facts(base, same.items, put, first_seen)),
         facets=same.facets,
         model=same.model,
-        brief=same.brief,
+        has_fast_ranker=same.has_fast_ranker,
         bodies=bodies,
     )
 
@@ -76,7 +76,7 @@ def _encoded(base: Release, model: LoadedBundle, fresh: Bodies, before: Release 
         added = [str(item_id) for item_id in before.items.item_ids[before.trained :]]
         if added == list(fresh) and all(before.bodies[item_id] == fresh[item_id] for item_id in added):
             return before.model, fresh
-    if not isinstance(model, Growing):
+    if not isinstance(model, SupportsNewItems):
         LOG.error("%d items put at run time are left out: this bundle holds no tokenizer", len(fresh))
         return model, {}
     try:
