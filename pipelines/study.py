@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from pipelines.display import Display, showing
 from pipelines.execute import WORK, Plan
 from pipelines.flow import claim_run, run_flow
 from pipelines.ray_session import ray_session
-from pipelines.recipe import Recipe, apply_overrides
+from pipelines.recipe import Recipe, Rival, apply_overrides
 from pipelines.relay import Relay, relayed
 from pipelines.runtime import EVENTS, LOOK_EVERY_SECONDS
 from pipelines.stages.evaluate import OURS
 from recsys.core.arrays import Float64Array
-from recsys.core.artifacts import write_json
+from recsys.core.artifacts import hash_file, write_json
+from recsys.core.errors import ConfigError
 from recsys.core.lock import owned
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import LOG
@@ -34,6 +35,8 @@ from recsys.evaluation.results import Estimate, Evaluation, EvaluationRow, Paire
 
 STUDY = Path("reports") / "study.json"
 EVALUATION = Path("reports") / "evaluation.json"
+_SUMMED = "evaluation_sha256"
+"""The key of a study's file that holds the hash of its first run's evaluation, which the study is of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,12 @@ class Member:
 
 
 def members(run: Path, recipe: Recipe) -> list[Member]:
-    """List the runs of a study; the first is the recipe itself with its first seed, in the study's own folder."""
+    """List the runs of a study; the first is the recipe itself with its first seed, in the study's own folder.
+
+    Raises:
+        ConfigError: an ablation has the name of ours or of a rival, or one that is no folder's.
+    """
+    _require_names(recipe.study.ablations)
     plain = recipe.model_copy(update={"study": recipe.study.model_copy(update={"seeds": (), "ablations": {}})})
     found = []
     for variant, overrides in {OURS: (), **recipe.study.ablations}.items():
@@ -62,6 +70,16 @@ def members(run: Path, recipe: Recipe) -> list[Member]:
             changed_here = changed.model_copy(update={"seed": seed, "baselines": rivals})
             found.append(Member(variant=variant, recipe=changed_here, folder=folder, reuse_from=reuse_from))
     return found
+
+
+def _require_names(variants: Collection[str]) -> None:
+    """Refuse variants whose rows or folders would be those of others."""
+    taken = (OURS, *get_args(Rival))
+    if wrong := [name for name in variants if name in taken or Path(name).name != name or name in ("", "..")]:
+        raise ConfigError(
+            f"study.ablations must have names of their own, other than {', '.join(taken)}, and without '/', got "
+            f"{wrong}; rename them"
+        )
 
 
 def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool, fresh: bool = False) -> Evaluation:
@@ -83,14 +101,25 @@ def run_study(source: Path, run: Path, recipe: Recipe, *, use_ray: bool, fresh: 
             for member in found:
                 _train_one(source, member)
         result = summarise(found)
-        write_json(run / STUDY, result.to_json())
+        save_study(run, result)
     return result
 
 
+def save_study(run: Path, result: Evaluation) -> None:
+    """Write what a study's runs say together, and of which evaluation of its first run it is."""
+    write_json(run / STUDY, {**result.to_json(), _SUMMED: hash_file(run / EVALUATION)})
+
+
 def read_study(run: Path) -> Evaluation | None:
-    """Return what a study's runs say together, or None where the run is no study."""
-    path = run / STUDY
-    return Evaluation.from_json(json.loads(path.read_text())) if path.exists() else None
+    """Return what a study's runs say together, or None where the run is no study or was evaluated anew since."""
+    path, evaluated = run / STUDY, run / EVALUATION
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    summed = values.get(_SUMMED)  # none in studies of before there was such a key
+    if summed is not None and not (evaluated.exists() and hash_file(evaluated) == summed):
+        return None
+    return Evaluation.from_json(values)
 
 
 def _train_one(source: Path, member: Member) -> None:
@@ -178,13 +207,14 @@ def _summary(name: str, same: Sequence[EvaluationRow], value_of: Figures) -> Eva
 def _paired(values: Mapping[Key, Mapping[int, Figures]], counterpart: Mapping[str, str]) -> Iterator[PairedRow]:
     """Yield ours minus every other row on the seeds both have, user by user, with 95 % bootstrap intervals.
 
-    Rivals and our own parts are compared with what is served; a variant's part with the same part of ours.
+    Rivals and our own parts are compared with what is served; a variant's part with the same part of ours, where ours
+    has it on some seed of the variant's: which ways to rank there are, and by how many paths, is chosen in each run.
     """
     for (name, seen), by_seed in values.items():
-        if name == OURS:
-            continue
-        ours = values[counterpart[name], seen]
+        ours = values.get((counterpart[name], seen), {})
         shared = ours.keys() & by_seed.keys()
+        if name == OURS or not shared:
+            continue
         mine, others = _mean(ours, shared), _mean(by_seed, shared)
         difference = {}
         for metric, value_U in others.items():

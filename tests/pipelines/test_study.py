@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipelines.recipe import Recipe, StudyConfig, apply_overrides
-from pipelines.study import members, read_study, run_study
+from pipelines.study import Member, members, read_study, run_study, save_study, summarise
 from pipelines.tables import markdown_table, rewrite_table
 from recsys.core.errors import CallError, ConfigError
 from recsys.evaluation.metrics import recall_at
-from recsys.evaluation.results import Evaluation
+from recsys.evaluation.results import METRICS, Estimate, Evaluation, EvaluationRow
 from recsys.recommender.token_config import ExpertsConfig
 
 
@@ -53,6 +54,68 @@ def test_study_when_a_rival_is_fitted_once_then_it_is_compared_on_the_seed_that_
     line = next(x for x in result.paired if x.compared_with == "cooccurrence" and x.group == "removed")
     assert line.difference["recall@10"].value == pytest.approx(first[0] - first[1])
     assert "cooccurrence (1 of 2 seeds)" in markdown_table(result)
+
+
+def _evaluated(folder: Path, variant: str, recipe: Recipe, *, recommenders: tuple[str, ...], seed: int) -> Member:
+    """Return a run of which only the reports are there; every target is first."""
+    (folder / "reports").mkdir(parents=True)
+    sure = dict.fromkeys(METRICS, Estimate(value=1.0, low=1.0, high=1.0))
+    rows = [EvaluationRow(recommender=name, seen="removed", accuracy=sure, coverage=1.0) for name in recommenders]
+    result = Evaluation(dataset="made up", split="test", users=3, items=9, seeds=(seed,), rows=tuple(rows))
+    (folder / "reports" / "evaluation.json").write_text(json.dumps(result.to_json()))
+    ranks: dict[str, Any] = {f"{name}.removed": np.ones(3, np.int32) for name in recommenders}
+    np.savez(folder / "reports" / "ranks.npz", **ranks)
+    return Member(variant=variant, recipe=recipe.model_copy(update={"seed": seed}), folder=folder)
+
+
+def test_summary_when_a_variant_ranks_by_other_paths_then_they_have_a_row_but_no_counterpart(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    # how many paths are searched is chosen in each run: ours has 64 with seed 1 and 128 with seed 2
+    exact, few, many = (f"recsys: tokens alone ({how})" for how in ("exact", "64 paths", "128 paths"))
+    found = summarise(
+        [
+            _evaluated(tmp_path / "1", "recsys", recipe, recommenders=("recsys", exact, few), seed=1),
+            _evaluated(tmp_path / "2", "recsys", recipe, recommenders=("recsys", exact, many), seed=2),
+            _evaluated(tmp_path / "3", "less", recipe, recommenders=("recsys", exact, many), seed=1),
+        ]
+    )
+    assert {(row.recommender, row.runs) for row in found.rows} == {
+        ("recsys", 2),
+        (exact, 2),
+        (few, 1),
+        (many, 1),
+        ("less", 1),
+        ("less: tokens alone (exact)", 1),
+        ("less: tokens alone (128 paths)", 1),
+    }
+    assert {(line.recommender, line.compared_with) for line in found.paired} == {
+        ("recsys", exact),
+        ("recsys", few),
+        ("recsys", many),
+        ("recsys", "less"),
+        (exact, "less: tokens alone (exact)"),
+    }
+
+
+@pytest.mark.parametrize("name", ["recsys", "sasrec", "a/b", "..", ""])
+def test_members_when_an_ablation_has_the_name_of_others_or_is_no_folder_then_it_is_refused(
+    recipe: Recipe, tmp_path: Path, name: str
+) -> None:
+    plan = StudyConfig(ablations={name: ("fit.epochs=1",)})
+    with pytest.raises(ConfigError, match=r"study\.ablations must have names of their own.*rename"):
+        members(tmp_path, recipe.model_copy(update={"study": plan}))
+
+
+def test_study_when_its_first_run_is_evaluated_anew_then_it_is_no_longer_the_runs(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    result = summarise([_evaluated(tmp_path, "recsys", recipe, recommenders=("recsys",), seed=1)])
+    save_study(tmp_path, result)
+    assert read_study(tmp_path) == result
+    (tmp_path / "reports" / "evaluation.json").write_text("{}")  # as after a training with another recipe
+    assert read_study(tmp_path) is None
+    assert read_study(tmp_path / "none") is None
 
 
 def test_overrides_when_wrong_then_every_fault_is_named(recipe: Recipe) -> None:
