@@ -21,7 +21,8 @@ def js_divergence(p_PQ: FloatArray, q_PQ: FloatArray) -> FloatArray:
 
 
 def _relative_entropy(p_PQ: FloatArray, mean_PQ: FloatArray) -> FloatArray:
-    ratio_PQ = np.divide(p_PQ, mean_PQ, out=np.ones_like(mean_PQ), where=p_PQ > 0)
+    # half of the least number that there is counts as none
+    ratio_PQ = np.divide(p_PQ, mean_PQ, out=np.ones_like(mean_PQ), where=(p_PQ > 0) & (mean_PQ > 0))
     return (p_PQ * np.log2(ratio_PQ)).sum(axis=-1)
 
 

@@ -16,6 +16,13 @@ def test_js_divergence_when_worked_out_by_hand_then_agrees():
     np.testing.assert_allclose(js_divergence(p_PQ, q_PQ), [0.311278, 1.0, 0.0], atol=1e-6)
 
 
+def test_js_divergence_when_a_share_is_the_least_number_there_is_then_it_counts_as_none():
+    # half of 1.4e-45, the mean's share, is 0 in float32: a division by it made this jump 1
+    p_PQ, q_PQ = np.array([[1, np.float32(1.4e-45)]], np.float32), np.array([[1, 0]], np.float32)
+    assert p_PQ[0, 1] > 0
+    assert js_divergence(p_PQ, q_PQ).tolist() == [0.0]
+
+
 def test_prune_when_too_few_are_consistent_then_the_least_inconsistent_fill_up():
     # Row 0 wants two of three: the consistent one and the smaller jump. Row 1 wants one, and has only a jump.
     keep_P = prune(
