@@ -169,6 +169,7 @@ def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], ask
     """Return weights times the factor under which what came next is likeliest among the items that a user lacks.
 
     A weighted mean of log-probabilities is flatter than its parts. The factor changes path probabilities, no ranking.
+    Where every user has what came next, nothing tells one factor from another, and weights stay as they are.
     """
     asked, scores = asked.by_length(), mixed_scores(sources, weights)
     total_V = np.zeros(len(FACTORS))
@@ -180,5 +181,5 @@ def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], ask
         open_B = np.isfinite(own_B)
         for place, factor in enumerate(FACTORS):
             total_V[place] += (factor * own_B[open_B] - logsumexp(factor * scores_BN[open_B], axis=1)).sum()
-    factor = FACTORS[int(total_V.argmax())]
+    factor = FACTORS[int(total_V.argmax())] if total_V.any() else 1.0
     return {name: factor * weight for name, weight in weights.items()}

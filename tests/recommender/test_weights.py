@@ -130,3 +130,9 @@ def test_sharpen_when_targets_are_drawn_from_a_sharper_distribution_then_its_fac
     # 3,000 draws: the information on the factor is the variance of a score, about 1, so its error is about .02
     assert sum(found.values()) == pytest.approx(1.5, abs=0.11)
     assert found["b"] == pytest.approx(3 * found["a"])
+
+
+def test_sharpen_when_every_user_has_what_came_next_then_weights_stay() -> None:
+    history = History(items=np.array([3, 4]), timestamps=np.arange(2))
+    asked = Questions(users_U=np.arange(2), histories=[history] * 2, targets_U=np.array([4, 3]))
+    assert sharpen({"a": _source(1), "b": _source(2)}, {"a": 0.25, "b": 0.75}, asked) == {"a": 0.25, "b": 0.75}
