@@ -152,7 +152,7 @@ class TokenMixture(nn.Module):
         for owner, weight, model in zip(self.codebooks.values(), self.weight_X, self.models(), strict=True):
             own_BMK = weight * model.code_logits(model.queries(histories))
             logits[owner] = logits[owner] + own_BMK if owner in logits else own_BMK
-        return torch.cat(list(logits.values()), dim=1)
+        return torch.cat([logits[owner] for owner in self.owners], dim=1)
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into a folder."""
