@@ -11,6 +11,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.device import pick_device
+from recsys.core.errors import ConfigError
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, training_log
@@ -24,9 +25,14 @@ from recsys.tokenizer.kinds import fit_tokenizer
 
 
 def train_experts(job: Job) -> None:
-    """Train every expert of the recipe on the training part, and save the epoch that is best on validation."""
+    """Train every expert of the recipe on the training part, and save the epoch that is best on validation.
+
+    Raises:
+        ConfigError: the experts' codebooks are not of one size, so that they cannot stand side by side.
+    """
     if not job.recipe.experts.trained:
         return
+    _require_one_size(job)
     log = load_prepared(job.parent("data")).log
     asked = validation_sample(log, derive_seed(job.recipe.seed, "model"))
     for expert in job.recipe.experts.trained:
@@ -49,6 +55,19 @@ def train_experts(job: Job) -> None:
         )
         TokenMixture({expert.name: model}, [1.0]).save(folder / "model")
         job.timings[expert.name] = time.perf_counter() - began
+
+
+def _require_one_size(job: Job) -> None:
+    own = Catalogue.load(job.parent("catalog")).layout.codebook_size
+    sizes = {
+        expert.name: own if expert.tokenizer is None else expert.tokenizer.codebook_size
+        for expert in job.recipe.experts.trained
+    }
+    if len(set(sizes.values())) > 1:
+        raise ConfigError(
+            f"experts must have codebooks of one size, got {sizes}; set tokenizer.codebook_size alike for all "
+            "(an expert without a tokenizer has the run's)"
+        )
 
 
 def load_expert(folder: Path, name: str, job: Job) -> TokenModel:

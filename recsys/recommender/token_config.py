@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
+from torch import nn
 
 from recsys.core.config import Config, Neutral
 from recsys.decoding.config import BeliefSearchConfig
@@ -45,6 +46,9 @@ class ExpertsConfig(Config):
             raise ValueError(
                 f"experts and their students (NAME_student) must have names of their own other than {HEAD}, got {names}"
             )
+        module = nn.ModuleDict()  # what holds them by name, and keeps the names of its own parts
+        if kept := [name for name in names if hasattr(module, name)]:
+            raise ValueError(f"experts must have names that torch leaves free, got {kept}; rename them")
         return trained
 
 

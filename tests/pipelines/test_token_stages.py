@@ -354,8 +354,27 @@ def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(
 
 
 @pytest.mark.parametrize(
-    "trained", ['[{name="a"}, {name="a"}]', '[{name="a"}, {name="a_student"}]', '[{name="head"}]', '[{name="A b"}]']
+    "trained",
+    [
+        '[{name="a"}, {name="a"}]',
+        '[{name="a"}, {name="a_student"}]',
+        '[{name="head"}]',
+        '[{name="A b"}]',
+        '[{name="items"}]',
+        '[{name="training"}]',
+    ],
 )
 def test_recipe_when_experts_have_no_names_of_their_own_then_it_is_refused(trained: str) -> None:
     with pytest.raises(ConfigError, match=r"experts\.trained"):
         load_recipe("smoke", (f"experts.trained={trained}",))
+
+
+def test_experts_when_their_codebooks_differ_in_size_then_none_is_trained(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    small = '{name="small", tokenizer={kind="opq", num_codebooks=3, codebook_size=8}}'
+    recipe = load_recipe("smoke", (f'experts.trained=[{{name="facets"}}, {small}]',))
+    with pytest.raises(ConfigError, match=r"codebooks of one size, got \{'facets': 16, 'small': 8\}; set"):
+        train(world, tmp_path, recipe, use_ray=False, reuse_from=run)
+    assert not (tmp_path / "experts").exists()
+    assert not list((tmp_path / ".work").glob("experts-*/*.pt"))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.core.config import Config, Neutral
 from recsys.sequence.training import TrainingConfig
@@ -33,21 +33,29 @@ class TokenModelConfig(Config):
     transition_events: Annotated[int, Neutral(8)] = Field(default=8, ge=1)
     """How many of the latest events transitions start from; what each counts is learned."""
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "TokenModelConfig":
+        if self.width % self.heads:
+            raise ValueError(
+                f"width must be a multiple of heads, got width {self.width} and {self.heads} heads; change one of them"
+            )
+        return self
+
 
 class TokenFitConfig(TrainingConfig):
     """How a token model learns from a log."""
 
-    epochs: int = 12
+    epochs: int = Field(default=12, ge=1)
     """Passes over the training log; the cosine of the learning rate ends with the last."""
-    patience: int = 2
+    patience: int = Field(default=2, ge=0)
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
-    batch_positions: int = 2048
+    batch_positions: int = Field(default=2048, ge=1)
     """Padded positions per batch."""
     learning_rate: float = 2e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
-    gradient_clip: float = 1.0
+    gradient_clip: float = Field(default=1.0, ge=0)
     """Largest norm of a step's gradient."""
-    validate_every: int = 1
+    validate_every: int = Field(default=1, ge=1)
     """Epochs between validations."""
     shuffle_ties: float = Field(default=0.5, ge=0, le=1)
     """Share of windows in which events with equal timestamps are put in a random order."""
@@ -65,15 +73,15 @@ class DistillationConfig(TrainingConfig):
 
     epochs: int = Field(default=7, ge=0)
     """Passes over the teacher's beliefs; 0 leaves distillation out."""
-    patience: int = 0
+    patience: int = Field(default=0, ge=0)
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
-    batch_positions: int = 4096
+    batch_positions: int = Field(default=4096, ge=1)
     """Padded positions of histories per batch."""
     learning_rate: float = 1e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
-    gradient_clip: float = 1.0
+    gradient_clip: float = Field(default=1.0, ge=0)
     """Largest norm of a step's gradient."""
-    validate_every: int = 1
+    validate_every: int = Field(default=1, ge=1)
     """Epochs between validations."""
     extended: int = Field(default=1, ge=0)
     """How often each history is also asked about with one item added that is drawn from the teacher's belief."""
