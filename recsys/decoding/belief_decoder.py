@@ -9,7 +9,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, PathSearch, Searcher, item_probabilities
+from recsys.decoding.beliefs import Categories, PathSearch, Searcher, bounded, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.evidence import RankedItems, ReachedItems, best_slates, cut_paths, fill_up, item_paths, rank, reach
 from recsys.decoding.paths import Beam
@@ -40,6 +40,9 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
         rank_BN: (rows, items) scores that order the slate.
         eligible_BN: (rows, items), True means the item may be recommended; None allows all.
     ``searcher`` makes the search of a chunk of rows; all find the same paths.
+
+    Raises:
+        DecodingError: a log-probability or a score is NaN or plus infinity.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")
@@ -47,11 +50,12 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
     for start in range(0, len(belief_BN), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         eligible = None if eligible_BN is None else eligible_BN[rows]
+        ranking_BN = bounded(rank_BN[rows], "scores of items")
         if config.ranked == "catalogue" and not trace:
-            slates += best_slates(rank_BN[rows], eligible, n=n)
+            slates += best_slates(ranking_BN, eligible, n=n)
             continue
         search = searcher(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
-        slates += _searched(search, rank_BN[rows], eligible, n=n, trace=trace)
+        slates += _searched(search, ranking_BN, eligible, n=n, trace=trace)
     return slates
 
 

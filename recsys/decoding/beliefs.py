@@ -16,6 +16,9 @@ from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam
 from recsys.decoding.reasoning_pruning import LowerPart, likely_paths
 
+LOWEST_SCORE = np.float32(-1e30)
+"""What lower log-probabilities and scores count as, those of probability 0 included."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Categories:
@@ -57,6 +60,20 @@ class Searcher(Protocol):
         ...
 
 
+def bounded(scores_BN: FloatArray, what: str) -> FloatArray:
+    """Return scores, none below the lowest that sums can bear, so that an item is ranked even where it is improbable.
+
+    Shape:
+        scores_BN, result: (rows, items).
+
+    Raises:
+        DecodingError: a score is NaN or plus infinity.
+    """
+    if scores_BN.size and not scores_BN.max() < np.inf:  # a NaN is the largest of all, and not below infinity
+        raise DecodingError(f"{what} must be numbers, got NaN or infinity; check the model (diverged?)")
+    return np.maximum(scores_BN, LOWEST_SCORE)
+
+
 def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -> Float64Array:
     """Return probabilities over eligible items, rows sum to one, or to zero where no item is eligible.
 
@@ -66,9 +83,7 @@ def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -
     Raises:
         DecodingError: a log-probability is NaN or plus infinity.
     """
-    if np.isnan(log_prob_BN).any() or np.isposinf(log_prob_BN).any():
-        raise DecodingError("item log-probabilities must be numbers, got NaN or infinity; check the model (diverged?)")
-    masked_BN = log_prob_BN.astype(np.float64)
+    masked_BN = bounded(log_prob_BN, "item log-probabilities").astype(np.float64)
     if eligible_BN is not None:
         masked_BN[~eligible_BN] = -np.inf
     best_B1 = masked_BN.max(axis=1, keepdims=True, initial=-np.inf)

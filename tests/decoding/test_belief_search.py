@@ -242,6 +242,27 @@ def test_item_probabilities_when_a_model_has_diverged_then_the_error_says_so() -
         item_probabilities(np.array([[np.nan, 0.0]], np.float32), None)
 
 
+@pytest.mark.parametrize("trace", [True, False])
+@pytest.mark.parametrize("ranked", ["reached", "catalogue"])
+def test_slates_when_a_score_that_ranks_is_no_number_then_the_error_says_so(ranked: str, trace: bool) -> None:
+    # one NaN, which ranking took out of the catalogue without a word, or put behind all that paths reach
+    codes_NM, log_prob_BN = _world(4)
+    rank_BN, config = log_prob_BN.copy(), BeliefSearchConfig.model_validate({"ranked": ranked})
+    rank_BN[1, 7] = np.nan
+    with pytest.raises(DecodingError, match="scores of items must be numbers, got NaN"):
+        decode_beliefs(log_prob_BN, rank_BN, ValidityIndex(codes_NM, 4), n=6, config=config, trace=trace)
+
+
+@pytest.mark.parametrize("ranked", ["reached", "catalogue"])
+def test_slates_when_items_have_the_probability_0_then_they_are_ranked_last_and_none_is_lost(ranked: str) -> None:
+    codes_NM, log_prob_BN = _world(4, items=5)
+    log_prob_BN[0], log_prob_BN[1, :3] = -np.inf, -np.inf
+    config = BeliefSearchConfig.model_validate({"ranked": ranked})
+    slates = decode_beliefs(log_prob_BN, log_prob_BN, ValidityIndex(codes_NM, 4), n=9, config=config)
+    assert [sorted(slate.items.tolist()) for slate in slates] == [list(range(5))] * 3
+    assert set(slates[1].items[:2].tolist()) == {3, 4}
+
+
 @pytest.fixture
 def nothing_eligible() -> BoolArray:
     return np.zeros((1, 3), np.bool_)
