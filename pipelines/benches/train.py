@@ -179,6 +179,6 @@ def item_loss_of(trainer: Pretrainer) -> float:
     generator.eval()
     batches = islice(objective.batches(derive_seed(0, "bench", "asked")), ASKED)
     rng = rng_for(0, "bench", "asked")
-    losses = [float(objective.losses(batch, rng, paths=False)["item"]) for batch in batches]
+    losses = [float(objective.item_losses(batch, rng)["item"]) for batch in batches]
     generator.train()
     return float(np.mean(losses))

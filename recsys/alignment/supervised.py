@@ -34,8 +34,8 @@ class SupervisedLoss:
         was_training = objective.generator.training
         objective.generator.train()
         config, rng = self.config, rng_for(objective.seed, "anchor", step)
-        known = objective.losses(
-            batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay, paths=False
+        known = objective.item_losses(
+            batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay
         )
         loss = objective.total(known)
         if config.supervised.self_distillation > 0 and len(open_ends(objective, batch)):

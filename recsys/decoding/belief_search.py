@@ -11,10 +11,11 @@ from scipy.sparse import csr_array
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from recsys.core.divergence import js_divergence
 from recsys.core.errors import DecodingError
 from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, paths_of
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.decoding.corp import js_divergence, prune
+from recsys.decoding.corp import prune
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import (
     Beam,

@@ -1,29 +1,11 @@
-"""CORP: how far a step moves the predicted category distribution of a path, and which paths are pruned for it.
+"""CORP: which paths are pruned because a step moved their predicted category distribution too far.
 
-Axes: P path, Q category, B request.
+Axes: P path, B request.
 """
 
 import numpy as np
 
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
-
-
-def js_divergence(p_PQ: FloatArray, q_PQ: FloatArray) -> FloatArray:
-    """Return the Jensen-Shannon divergence of paired distributions, base 2, from 0 (equal) to 1 (disjoint).
-
-    Shape:
-        p_PQ, q_PQ: (paths, categories), rows sum to one.
-        result: (paths,).
-    """
-    mean_PQ = (p_PQ + q_PQ) / 2.0
-    halves_P = (_relative_entropy(p_PQ, mean_PQ) + _relative_entropy(q_PQ, mean_PQ)) / 2.0
-    return np.clip(halves_P, 0.0, 1.0).astype(np.float32)
-
-
-def _relative_entropy(p_PQ: FloatArray, mean_PQ: FloatArray) -> FloatArray:
-    # half of the least number that there is counts as none
-    ratio_PQ = np.divide(p_PQ, mean_PQ, out=np.ones_like(mean_PQ), where=(p_PQ > 0) & (mean_PQ > 0))
-    return (p_PQ * np.log2(ratio_PQ)).sum(axis=-1)
 
 
 def prune(row_P: IntArray, jump_P: FloatArray, *, theta: float, wanted_B: IntArray) -> BoolArray:

@@ -11,9 +11,10 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import StepScorer, StepScores
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.divergence import js_divergence
 from recsys.core.errors import DecodingError
 from recsys.decoding.config import SearchConfig
-from recsys.decoding.corp import js_divergence, prune
+from recsys.decoding.corp import prune
 from recsys.decoding.crss import choose_codebook
 from recsys.decoding.evidence import Cut
 from recsys.decoding.guidance import guided

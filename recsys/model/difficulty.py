@@ -38,7 +38,7 @@ def difficulties(objective: TrainingObjective) -> FloatArray:
     for fold, batches in enumerate(objective.planned(0)):
         for place in track(range(len(batches)), what="scoring users", total=len(batches)):
             batch = replace(batches[place], fold=fold)
-            objective.losses(batch, rng, paths=False)
+            objective.item_losses(batch, rng)
             starts_W = batches.starts_W[batches.groups[place]]
             user_W = np.searchsorted(objective.folds[fold].log.offsets_U1, starts_W, side="right") - 1
             user_R = np.repeat(user_W, batch.lengths_B)

@@ -5,7 +5,7 @@ X item without events, or of a shortlist.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,26 @@ from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_l
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 from recsys.model.pruning import Pruning, Teacher
 from recsys.model.shortlist import Shortlist
+from recsys.model.states import HistoryStates
 from recsys.sequence.negatives import NegativeSampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ItemPass:
+    """The item head's loss on a batch, and what it was computed from, one row a position.
+
+    ``near`` are the items that it is over in a large catalogue; None: all items.
+
+    Shape:
+        target_R: (rows,) the item that each position is to predict.
+    """
+
+    loss: Tensor
+    states: HistoryStates
+    target_R: Tensor
+    terms: LogitTerms
+    queries: ItemQueries
+    near: Shortlist | None
 
 
 class TrainingObjective:
@@ -113,13 +132,42 @@ class TrainingObjective:
         latest: int | None = None,
         ahead: int = 1,
         decay: float = 1.0,
-        paths: bool = True,
     ) -> dict[str, Tensor]:
         """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones.
 
-        The target is the next item, or one of the next ``ahead`` items, drawn by :func:`draw_ahead`. Without ``paths``
-        only the item head's loss is computed.
+        The target is the next item, or one of the next ``ahead`` items, drawn by :func:`draw_ahead`.
         """
+        items = self._item_pass(batch, rng, latest=latest, ahead=ahead, decay=decay)
+        picked_R = np.flatnonzero(rng.random(len(items.target_R)) < self.config.token_share)
+        picked_R = picked_R if len(picked_R) else np.arange(1)
+        rows = torch.from_numpy(picked_R).to(self.generator.device)
+        beliefs_RN = None
+        if self.config.distillation > 0:
+            beliefs_RN = item_beliefs(items.terms.take(rows), items.queries.take(picked_R), dtype=self.dtype)
+        return {"item": items.loss} | self.path_losses(
+            items.states.own_BD[rows],
+            items.target_R[rows],
+            rng,
+            beliefs_RN,
+            distillation=self.config.distillation,
+            near=items.near,
+        )
+
+    def item_losses(
+        self,
+        batch: Batch,
+        rng: np.random.Generator,
+        *,
+        latest: int | None = None,
+        ahead: int = 1,
+        decay: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Return the item head's loss alone, by its name, for the targets that :meth:`losses` has."""
+        return {"item": self._item_pass(batch, rng, latest=latest, ahead=ahead, decay=decay).loss}
+
+    def _item_pass(
+        self, batch: Batch, rng: np.random.Generator, *, latest: int | None, ahead: int, decay: float
+    ) -> _ItemPass:
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
@@ -151,18 +199,8 @@ class TrainingObjective:
         taught = queries
         if self.teacher is not None:
             taught = self.teacher.taught(items_BT[:, :-1], times_BT[:, :-1], states, queries, self.dtype)
-        losses = {"item": item_loss(terms, taught, dtype=self.dtype)}
-        if not paths:
-            return losses
-        picked_R = np.flatnonzero(rng.random(len(target_R)) < self.config.token_share)
-        picked_R = picked_R if len(picked_R) else np.arange(1)
-        rows = torch.from_numpy(picked_R).to(generator.device)
-        beliefs_RN = None
-        if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(terms.take(rows), queries.take(picked_R), dtype=self.dtype)
-        return losses | self.path_losses(
-            states.own_BD[rows], target_R[rows], rng, beliefs_RN, distillation=self.config.distillation, near=near
-        )
+        loss = item_loss(terms, taught, dtype=self.dtype)
+        return _ItemPass(loss=loss, states=states, target_R=target_R, terms=terms, queries=queries, near=near)
 
     def _shortlist(self, batch: Batch, rng: np.random.Generator) -> Shortlist | None:
         """Return the items that the losses of a batch need in a large catalogue; None: all items."""

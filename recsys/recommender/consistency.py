@@ -7,7 +7,7 @@ import numpy as np
 
 from recsys.contracts import History, requests_for
 from recsys.core.arrays import FloatArray
-from recsys.decoding.corp import js_divergence
+from recsys.core.divergence import js_divergence
 from recsys.recommender.reasoning import ReasoningRecommender
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from recsys.core.arrays import Float64Array, IntArray
+from recsys.core.arrays import IntArray
 from recsys.core.config import Config
+from recsys.core.divergence import js_divergence
 from recsys.core.seeds import rng_for
 from recsys.recommender.drift import Drift
 
@@ -170,28 +171,13 @@ def diverge(reference_V: IntArray, day_V: IntArray, *, significance: float, name
         reference_V, day_V: (kinds,) events of each kind.
     """
     share_V = reference_V / max(1, reference_V.sum())
-    divergence = float(jensen_shannon(share_V, day_V / max(1, day_V.sum())))
+    divergence = float(js_divergence(share_V, day_V / max(1, day_V.sum())))
     if not reference_V.sum() or not day_V.sum():
         return Divergence(divergence=divergence, by_chance=1.0)
     rng = rng_for(0, "day drift", name)
     days_YV = rng.multinomial(int(day_V.sum()), share_V, size=_DRAWS) / day_V.sum()
-    drawn_Y = np.array([jensen_shannon(share_V, day_YV) for day_YV in days_YV])
+    drawn_Y = js_divergence(share_V, days_YV)
     return Divergence(divergence=divergence, by_chance=float(np.quantile(drawn_Y, 1 - significance)))
-
-
-def jensen_shannon(a_V: Float64Array, b_V: Float64Array) -> float:
-    """Return the Jensen-Shannon divergence of two distributions in bits, e.g. 1 for (1, 0) and (0, 1).
-
-    Shape:
-        a_V, b_V: (kinds,), each sums to 1.
-    """
-    middle_V = (a_V + b_V) / 2
-    return float(sum(_relative_entropy(one_V, middle_V) for one_V in (a_V, b_V)) / 2)
-
-
-def _relative_entropy(a_V: Float64Array, b_V: Float64Array) -> float:
-    there_V = a_V > 0
-    return float((a_V[there_V] * np.log2(a_V[there_V] / b_V[there_V])).sum())
 
 
 def _reasons_of_events(

@@ -15,7 +15,7 @@ from recsys.core.arrays import FloatArray
 from recsys.core.config import Config
 from recsys.core.errors import DataError
 from recsys.data.pairs import HeldOutPairs
-from recsys.tokenizer.losses import straight_through
+from recsys.tokenizer.losses import joint_straight_through
 
 
 class CollaborativeConfig(Config):
@@ -94,7 +94,7 @@ def collaborative_term(
         vectors_BF = vectors[fold][torch.cat([left_B, right_B])]
         latents_BMD = tokenizer.latents(vectors_BF)
         codewords_BMD = tokenizer.look_up(tokenizer.assign(vectors_BF, latents_BMD, 0))
-        left_BW, right_BW = straight_through(latents_BMD, codewords_BMD, both=True).flatten(1).chunk(2)
+        left_BW, right_BW = joint_straight_through(latents_BMD, codewords_BMD).flatten(1).chunk(2)
         return config.weight * contrastive_loss(left_BW, right_BW, right_B, log_share_N[right_B], config.temperature)
 
     return loss

@@ -26,7 +26,11 @@ def quantisation_losses(latents_BMD: Tensor, codewords_BMD: Tensor) -> tuple[Ten
     return codebook, commitment
 
 
-def straight_through(latents_BMD: Tensor, codewords_BMD: Tensor, *, both: bool = False) -> Tensor:
-    """Return the codewords in value, with the gradient passed to the latents, or to both."""
-    codewords_BMD = codewords_BMD if both else codewords_BMD.detach()
+def straight_through(latents_BMD: Tensor, codewords_BMD: Tensor) -> Tensor:
+    """Return the codewords in value, with the whole gradient passed to the latents (the straight-through estimator)."""
+    return codewords_BMD.detach() + latents_BMD - latents_BMD.detach()
+
+
+def joint_straight_through(latents_BMD: Tensor, codewords_BMD: Tensor) -> Tensor:
+    """Return the codewords in value, with the whole gradient passed to the latents and to the codewords, too."""
     return codewords_BMD + latents_BMD - latents_BMD.detach()

@@ -13,6 +13,7 @@ from recsys.core.arrays import FloatArray
 from recsys.tokenizer.base import ItemTokenizer, ItemTokenizerConfig, best_scores, nearest_codewords
 from recsys.tokenizer.collaborative import CollaborativeConfig
 from recsys.tokenizer.losses import (
+    joint_straight_through,
     orthogonality_loss,
     quantisation_losses,
     reconstruction_loss,
@@ -174,7 +175,8 @@ class MPQNetwork(ItemTokenizer):
         config, latents_BMD = self.config, self.latents(vectors_BF)
         codes_BM = self.assign(vectors_BF, latents_BMD, min(config.refine_sweeps, 1))
         codewords_BMD = self.look_up(codes_BM)
-        passed_BMD = straight_through(latents_BMD, codewords_BMD, both=config.joint_codewords)
+        passed = joint_straight_through if config.joint_codewords else straight_through
+        passed_BMD = passed(latents_BMD, codewords_BMD)
         codebook, commitment = quantisation_losses(latents_BMD, codewords_BMD)
         parts = {
             "reconstruction": reconstruction_loss(vectors_BF, self._decode(vectors_BF, passed_BMD)),

@@ -3,6 +3,7 @@
 Axes: N item, B item of a batch, F feature, M level, K code, D latent width.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -73,9 +74,9 @@ class RQVAETokenizer(ItemTokenizer):
                 nn.init.zeros_(parameter)
         points = tokenizer.learn_scale(points_NF).to(device)
         tokenizer = tokenizer.to(device)
-        tokenizer._train(points, config.warm_epochs, rng, quantised=False)
+        tokenizer._train(points, config.warm_epochs, rng, loss_of=tokenizer.autoencoder_loss)
         tokenizer._start_codewords(points, seed)
-        tokenizer._train(points, config.epochs, rng, quantised=True)
+        tokenizer._train(points, config.epochs, rng, loss_of=tokenizer.loss, revive=tokenizer._revive)
         return tokenizer.eval()
 
     def latents(self, vectors_BF: Tensor) -> Tensor:
@@ -89,7 +90,16 @@ class RQVAETokenizer(ItemTokenizer):
         """Return what the decoder makes of latents, standardised, shape (batch, features)."""
         return self.decoder(latents_BD)
 
-    def _train(self, vectors_NF: Tensor, epochs: int, rng: torch.Generator, *, quantised: bool) -> None:
+    def _train(
+        self,
+        vectors_NF: Tensor,
+        epochs: int,
+        rng: torch.Generator,
+        *,
+        loss_of: Callable[[Tensor], Tensor],
+        revive: Callable[[Tensor, torch.Generator], None] | None = None,
+    ) -> None:
+        """Take some passes over the items; ``revive`` is called every few of them, but not after the last one."""
         config = self.config
         batches = -(-len(vectors_NF) // config.batch_size)
         optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate)
@@ -99,20 +109,22 @@ class RQVAETokenizer(ItemTokenizer):
             for index_B in (
                 torch.randperm(len(vectors_NF), generator=rng).to(vectors_NF.device).split(config.batch_size)
             ):
-                loss = self.loss(vectors_NF[index_B], quantised=quantised)
+                loss = loss_of(vectors_NF[index_B])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-            if quantised and (epoch + 1) % config.revive_every == 0 and epoch + 1 < epochs:
-                self._revive(vectors_NF, rng)
+            if revive is not None and (epoch + 1) % config.revive_every == 0 and epoch + 1 < epochs:
+                revive(vectors_NF, rng)
         LOG.info("tokenizer: last loss %.4f", loss.item())
 
-    def loss(self, vectors_BF: Tensor, *, quantised: bool = True) -> Tensor:
-        """Return the reconstruction loss, with codewords also the losses of every level's residual."""
+    def autoencoder_loss(self, vectors_BF: Tensor) -> Tensor:
+        """Return the reconstruction loss of latents that are not quantised."""
+        return reconstruction_loss(vectors_BF, self.features(self.latents(vectors_BF)))
+
+    def loss(self, vectors_BF: Tensor) -> Tensor:
+        """Return the sum of reconstruction loss, codebook loss and commitment loss, the last two over all levels."""
         latents_BD = self.latents(vectors_BF)
-        if not quantised:
-            return reconstruction_loss(vectors_BF, self.features(latents_BD))
         with torch.no_grad():
             codes_BM = greedy_codes(latents_BD, self.codebooks_MKD)
         chosen_BMD = self.look_up(codes_BM)

@@ -179,10 +179,10 @@ def test_item_loss_when_a_batch_is_shared_then_the_weighted_losses_add_up(count:
     shares = [list(objective.batches(0, Workers(rank=rank, count=count))) for rank in range(count)]
     for place, whole in enumerate(objective.batches(0)):
         parts = [
-            batch.weight * objective.losses(batch, np.random.default_rng(0), paths=False)["item"].item()
+            batch.weight * objective.item_losses(batch, np.random.default_rng(0))["item"].item()
             for batch in (batches[place] for batches in shares)
         ]
-        wanted = objective.losses(whole, np.random.default_rng(0), paths=False)["item"].item()
+        wanted = objective.item_losses(whole, np.random.default_rng(0))["item"].item()
         assert sum(parts) == pytest.approx(wanted, rel=1e-5)
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.divergence import js_divergence
 from recsys.core.errors import DecodingError
 from recsys.decoding.belief_decoder import decode_beliefs
 from recsys.decoding.belief_search import BeliefSearch, first_least
 from recsys.decoding.beliefs import Categories, item_probabilities, paths_of
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.decoding.corp import js_divergence
 
 
 def _world(seed: int, *, items: int = 30, books: int = 3, codes: int = 4, rows: int = 3) -> tuple[IntArray, FloatArray]:

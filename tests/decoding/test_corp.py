@@ -1,26 +1,11 @@
-"""CORP by hand: divergences, pruning, and what takes a pruned path's place."""
+"""CORP by hand: pruning, and what takes a pruned path's place."""
 
 import numpy as np
 
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import StepScores
-from recsys.decoding.corp import js_divergence, prune
+from recsys.decoding.corp import prune
 from tests.support.table_scorer import TableScorer, decode_by, decoder_config, history_of
-
-
-def test_js_divergence_when_worked_out_by_hand_then_agrees():
-    # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): KL(p|m) = log2(4/3) = .415037;
-    # KL(q|m) = 1/2 log2(2/3) + 1/2 log2(2) = .207519; JS = (.415037 + .207519) / 2 = .311278.
-    p_PQ = np.array([[1, 0], [1, 0], [0.3, 0.7]], np.float32)
-    q_PQ = np.array([[0.5, 0.5], [0, 1], [0.3, 0.7]], np.float32)
-    np.testing.assert_allclose(js_divergence(p_PQ, q_PQ), [0.311278, 1.0, 0.0], atol=1e-6)
-
-
-def test_js_divergence_when_a_share_is_the_least_number_there_is_then_it_counts_as_none():
-    # half of 1.4e-45, the mean's share, is 0 in float32: a division by it made this jump 1
-    p_PQ, q_PQ = np.array([[1, np.float32(1.4e-45)]], np.float32), np.array([[1, 0]], np.float32)
-    assert p_PQ[0, 1] > 0
-    assert js_divergence(p_PQ, q_PQ).tolist() == [0.0]
 
 
 def test_prune_when_too_few_are_consistent_then_the_least_inconsistent_fill_up():

@@ -47,7 +47,7 @@ def test_difficulties_when_summed_then_are_the_loss_of_all_events(with_prior: bo
     total = count = 0.0
     with torch.no_grad():
         for batch in objective.batches(0):
-            loss = objective.losses(batch, rng_for(0, "any"), paths=False)["item"].item()
+            loss = objective.item_losses(batch, rng_for(0, "any"))["item"].item()
             total, count = total + loss * batch.lengths_B.sum(), count + batch.lengths_B.sum()
     assert np.average(found, weights=log.lengths_U) == pytest.approx(total / count, rel=1e-3)
 
@@ -83,8 +83,8 @@ def test_taught_when_asked_then_targets_mix_the_next_item_with_the_teachers_prob
     own.watch = lambda terms, queries: met.update(belief=item_beliefs(terms, queries))
     batch = next(trainer.objective.batches(0))
     with torch.no_grad():
-        own.losses(batch, np.random.default_rng(0), paths=False)
-        got = trainer.objective.losses(batch, np.random.default_rng(0), paths=False)["item"].item()
+        own.item_losses(batch, np.random.default_rng(0))
+        got = trainer.objective.item_losses(batch, np.random.default_rng(0))["item"].item()
     target = torch.nn.functional.one_hot(met["queries"].targets_R, 20)
     mixed = 0.25 * met["belief"] + 0.75 * target
     log_probs = item_beliefs(met["terms"], met["queries"]).clamp(min=1e-30).log()

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recsys.core.arrays import IntArray
-from recsys.recommender.day_drift import DayBounds, DayDrift, DayFacts, Scores, assess_day, diverge, jensen_shannon
+from recsys.recommender.day_drift import DayBounds, DayDrift, DayFacts, Scores, assess_day, diverge
 from recsys.recommender.drift import Drift
 
 CALM = Drift(
@@ -29,20 +27,6 @@ def assessed(day: IntArray, **facts: object) -> DayDrift:
         "scores": None,
     }
     return assess_day(DayFacts(**(known | facts)), DayBounds())  # type: ignore[arg-type]
-
-
-def test_jensen_shannon_when_worked_out_by_hand_then_agrees() -> None:
-    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1.0)
-    # middle (3/4, 1/4): (log2(4/3) + (1/2 log2(2/3) + 1/2 log2(2))) / 2 = (.41504 + .20752) / 2
-    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(0.31128, abs=1e-5)
-
-
-@given(counts=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=6))
-def test_jensen_shannon_when_sides_change_then_is_the_same_and_between_0_and_1(counts: list[tuple[int, int]]) -> None:
-    a_K, b_K = (np.array(side, np.float64) / sum(side) for side in zip(*counts, strict=True))
-    assert jensen_shannon(a_K, b_K) == pytest.approx(jensen_shannon(b_K, a_K))
-    assert -1e-12 <= jensen_shannon(a_K, b_K) <= 1
-    assert jensen_shannon(a_K, a_K) == pytest.approx(0.0)
 
 
 def test_diverge_when_a_day_is_small_then_chance_explains_more() -> None:
