@@ -42,8 +42,8 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
-    """What work took that other processes did for a stage."""
+class WorkersUsage:
+    """What a stage's work took in other processes, all workers together."""
 
     workers: int = 1
     cpu_seconds: float = 0.0
@@ -51,14 +51,14 @@ class Apart:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-Spread = Callable[[Job], Apart]
+Spread = Callable[[Job], WorkersUsage]
 """Does a job's work in other processes."""
 
 
-def here(job: Job) -> Apart:
+def run_here(job: Job) -> WorkersUsage:
     """Do a job's work in this process."""
     job.stage.work(job)
-    return Apart(timings=job.timings)
+    return WorkersUsage(timings=job.timings)
 
 
 def stage_key(stage: Stage, plan: Plan, parents: Sequence[StageRecord]) -> str:
@@ -95,7 +95,7 @@ def is_current(stage: Stage, run: Path, key: str) -> bool:
     return Manifest(run).is_current(stage.name, key, stage.folder(run), stage.files)
 
 
-def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, spread: Spread = here) -> StageRecord:
+def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, spread: Spread = run_here) -> StageRecord:
     """Run one stage unless it is current here, or in ``reuse_from``, from where it is linked; returns its record."""
     with showing() as display:
         display.begin(stage.name)

@@ -66,5 +66,5 @@ def required_target(to: Path | None, *, check: bool) -> Path | None:
     if check:
         return None
     if to is None:
-        raise CallError("import must be told a folder, got none; add --to FOLDER, or --check to write nothing")
+        raise CallError("import must have a target folder, got none; add --to FOLDER, or --check to write nothing")
     return to

@@ -15,7 +15,7 @@ STARTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gang:
+class WorkerGroup:
     """Processes that train together."""
 
     name: str
@@ -98,51 +98,51 @@ class RaySession:
                 f"{name} ended with its process: {first}; run the same command again, it goes on from its checkpoints"
             ) from error
 
-    def train(self, gang: Gang, work: Callable[[Any], Any], argument: Any) -> Any:
-        """Call a function in every process of a gang, in one process group of torch; returns what the first one does.
+    def train(self, group: WorkerGroup, work: Callable[[Any], Any], argument: Any) -> Any:
+        """Call a function in every process of a group, in one process group of torch; returns what the first one does.
 
         Where processes are lost the others are stopped and all are started again: the work goes on from its checkpoint.
 
         Raises:
-            CallError: the cluster has fewer cores than the gang needs.
+            CallError: the cluster has fewer cores than the group needs.
             RecsysError: what the work raised on purpose.
             LostError: processes were lost too often.
             WorkerError: anything else that went wrong in one of them.
         """
         from ray.train import TrainingFailedError
 
-        if gang.least * gang.threads > self.cores:
+        if group.least * group.threads > self.cores:
             raise CallError(
-                f"workers must find a core for each of their threads, got {gang.least} workers of {gang.threads} "
+                f"workers must find a core for each of their threads, got {group.least} workers of {group.threads} "
                 f"threads and {self.cores} cores; lower workers in the recipe, or add machines to the cluster"
             )
         for start in range(1, STARTS + 1):
             try:
-                return self._trainer(gang, work, argument).fit().return_value
+                return self._trainer(group, work, argument).fit().return_value
             except TrainingFailedError as error:
-                lost = _lost(gang, error)
+                lost = _lost(group, error)
                 if start == STARTS:
                     raise LostError(
-                        f"{gang.name} lost workers {STARTS} times, at last: {lost}; "
+                        f"{group.name} lost workers {STARTS} times, at last: {lost}; "
                         "run the same command again, it goes on from its checkpoints"
                     ) from error
-                LOG.warning("%s lost a worker (%s); going on from the checkpoint", gang.name, lost)
+                LOG.warning("%s lost a worker (%s); going on from the checkpoint", group.name, lost)
         raise AssertionError("every start returns or raises")
 
-    def _trainer(self, gang: Gang, work: Callable[[Any], Any], argument: Any) -> Any:
+    def _trainer(self, group: WorkerGroup, work: Callable[[Any], Any], argument: Any) -> Any:
         from ray import train
         from ray.train.torch import TorchTrainer
 
-        gpu = gang.gpu and self._ray.cluster_resources().get("GPU", 0) >= gang.least
+        gpu = group.gpu and self._ray.cluster_resources().get("GPU", 0) >= group.least
         return TorchTrainer(
-            _in_gang,
+            _in_group,
             train_loop_config={"work": work, "argument": argument},
             scaling_config=train.ScalingConfig(
-                num_workers=gang.least if gang.least == gang.most else (gang.least, gang.most),
+                num_workers=group.least if group.least == group.most else (group.least, group.most),
                 use_gpu=gpu,
-                resources_per_worker={"CPU": gang.threads} | ({"GPU": 1} if gpu else {}),
+                resources_per_worker={"CPU": group.threads} | ({"GPU": 1} if gpu else {}),
             ),
-            run_config=train.RunConfig(storage_path=str(gang.folder)),
+            run_config=train.RunConfig(storage_path=str(group.folder)),
         )
 
     def cancel(self, refs: Sequence[Any]) -> None:
@@ -164,11 +164,11 @@ class RaySession:
         return data
 
 
-def _in_gang(config: dict[str, Any]) -> Any:
+def _in_group(config: dict[str, Any]) -> Any:
     return config["work"](config["argument"])
 
 
-def _lost(gang: Gang, error: Any) -> str:
+def _lost(group: WorkerGroup, error: Any) -> str:
     """Return in a line how workers were lost; raise what was no loss but an error of the work.
 
     When one process dies, those that wait for it fail too, each with a RuntimeError of torch's process group.
@@ -180,7 +180,7 @@ def _lost(gang: Gang, error: Any) -> str:
     LOG.debug("%s", error)
     others = [cause for cause in causes if not isinstance(cause, RuntimeError) and not _is_ray(cause)]
     if others:
-        raise _failed(gang.name, others[0]) from error
+        raise _failed(group.name, others[0]) from error
     named = causes[0] if causes else error
     return (str(named).strip().splitlines() or [type(named).__name__])[0]
 

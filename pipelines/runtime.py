@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.display import showing
-from pipelines.execute import WORK, Plan, execute, here, is_current, stage_key
+from pipelines.execute import WORK, Plan, execute, is_current, run_here, stage_key
 from pipelines.job import Stage
 from pipelines.ray_session import RaySession, ray_session
 from pipelines.record import StageRecord, read_records
 from pipelines.relay import Relay, relayed
-from pipelines.spread import spread_job
+from pipelines.spread import run_by_workers
 from recsys.core.artifacts import Manifest
 from recsys.core.errors import ArtifactError, CallError, LostError
 from recsys.core.telemetry import LOG
@@ -120,18 +120,18 @@ def _run_on_ray(
 
 def _handed_out(session: RaySession, stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> Any:
     """Hand a stage to Ray; one that workers train takes no core itself, it waits for them."""
-    cpus = 0 if _spreads(stage, plan) else plan.recipe.threads
+    cpus = 0 if _runs_by_workers(stage, plan) else plan.recipe.threads
     call = (stage, plan, dict(records), events)
     return session.submit(f"stage {stage.name}", _apart, *call, cpus=cpus)
 
 
-def _spreads(stage: Stage, plan: Plan) -> bool:
+def _runs_by_workers(stage: Stage, plan: Plan) -> bool:
     return stage.by_workers and plan.recipe.worker_range[1] > 1
 
 
 def _apart(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> StageRecord:
     """Execute a stage in a process of Ray, its progress and log lines relayed."""
-    spread = partial(spread_job, events=events) if _spreads(stage, plan) else here
+    spread = partial(run_by_workers, events=events) if _runs_by_workers(stage, plan) else run_here
     if plan.store is not None:  # this may be another machine
         plan = replace(plan, run=plan.store.begin({stage.name, *stage.parents}))
     with relayed(events):

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.execute import WORK, Apart, stage_settings
+from pipelines.execute import WORK, WorkersUsage, stage_settings
 from pipelines.job import Job
-from pipelines.ray_session import Gang, ray_session
+from pipelines.ray_session import WorkerGroup, ray_session
 from pipelines.relay import relayed
 from pipelines.store import RunStore
 from recsys.core.device import pick_device
@@ -25,15 +25,15 @@ from recsys.core.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What every worker is handed."""
+class WorkerCall:
+    """The arguments of every worker."""
 
     job: Job
     events: Path
     """Where the first worker's progress goes."""
 
 
-def spread_job(job: Job, events: Path) -> Apart:
+def run_by_workers(job: Job, events: Path) -> WorkersUsage:
     """Run a job's work in the recipe's number of workers, on Ray; a lost worker starts all again from the checkpoint.
 
     Raises:
@@ -42,7 +42,7 @@ def spread_job(job: Job, events: Path) -> Apart:
     """
     recipe = job.resolved
     least, most = recipe.worker_range
-    gang = Gang(
+    group = WorkerGroup(
         name=f"stage {job.stage.name}",
         least=least,
         most=most,
@@ -50,8 +50,8 @@ def spread_job(job: Job, events: Path) -> Apart:
         gpu=recipe.device != "cpu",
         folder=job.checkpoints / "ray",
     )
-    with ray_session() as session, session.errors(gang.name):  # what Ray Train itself may die of
-        found: Apart = session.train(gang, take_part, Shared(job=job, events=events))
+    with ray_session() as session, session.errors(group.name):  # what Ray Train itself may die of
+        found: WorkersUsage = session.train(group, run_worker, WorkerCall(job=job, events=events))
     if job.store is not None:
         job.store.fetch_folder(_made(job, job.store))
         shutil.copytree(_made(job, job.store), job.out, dirs_exist_ok=True)
@@ -59,12 +59,12 @@ def spread_job(job: Job, events: Path) -> Apart:
     return found
 
 
-def take_part(shared: Shared) -> Apart:
-    """Do what one worker does; returns what all of them took."""
-    workers, job = Workers.here(), shared.job
+def run_worker(call: WorkerCall) -> WorkersUsage:
+    """Do the job's work as one worker; returns what all of them took."""
+    workers, job = Workers.here(), call.job
     with (
         tempfile.TemporaryDirectory() as aside,
-        _heard(shared, workers),
+        _progress_relayed(call, workers),
         stage_settings(job.resolved.threads),
         _on_this_machine(job) as job,
     ):
@@ -78,7 +78,7 @@ def take_part(shared: Shared) -> Apart:
             job.store.push_folder(job.out)
         taken = {"cpu_seconds": usage.cpu_seconds, "peak_memory_mb": float(usage.peak_memory_mb)}
         summed: Mapping[str, float] = workers.added(taken, 1.0, pick_device(job.resolved.device))
-    return Apart(
+    return WorkersUsage(
         workers=workers.count,
         cpu_seconds=round(summed["cpu_seconds"], 2),
         peak_memory_mb=round(summed["peak_memory_mb"]),
@@ -104,14 +104,14 @@ def _made(job: Job, store: RunStore) -> Path:
 
 
 @contextmanager
-def _heard(shared: Shared, workers: Workers) -> Iterator[None]:
+def _progress_relayed(call: WorkerCall, workers: Workers) -> Iterator[None]:
     """Relay progress and log lines of the first worker; the others, who would say the same, are silent."""
     if not workers.first:
         with logging_to(logging.NullHandler()), listening(lambda _: None):
             yield
         return
-    name = shared.job.stage.name
-    with relayed(shared.events) as display, listening(lambda progress: display.progress(name, progress)):
+    name = call.job.stage.name
+    with relayed(call.events) as display, listening(lambda progress: display.progress(name, progress)):
         yield
 
 

@@ -60,7 +60,7 @@ def question(
     Args:
         release: taken once for this request.
         request: who asks, under which conditions.
-        known: what the store knows of the user; None without one.
+        known: what the store holds of the user; None without one.
         context: rules, settings and time.
         n: length of the slate.
         reasons: whether the plan keeps why items are barred.
@@ -107,7 +107,7 @@ def history_of(items: ItemTable, pairs: Sequence[tuple[str, int]]) -> tuple[Hist
 
 
 def given_events(events: Sequence[HistoryEvent], now: int) -> list[tuple[str, int]]:
-    """Return a given history as (item id, time), in the order in which every door reads events."""
+    """Return a given history as (item id, time), in the order of :func:`recsys.data.vocabulary.time_order`."""
     times_T, order_T = time_order([event.timestamp for event in events], now)
     times = times_T.tolist()
     return [(events[place].item_id, times[place]) for place in order_T.tolist()]

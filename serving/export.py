@@ -40,7 +40,7 @@ def export_store(url: str, folder: Path, *, run: Path | None = None) -> Exported
     Args:
         url: SQLAlchemy URL of the store.
         folder: where ``interactions.parquet``, ``items.parquet`` and ``impressions.parquet`` go.
-        run: a run whose bundle tells the items that were there at training; without it those have an id only.
+        run: a run whose bundle holds the items that were there at training; without it those have an id only.
 
     Raises:
         DataError: the store holds no event, or the folder holds data files of another program.

@@ -13,7 +13,7 @@ from serving.service import Service
 from serving.store.events import StoredEvent
 
 _IN_WORDS = 100
-"""How many rejected rows are told in words."""
+"""How many rejected rows have their reason in the answer."""
 _SHOWN = frozenset({"impression", "impressions", "exposure", "exposed", "shown", "display", "view_impression"})
 """Event types that say what a user was shown, not what they did."""
 

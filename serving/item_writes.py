@@ -19,7 +19,7 @@ from serving.store.changes import StoredItem
 
 _OWN = frozenset({"item_id", "available", "starts_at", "ends_at"})
 _NEAREST, _TOLD = 5, 100
-"""Items near a new one that are shown, and rows that are told of one by one."""
+"""Items near a new one that are shown, and rows that are listed one by one."""
 
 
 async def put_items(service: Service, body: bytes) -> ItemsPutResponse:

@@ -276,7 +276,7 @@ class Releases:
 
 
 def _warm(release: Release) -> None:
-    """Have a model answer before clients ask it, with and without paths, for a stranger and for one event.
+    """Have a model answer before clients ask it, with and without paths, for an empty history and for one event.
 
     Raises:
         ArtifactError: it does not answer.

@@ -123,7 +123,7 @@ def _cast(value: Any, kind: pa.DataType | None) -> Any:
     if value is None or kind is None:
         return value
     if pa.types.is_integer(kind) and isinstance(value, str):
-        return int(value)  # ids are text at the door
+        return int(value)  # ids are text in requests
     return value if fits(value, kind) else None
 
 

@@ -46,7 +46,7 @@ class Service:
     rules: tuple[NamedRule, ...] = ()
     draining: bool = False
     activation: threading.Lock = field(default_factory=threading.Lock)
-    """Held while a release is swapped and the store is told, so that nobody acts on one without the other."""
+    """Held while a release is swapped and the store notes it, so that nobody acts on one without the other."""
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
     def stage(self, name: str) -> "Stage":

@@ -27,7 +27,7 @@ COMPARED, DROPPED, FAILED = "compared", "dropped", "failed"
 
 @dataclass(frozen=True, kw_only=True)
 class _Comparison:
-    """A request as the client sent it, what its answer knew, its id, and the ids that answered it, best first."""
+    """A request as the client sent it, the history and rules of its answer, its id, and the ids that it showed."""
 
     request: RecommendRequest
     known: KnownUser | None
@@ -62,7 +62,7 @@ class Shadow:
 
         Args:
             request: as the client sent it.
-            known: what the answer knew of the user.
+            known: the history that the answer was made from.
             context: the rules and the moment of the answer.
             request_id: decides whether this request is among the share.
             shown: ids of the answer, best first.

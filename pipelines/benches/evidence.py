@@ -1,7 +1,7 @@
 """Bench evidence: what each source of a run's ranking is worth, by leaving it out and by letting it rank alone.
 
 Nothing is trained anew: the weights of the sources that stay are chosen on all validation users, as the run's own are,
-and rank all test users over the whole catalogue, seen items removed. Students keep what the whole ensemble taught them.
+and rank all test users over the whole catalogue, seen items removed. Students stay as distilled from all.
 
 Axes: U user.
 """
@@ -33,7 +33,7 @@ def bench_evidence(run: Path) -> list[Line]:
     """
     bundle, log = load_bundle(run / "bundle", trace=False), load_prepared(run / "data").log
     if bundle.tokens is None:
-        raise CallError("bench evidence must be told a run with token experts, got one without; set experts.trained")
+        raise CallError("bench evidence must have a run with token experts, got one without; set experts.trained")
     sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer.keeping_states())
     chosen_on = ValidationScores.of(sources, questions(log, "validation"))
     asked = ValidationScores.of(sources, questions(log, "test"))

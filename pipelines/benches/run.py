@@ -32,7 +32,7 @@ from recsys.core.errors import CallError
 
 @dataclass(frozen=True, kw_only=True)
 class BenchCall:
-    """What benches are told; each reads what it needs."""
+    """Options of the benches; each reads those that it needs."""
 
     run: Path | None = None
     """The run to measure."""
@@ -95,11 +95,11 @@ def run_bench(name: str, call: BenchCall) -> Bench:
 
 def _data(data: Path | None, name: str) -> Path:
     if data is None:
-        raise CallError(f"bench {name} must be told a data set, got none; add --data FOLDER")
+        raise CallError(f"bench {name} must have a data set, got none; add --data FOLDER")
     return data
 
 
 def _required(run: Path | None, name: str) -> Path:
     if run is None:
-        raise CallError(f"bench {name} must be told a run, got none; add --run RUN")
+        raise CallError(f"bench {name} must have a run, got none; add --run RUN")
     return run

@@ -1,4 +1,4 @@
-"""Stage students: copies of experts learn what the item head and all experts together know."""
+"""Stage students: copies of experts learn the item probabilities of the item head and all experts together."""
 
 import copy
 import time
@@ -29,8 +29,8 @@ from recsys.recommender.weights import ValidationScores, choose_weights
 def train_students(job: Job) -> None:
     """Distil a copy of every expert that the recipe wants distilled, and save it as a mixture of one."""
     config, seed = job.recipe.tokens, tokens_seed(job)
-    taught = [expert for expert in job.recipe.experts.trained if expert.distilled]
-    if not taught or not config.distillation.epochs:
+    distilled = [expert for expert in job.recipe.experts.trained if expert.distilled]
+    if not distilled or not config.distillation.epochs:
         return
     log = load_prepared(job.parent("data")).log
     training, began = training_log(log), time.perf_counter()
@@ -39,10 +39,10 @@ def train_students(job: Job) -> None:
     beliefs = ask_teacher(teacher, training, config.distillation, seed=seed)
     job.timings["teacher"] = time.perf_counter() - began
     validated = validation_sample(log, derive_seed(job.recipe.seed, "model"))
-    for expert in taught:
+    for expert in distilled:
         began = time.perf_counter()
         student = distil(
-            _untaught(models[expert.name], config.distillation, seed=derive_seed(seed, expert.name, "transitions")),
+            _new_student(models[expert.name], config.distillation, seed=derive_seed(seed, expert.name, "transitions")),
             training,
             beliefs,
             config.distillation,
@@ -56,8 +56,8 @@ def train_students(job: Job) -> None:
         job.timings[expert.student] = time.perf_counter() - began
 
 
-def _untaught(expert: TokenModel, config: DistillationConfig, *, seed: int) -> TokenModel:
-    """Return a copy of an expert, with transitions where it has none and students are to have some."""
+def _new_student(expert: TokenModel, config: DistillationConfig, *, seed: int) -> TokenModel:
+    """Return a copy of an expert; it gets untrained transitions where the expert has none and the recipe wants some."""
     if expert.config.transition_width or not config.transition_width:
         return copy.deepcopy(expert)
     return expert.with_transitions(config.transition_width, seed=seed)

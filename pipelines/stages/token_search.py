@@ -1,4 +1,4 @@
-"""What validation says of the search of token paths: whether pruning pays, and whether paths can be believed.
+"""What validation says of the search of token paths: whether pruning pays, and whether the probabilities of paths hold.
 
 Axes: B row, N item, P path, C item of a path, U user.
 """
@@ -33,16 +33,16 @@ BINS = 12
 _BATCH = 32
 
 
-def with_heard_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_voice: float) -> BeliefSearchConfig:
+def restrict_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_voice: float) -> BeliefSearchConfig:
     """Return the search held to codebooks whose experts' weight is at least a share of the largest such weight.
 
     A search that names its codebooks is returned as it is.
     """
     weight_M = mixture.codebook_weights()
-    heard_M = weight_M >= least_voice * weight_M.max()
-    if search.codebooks or heard_M.all():
+    counts_M = weight_M >= least_voice * weight_M.max()
+    if search.codebooks or counts_M.all():
         return search
-    return search.model_copy(update={"codebooks": tuple(np.flatnonzero(heard_M).tolist())})
+    return search.model_copy(update={"codebooks": tuple(np.flatnonzero(counts_M).tolist())})
 
 
 def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:

@@ -10,9 +10,9 @@ from pipelines.stages.students import calibrated_head, tokens_seed, weighing_use
 from pipelines.stages.token_search import (
     choose_search,
     reliability,
+    restrict_codebooks,
     save_reliability,
     with_faithfulness,
-    with_heard_codebooks,
 )
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import ItemScores
@@ -51,7 +51,7 @@ def rank_by_tokens(job: Job) -> None:
     sharpened = sharpen(sources, mixed.weights, asked.sample(RELIABILITY_USERS, seed=seed))
     codebooks = {expert.student: expert.name for expert in experts}
     mixture = TokenMixture(models, [sharpened[name] for name in models], codebooks)
-    search = with_heard_codebooks(config.search, mixture, config.least_voice)
+    search = restrict_codebooks(config.search, mixture, config.least_voice)
     choices = TokenChoices(belief=sharpened, rank=ranked.weights, search=search, validation=figures)
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=_catalogue(job, mixture), choices=choices, tokenizers=tokenizers)
@@ -62,8 +62,8 @@ def rank_by_tokens(job: Job) -> None:
         LOG.info("tokens: validation: %s %.4f", name, value)
     LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
     ranker.save(job.out)
-    believed = asked.sample(RELIABILITY_USERS, seed=seed)
-    save_reliability(reliability(ranker, believed), job.out, users=len(believed.targets_U))
+    binned = asked.sample(RELIABILITY_USERS, seed=seed)
+    save_reliability(reliability(ranker, binned), job.out, users=len(binned.targets_U))
 
 
 def served_weights(

@@ -24,9 +24,9 @@ _SAVED: ContextVar[Callable[[Path], None] | None] = ContextVar("saved", default=
 
 
 @contextmanager
-def saving_to(told: Callable[[Path], None]) -> Iterator[None]:
+def saving_to(listener: Callable[[Path], None]) -> Iterator[None]:
     """Call a function with the path of every checkpoint that is written in the block, once it is whole."""
-    token = _SAVED.set(told)
+    token = _SAVED.set(listener)
     try:
         yield
     finally:
@@ -162,8 +162,8 @@ class Training:
                 f"{path} must be written, but its disk does not take it ({str(error).splitlines()[0]}); "
                 "free space and run the same command again, it goes on from the checkpoint before"
             ) from error
-        if told := _SAVED.get():
-            told(path)
+        if listener := _SAVED.get():
+            listener(path)
 
     def restore(self, path: Path | None) -> bool:
         """Go on from a checkpoint if there is one; tells whether there was.

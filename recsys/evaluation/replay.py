@@ -37,7 +37,7 @@ NOTE_HISTORIES = (
     "Histories hold only events before the event's batch. Items of the history are removed from the ranking: a repeat "
     "of one counts as a miss, and so does an item that the catalogue lacks. "
 )
-NOTE_NO_HISTORIES = "No asked event has a history: these are figures of recommendations to strangers. "
+NOTE_NO_HISTORIES = "No asked event has a history: these are figures of recommendations without a history. "
 
 
 class ReplayConfig(Config):

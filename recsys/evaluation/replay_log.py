@@ -117,7 +117,7 @@ def unanswerable(replayed: ReplayLog) -> str:
     if batches < 2:
         return (
             f"a log to replay must span at least two batches, got {len(replayed.batch_E)} events in {batches}; without "
-            "earlier events every user is a stranger, so give a log with times that differ, or use `recsys evaluate`"
+            "earlier events no user has a history, so give a log with times that differ, or use `recsys evaluate`"
         )
     if not replayed.asked_E.any():
         return (

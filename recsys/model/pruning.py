@@ -36,10 +36,10 @@ class Teacher:
             self.keys_ND = generator.head.keys(self.vectors_ND)
 
     @torch.no_grad()
-    def taught(
+    def mix_targets(
         self, items_BT: Tensor, times_BT: Tensor, states: HistoryStates, queries: ItemQueries, dtype: torch.dtype
     ) -> ItemQueries:
-        """Return a batch's queries with mixed targets.
+        """Return a batch's queries with the teacher's item probabilities mixed into their targets.
 
         Shape:
             items_BT, times_BT: (batch, time) what the student's ``states`` are the prefixes of.

@@ -196,10 +196,10 @@ class TrainingObjective:
         terms = generator.head.terms(states, generator.head.keys(vectors_ND, items_X), items_X)
         if self.watch is not None:
             self.watch(terms, queries)
-        taught = queries
+        mixed = queries
         if self.teacher is not None:
-            taught = self.teacher.taught(items_BT[:, :-1], times_BT[:, :-1], states, queries, self.dtype)
-        loss = item_loss(terms, taught, dtype=self.dtype)
+            mixed = self.teacher.mix_targets(items_BT[:, :-1], times_BT[:, :-1], states, queries, self.dtype)
+        loss = item_loss(terms, mixed, dtype=self.dtype)
         return _ItemPass(loss=loss, states=states, target_R=target_R, terms=terms, queries=queries, near=near)
 
     def _shortlist(self, batch: Batch, rng: np.random.Generator) -> Shortlist | None:

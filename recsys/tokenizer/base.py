@@ -29,7 +29,7 @@ _TINY = 1e-12
 
 
 class ItemTokenizerConfig(Config):
-    """What every kind of tokenizer is told."""
+    """Settings that all kinds of tokenizers share."""
 
     num_codebooks: int = Field(default=8, ge=1, le=64)
     """Codebooks (experts or levels), and so tokens an item."""

@@ -19,7 +19,7 @@ from recsys.tokenizer.stream import sample
 
 
 class OPQSettings(Config):
-    """What only OPQ is told."""
+    """Settings of OPQ alone."""
 
     rotation_steps: int = Field(default=50, ge=0)
     """Rounds of the rotation's training; 0 keeps a rotation that shares the variance out among the blocks."""

@@ -22,7 +22,7 @@ from recsys.tokenizer.stream import BLOCK, sample
 
 
 class RQVAESettings(Config):
-    """What only the RQ-VAE is told."""
+    """Settings of the RQ-VAE alone."""
 
     latent_width: int = Field(default=128, ge=1)
     """Width of the latent that is quantised."""

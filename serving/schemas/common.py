@@ -27,7 +27,7 @@ AHEAD_SECONDS = 86_400
 
 
 def _id(value: object) -> str:
-    """Return an id as text, by the rule of all doors."""
+    """Return an id as text, by the rule of :mod:`recsys.data.ids`."""
     text = id_text(value)
     if text is None:
         raise IdError("an id must be given, got a word that stands for nothing; send the id")

@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 from torch import distributed
 
-from pipelines.ray_session import Gang, RaySession, ray_session
+from pipelines.ray_session import RaySession, WorkerGroup, ray_session
 from recsys.core.workers import Workers
 from tests.support.faults import two_machines
 from tests.support.toy_training import fit_line
@@ -81,8 +81,8 @@ def test_training_across_machines_when_one_is_lost_then_goes_on_with_fewer_worke
 
     waiting = threading.Thread(target=lose_a_machine, daemon=True)
     waiting.start()
-    gang = Gang(name="stage toy", least=1, most=2, threads=1, gpu=False, folder=tmp_path / "ray")
-    found = session.train(gang, train_across, tmp_path)
+    group = WorkerGroup(name="stage toy", least=1, most=2, threads=1, gpu=False, folder=tmp_path / "ray")
+    found = session.train(group, train_across, tmp_path)
     waiting.join()
     assert len(set((tmp_path / "nodes-2").read_text().split())) == 2
     # one batch an epoch: stopped in the fourth, so three epochs were done and three are left

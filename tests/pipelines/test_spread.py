@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.execute import Plan
 from pipelines.flow import STAGES
-from pipelines.ray_session import Gang, RaySession, ray_session
+from pipelines.ray_session import RaySession, WorkerGroup, ray_session
 from pipelines.recipe import Recipe
 from pipelines.record import read_records
 from pipelines.runtime import run_stages
@@ -27,8 +27,8 @@ def session() -> Iterator[RaySession]:
         yield opened
 
 
-def gang(folder: Path, *, least: int = 2, most: int = 2) -> Gang:
-    return Gang(name="stage toy", least=least, most=most, threads=1, gpu=False, folder=folder / "ray")
+def group(folder: Path, *, least: int = 2, most: int = 2) -> WorkerGroup:
+    return WorkerGroup(name="stage toy", least=least, most=most, threads=1, gpu=False, folder=folder / "ray")
 
 
 def refuse(_: Path) -> None:
@@ -46,7 +46,7 @@ def test_training_when_a_worker_is_killed_then_goes_on_from_the_last_checkpoint(
 ) -> None:
     (tmp_path / "whole").mkdir()
     whole = train_toy(tmp_path / "whole")
-    found = session.train(gang(tmp_path), die_once, tmp_path)
+    found = session.train(group(tmp_path), die_once, tmp_path)
     assert (tmp_path / "died").exists()
     # two batches an epoch: killed in the fourth epoch, so three were done and three are left
     assert (found["workers"], found["epochs here"]) == (2, 3)
@@ -58,16 +58,16 @@ def test_training_when_a_worker_is_killed_then_goes_on_from_the_last_checkpoint(
 @pytest.mark.long
 def test_training_when_a_worker_refuses_or_fails_then_is_not_started_again(session: RaySession, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^rows must have a user, got none; add the column$"):
-        session.train(gang(tmp_path, least=1, most=1), refuse, tmp_path)
+        session.train(group(tmp_path, least=1, most=1), refuse, tmp_path)
     with pytest.raises(WorkerError, match=r"^stage toy failed in another process: ZeroDivisionError: .*one worker"):
-        session.train(gang(tmp_path, least=1, most=1), divide, tmp_path)
+        session.train(group(tmp_path, least=1, most=1), divide, tmp_path)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_training_when_the_cluster_is_too_small_then_is_refused_at_once(session: RaySession, tmp_path: Path) -> None:
     with pytest.raises(CallError, match="workers must find a core for each of their threads"):
-        session.train(gang(tmp_path, least=session.cores + 1, most=session.cores + 1), refuse, tmp_path)
+        session.train(group(tmp_path, least=session.cores + 1, most=session.cores + 1), refuse, tmp_path)
 
 
 @pytest.mark.ray

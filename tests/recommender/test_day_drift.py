@@ -40,14 +40,14 @@ def test_diverge_when_a_day_is_small_then_chance_explains_more() -> None:
     assert diverge(reference_K, np.zeros(4, np.int64), significance=0.01, name="x").by_chance == 1.0
 
 
-def test_judge_day_when_the_day_is_like_the_reference_then_an_update_is_enough() -> None:
+def test_assess_day_when_the_day_is_like_the_reference_then_an_update_is_enough() -> None:
     day = assessed(np.random.default_rng(0).integers(0, ITEMS, 500))
     assert day.reasons == ()
     assert "update is enough" in day.sentence
     assert day.to_json()["codes"][0]["divergence"] < 0.1
 
 
-def test_judge_day_when_only_one_category_is_used_then_says_so() -> None:
+def test_assess_day_when_only_one_category_is_used_then_says_so() -> None:
     day = assessed(np.random.default_rng(0).integers(0, 10, 500))
     assert any("the categories of events are others" in reason for reason in day.reasons)
     # items 0 to 9 are all in the first half, which is the second codebook's first code
@@ -65,13 +65,13 @@ def test_judge_day_when_only_one_category_is_used_then_says_so() -> None:
         ({"scores": Scores(questions=100, before=0.03, after=0.04, own_test=0.05)}, "NDCG@10 was 40% lower"),
     ],
 )
-def test_judge_day_when_a_bound_is_passed_then_names_it(facts: dict[str, object], reason: str) -> None:
+def test_assess_day_when_a_bound_is_passed_then_names_it(facts: dict[str, object], reason: str) -> None:
     day = assessed(np.random.default_rng(0).integers(0, ITEMS, 500), **facts)
     assert len(day.reasons) == 1
     assert reason in day.reasons[0]
 
 
-def test_judge_day_when_scores_hold_or_are_not_known_then_says_nothing_of_them() -> None:
+def test_assess_day_when_scores_hold_or_are_not_known_then_says_nothing_of_them() -> None:
     for scores in (
         None,
         Scores(questions=200, before=0.04, after=0.04, own_test=None),

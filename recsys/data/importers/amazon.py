@@ -87,7 +87,7 @@ def _metadata(path: Path, *, wanted: set[str | None]) -> tuple[pa.Table, Counter
     rows: list[dict[str, Any]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        for row in objects_of(path, bad, loose=True):
+        for row in objects_of(path, bad, python_dicts=True):
             item = _id(row.get("parent_asin") or row.get("asin"))
             if item is None:
                 bad["null item_id in items"] += 1

@@ -33,13 +33,13 @@ def read_json_lines(path: Path) -> RawTable:
     return RawTable(table=table, path=path, counts=dict(bad), notes=source.notes)
 
 
-def objects_of(path: Path, bad: Counter[str], *, loose: bool = False) -> Iterator[dict[str, Any]]:
+def objects_of(path: Path, bad: Counter[str], *, python_dicts: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file, one a line, plain or gzip, without holding them all; count lines that are none.
 
     Args:
         path: the file.
         bad: where lines that are no objects are counted.
-        loose: whether lines may be Python dicts.
+        python_dicts: whether lines may be Python dicts.
     """
     number = 0
     try:
@@ -50,7 +50,7 @@ def objects_of(path: Path, bad: Counter[str], *, loose: bool = False) -> Iterato
                 number += 1
                 if not line.strip():
                     continue
-                value = _parse(line, loose=loose)
+                value = _parse(line, python_dicts=python_dicts)
                 if value is None:
                     bad[NOT_JSON] += 1
                 else:
@@ -74,7 +74,7 @@ def _all_objects(data: bytes, bad: Counter[str]) -> list[dict[str, Any]]:
     objects = []
     for line in data.splitlines():
         if line.strip():
-            value = _parse(line, loose=False)
+            value = _parse(line, python_dicts=False)
             if value is None:
                 bad[NOT_JSON] += 1
             else:
@@ -92,11 +92,11 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _parse(line: bytes, *, loose: bool) -> dict[str, Any] | None:
+def _parse(line: bytes, *, python_dicts: bool) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        if not loose:
+        if not python_dicts:
             return None
         value = _python_literal(line)
     return value if isinstance(value, dict) else None

@@ -107,12 +107,12 @@ def _found(source: Path, options: ImportOptions, suffixes: tuple[str, ...], read
             "items": [read(path) for path in named["items"]],
         }
         return _Found(interactions=tables["interactions"], items=tables["items"], others=named[None])
-    told: dict[Kind | None, list[RawTable]] = {"interactions": [], "items": [], None: []}
+    by_columns: dict[Kind | None, list[RawTable]] = {"interactions": [], "items": [], None: []}
     for path in files:
         raw = read(path)
-        told[kind_of(raw.table.column_names, options.columns)].append(raw)
-    if not told["interactions"]:
-        others = [*told[None], *told["items"]]
+        by_columns[kind_of(raw.table.column_names, options.columns)].append(raw)
+    if not by_columns["interactions"]:
+        others = [*by_columns[None], *by_columns["items"]]
         lacking = [lacking_of(raw.table.column_names, options.columns) for raw in others]
         columns = [
             f"{raw.path.name} with columns {raw.table.column_names[:20]}, none of them read as {' or '.join(missing)}"
@@ -124,7 +124,11 @@ def _found(source: Path, options: ImportOptions, suffixes: tuple[str, ...], read
             f"{'; '.join(columns[:5]) or 'no file that ends in ' + suffixes[0]}; name the columns that are "
             f"meant, as in --map {example}=ITS_NAME"
         )
-    return _Found(interactions=told["interactions"], items=told["items"], others=[raw.path for raw in told[None]])
+    return _Found(
+        interactions=by_columns["interactions"],
+        items=by_columns["items"],
+        others=[raw.path for raw in by_columns[None]],
+    )
 
 
 def _files(source: Path, suffixes: tuple[str, ...]) -> list[Path]:
