@@ -7,7 +7,7 @@ COPY recsys recsys
 COPY pipelines pipelines
 COPY serving serving
 RUN python -m venv /opt/recsys \
-    && /opt/recsys/bin/pip install --no-cache-dir -c constraints.txt '.[postgres,otel]'
+    && /opt/recsys/bin/pip install --no-cache-dir -c constraints.txt '.[cpu,postgres,otel]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /store --create-home recsys

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ CODE = re.compile(r"`([^`]+)`")
 VERBS: dict[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 COMMAND = re.compile(rf"(?:(?:\.venv/bin/)?recsys (?!VERB)(.*)|((?:{'|'.join(VERBS)}) [A-Z-].*))")
 PATH = re.compile(r"(?<![\w/.])(?:recsys|pipelines|serving|tests|docs|deploy)/[\w./*-]+")
+EXTRAS = re.compile(r"\.\[([a-z,]+)\]")
 VARIABLE = re.compile(r"RECSYS_[A-Z_]+")
 SETTING = re.compile(r"^([a-z_]+(?:\.[a-z_]+)+)(?:\s*=.*)?$", re.DOTALL)
 
@@ -124,3 +126,11 @@ def test_files_and_variables_of_the_docs_when_looked_up_then_exist() -> None:
     assert {name for name in VARIABLE.findall(text) if f'"{name}"' not in code} == set()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {name for name in re.findall(r"`make ([a-z-]+)", text) if name not in targets} == set()
+
+
+def test_extras_of_docs_and_image_when_looked_up_then_exist_and_the_image_can_encode_items() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {path.name: EXTRAS.findall(path.read_text()) for path in (*PAGES, ROOT / "Dockerfile")}
+    assert {one for found in named.values() for group in found for one in group.split(",")} <= set(extras)
+    (image,) = named["Dockerfile"]
+    assert "cpu" in image.split(",")  # faiss: what encodes new items, and torch's model, import it
