@@ -39,7 +39,8 @@ def restrict_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_
     A search that names its codebooks is returned as it is.
     """
     weight_M = mixture.codebook_weights()
-    counts_M = weight_M >= least_voice * weight_M.max()
+    # a millionth less is as much: weights are in float32, and rounding must not decide
+    counts_M = weight_M >= least_voice * weight_M.max() * (1 - 1e-6)
     if search.codebooks or counts_M.all():
         return search
     return search.model_copy(update={"codebooks": tuple(np.flatnonzero(counts_M).tolist())})
@@ -98,9 +99,14 @@ def _best_pruning(
 
 
 def with_faithfulness(ranker: TokenRanker, asked: Questions, seed: int) -> TokenRanker:
-    """Return the ranker with a note of how far first items fall without the facets of their paths."""
+    """Return the ranker with a note of how far first items fall without the facets of their paths.
+
+    There is no note where no path leaves as many codebooks as it took, so that nothing was measured.
+    """
     slates = ranker.tokens_only(trace=True).paths.recommend(requests_for(asked.histories, n=1))
     found = facet_ablation(ranker.mixture, asked.histories, slates, rng_for(seed, "faithfulness"))
+    if not found.items:
+        return ranker
     notes = {"fall without the path's facets": found.path, "fall without random facets": found.random}
     return _noting(ranker, notes)
 
@@ -131,12 +137,13 @@ def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
         )
     )
     recommender = ranker.tokens_only().paths
+    categories = recommender.categories if recommender.config.corp else None
     said, came = [np.empty(0)], [np.empty(0, np.bool_)]
     for start in range(0, len(asked.targets_U), _BATCH):
         batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
         eligible_BN = eligible_items(requests_for(batch.histories, n=1), recommender.index.num_items)
         prob_BN = item_probabilities(recommender.evidence.of(batch.histories)[0], eligible_BN)
-        search = recommender.searcher(recommender.index, prob_BN, ranker.choices.search)
+        search = recommender.searcher(recommender.index, prob_BN, recommender.config, categories=categories)
         beam = search.run(np.arange(len(batch.histories)), eligible_BN)
         path_C = np.repeat(np.arange(len(beam)), beam.candidates.sizes_P)
         hit_C = beam.candidates.items_C == batch.targets_U[beam.row_P[path_C]]

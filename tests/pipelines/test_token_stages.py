@@ -17,7 +17,13 @@ from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
 from pipelines.record import read_records
 from pipelines.stages.evaluate import beside_served
-from pipelines.stages.token_search import RELIABILITY, choose_search, reliability
+from pipelines.stages.token_search import (
+    RELIABILITY,
+    choose_search,
+    reliability,
+    with_faithfulness,
+    restrict_codebooks,
+)
 from pipelines.stages.tokens import served_weights
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, ItemScores, Request, requests_for
@@ -25,6 +31,7 @@ from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
 from recsys.decoding.belief_search import BeliefSearch
+from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.results import Evaluation
 from recsys.features.item_vectors import Features
@@ -35,9 +42,11 @@ from recsys.recommender.evidence import head_of
 from recsys.recommender.manifest import FILE, read_manifest, write_manifest
 from recsys.recommender.scorer import GeneratorScorer
 from recsys.recommender.token_config import TokensConfig
+from recsys.recommender.token_experts import TokenChoices
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import ValidationScores
+from recsys.recommender.weights import FACTORS, ValidationScores
 from recsys.tokenizer.kinds import load_tokenizer
+from tests.support.tiny_tokens import circle_codes, histories, tiny_model
 
 RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
 TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
@@ -351,6 +360,45 @@ def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(
     for one in bins:
         # four standard errors of a share among so many paths
         assert abs(one.observed - one.predicted) <= 4 * (one.predicted / one.paths) ** 0.5 + 1e-3
+
+
+def test_reliability_when_corp_prunes_then_bins_are_of_the_paths_that_it_leaves(run: Path) -> None:
+    asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
+    ranker = _searching(TokenRanker.load(run / "tokens"), num_paths=4, corp=True, theta=0.0)
+    free = _searching(ranker, corp=False)
+    assert reliability(ranker, asked) != reliability(free, asked)
+    # with a threshold that no jump exceeds nothing is taken back
+    assert reliability(_searching(ranker, theta=1.0), asked) == reliability(free, asked)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_codebooks_when_an_expert_weighs_exactly_the_least_share_then_rounding_does_not_leave_it_out(
+    factor: float,
+) -> None:
+    # .05 is a fifth of .25, whatever both are multiplied with
+    mixture = TokenMixture({"much": tiny_model(), "less": tiny_model(seed=1)}, [0.25 * factor, 0.05 * factor])
+    assert restrict_codebooks(BeliefSearchConfig(), mixture, 0.2).codebooks == ()
+    assert restrict_codebooks(BeliefSearchConfig(), mixture, 0.21).codebooks == (0, 1)
+
+
+@pytest.mark.parametrize(("books", "noted"), [(1, False), (2, True)])
+def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books: int, noted: bool) -> None:
+    codes_NM = circle_codes()[:, :books]
+    mixture = TokenMixture({"only": tiny_model(codes_NM)}, [1.0]).eval()
+    search = BeliefSearchConfig(num_paths=5, min_steps=1)  # a path ends after one step, at four items
+    choices = TokenChoices(belief={"only": 1.0}, rank={"only": 1.0}, search=search, validation={})
+    catalogue = Catalogue(
+        item_ids=list(range(20)),
+        codes_NM=codes_NM,
+        category_N=np.zeros(20, np.int64),
+        num_categories=1,
+        layout=mixture.layout,
+        facets={},
+    )
+    ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices, tokenizers={})
+    asked = Questions(users_U=np.arange(3), histories=histories(), targets_U=np.array([1, 2, 3]))
+    found = with_faithfulness(ranker, asked, seed=0).choices.validation
+    assert set(found) == ({"fall without the path's facets", "fall without random facets"} if noted else set())
 
 
 @pytest.mark.parametrize(
