@@ -95,10 +95,16 @@ def _tokens(folder: Path, device: Device) -> TokenRanker | None:
 
 
 def reweighed(tokens: TokenRanker, generator: Generator, asked: Questions) -> TokenRanker:
-    """Return token experts whose evidence is weighed anew beside another item head than they were trained with."""
-    scored = ValidationScores.of(tokens.sources() | {HEAD: head_of(GeneratorScorer(generator))}, asked)
-    best = choose_weights(scored)
-    return replace(tokens, choices=tokens.choices.model_copy(update={"rank": best.weights}))
+    """Return token experts whose evidence is weighed anew beside another item head than they were trained with.
+
+    Experts that neither searched nor ranked beside the old head go on without a weight: serving does not read them.
+    """
+    choices = tokens.choices
+    used = {name for name in tokens.mixture.codebooks if choices.belief.get(name) or choices.rank.get(name)}
+    sources = {name: source for name, source in tokens.sources().items() if name in used}
+    best = choose_weights(ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, asked))
+    rank = dict.fromkeys(tokens.mixture.codebooks, 0.0) | best.weights
+    return replace(tokens, choices=choices.model_copy(update={"rank": rank}))
 
 
 def choose(tried: Sequence[Candidate], *, keep: str, margin: float) -> Candidate:

@@ -16,6 +16,7 @@ from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.recommend import recommend_one
 from pipelines.record import read_records
+from pipelines.stages.bundle import reweighed
 from pipelines.stages.evaluate import beside_served
 from pipelines.stages.token_search import (
     RELIABILITY,
@@ -399,6 +400,24 @@ def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books:
     asked = Questions(users_U=np.arange(3), histories=histories(), targets_U=np.array([1, 2, 3]))
     found = with_faithfulness(ranker, asked, seed=0).choices.validation
     assert set(found) == ({"fall without the path's facets", "fall without random facets"} if noted else set())
+
+
+@pytest.mark.parametrize("belief", [0.0, 0.5])
+def test_bundle_when_experts_are_weighed_beside_another_head_then_those_without_use_stay_without_weight(
+    run: Path, belief: float
+) -> None:
+    ranker = TokenRanker.load(run / "tokens")
+    weights = {"belief": {"facets": belief, "facets_student": 1.0}, "rank": {"facets": 0.0, "facets_student": 1.0}}
+    ranker = replace(ranker, choices=ranker.choices.model_copy(update=weights))
+    asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
+    first = ranker.recommender("", {"facets": 1.0}).variant("", ranked="catalogue")
+    targets = [slate.items[0] for slate in first.recommend(requests_for(asked.histories, n=1))]
+    # what comes next is what the expert ranks first, so alone it would be perfect
+    asked = Questions(users_U=asked.users_U, histories=asked.histories, targets_U=np.array(targets))
+    rank = reweighed(ranker, Generator.load(run / "aligned"), asked).choices.rank
+    assert set(rank) == {"facets", "facets_student", "head"}
+    assert (rank["facets"] > 0) == (belief > 0)
+    assert sum(rank.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
