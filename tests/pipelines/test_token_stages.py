@@ -22,8 +22,8 @@ from pipelines.stages.token_search import (
     RELIABILITY,
     choose_search,
     reliability,
-    with_faithfulness,
     restrict_codebooks,
+    with_faithfulness,
 )
 from pipelines.stages.tokens import served_weights
 from recsys.codes.catalogue import Catalogue
