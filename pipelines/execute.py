@@ -51,8 +51,8 @@ class WorkersUsage:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-Spread = Callable[[Job], WorkersUsage]
-"""Does a job's work in other processes."""
+RunWork = Callable[[Job], WorkersUsage]
+"""Does a job's work, in this process or in several workers."""
 
 
 def run_here(job: Job) -> WorkersUsage:
@@ -95,12 +95,14 @@ def is_current(stage: Stage, run: Path, key: str) -> bool:
     return Manifest(run).is_current(stage.name, key, stage.folder(run), stage.files)
 
 
-def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, spread: Spread = run_here) -> StageRecord:
+def execute(
+    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, run_work: RunWork = run_here
+) -> StageRecord:
     """Run one stage unless it is current here, or in ``reuse_from``, from where it is linked; returns its record."""
     with showing() as display:
         display.begin(stage.name)
         try:
-            record, outcome = _execute(stage, plan, records, display, spread)
+            record, outcome = _execute(stage, plan, records, display, run_work)
         except BaseException:
             display.end(stage.name, "not finished")
             raise
@@ -109,7 +111,7 @@ def execute(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, spr
 
 
 def _execute(
-    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], display: Display, spread: Spread
+    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], display: Display, run_work: RunWork
 ) -> tuple[StageRecord, str]:
     """Return a stage's record and, in words, where it comes from."""
     key = stage_key(stage, plan, [records[parent] for parent in stage.parents])
@@ -119,12 +121,12 @@ def _execute(
         with _output(stage, plan.run) as out:
             shutil.copytree(plan.reuse_from / stage.name, out, copy_function=os.link, dirs_exist_ok=True)
         return read_records(plan.reuse_from)[stage.name], f"as in {plan.reuse_from}, linked from there"
-    record = _run(stage, plan, records, key=key, display=display, spread=spread)
+    record = _run(stage, plan, records, key=key, display=display, run_work=run_work)
     return record, f"done in {record.seconds:.1f} s"
 
 
 def _run(
-    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: str, display: Display, spread: Spread
+    stage: Stage, plan: Plan, records: Mapping[str, StageRecord], *, key: str, display: Display, run_work: RunWork
 ) -> StageRecord:
     run, recipe = plan.run, plan.recipe
     checkpoints = run / WORK / f"{stage.name}-{key[:16]}"
@@ -146,7 +148,7 @@ def _run(
             records=records,
             store=plan.store,
         )
-        apart = spread(job)
+        usage_of_workers = run_work(job)
         if stage.reads_source and stage_key(stage, plan, [records[parent] for parent in stage.parents]) != key:
             raise DataError(f"{plan.source} must stay as it is while it is read, but it changed; run the command again")
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -157,14 +159,14 @@ def _run(
         key=key,
         folder=REPORTS if stage.files else "",
         seconds=usage.seconds,
-        workers=apart.workers,
-        cpu_seconds=round(usage.cpu_seconds + apart.cpu_seconds, 2),
-        peak_memory_mb=max(usage.peak_memory_mb, apart.peak_memory_mb),
+        workers=usage_of_workers.workers,
+        cpu_seconds=round(usage.cpu_seconds + usage_of_workers.cpu_seconds, 2),
+        peak_memory_mb=max(usage.peak_memory_mb, usage_of_workers.peak_memory_mb),
         seed=recipe.seed,
         arithmetic=_arithmetic(stage, recipe),
         parents=stage.parents,
         files={name: hash_file(folder / name) for name in stage.files} if stage.files else hash_folder(folder),
-        timings={name: round(seconds, 3) for name, seconds in apart.timings.items()},
+        timings={name: round(seconds, 3) for name, seconds in usage_of_workers.timings.items()},
         versions={"python": platform.python_version(), "recsys": version("recsys"), "torch": version("torch")},
     )
 

@@ -13,7 +13,7 @@ from pipelines.job import Stage
 from pipelines.ray_session import RaySession, ray_session
 from pipelines.record import StageRecord, read_records
 from pipelines.relay import Relay, relayed
-from pipelines.spread import run_by_workers
+from pipelines.worker_group import run_by_workers
 from recsys.core.artifacts import Manifest
 from recsys.core.errors import ArtifactError, CallError, LostError
 from recsys.core.telemetry import LOG
@@ -131,11 +131,11 @@ def _runs_by_workers(stage: Stage, plan: Plan) -> bool:
 
 def _apart(stage: Stage, plan: Plan, records: Mapping[str, StageRecord], events: Path) -> StageRecord:
     """Execute a stage in a process of Ray, its progress and log lines relayed."""
-    spread = partial(run_by_workers, events=events) if _runs_by_workers(stage, plan) else run_here
+    run_work = partial(run_by_workers, events=events) if _runs_by_workers(stage, plan) else run_here
     if plan.store is not None:  # this may be another machine
         plan = replace(plan, run=plan.store.begin({stage.name, *stage.parents}))
     with relayed(events):
-        record = execute(stage, plan, records, spread=spread)
+        record = execute(stage, plan, records, run_work=run_work)
     if plan.store is not None:
         plan.store.push(stage.name, record)
     return record

@@ -110,7 +110,7 @@ def tracing_of(config: ServingConfig) -> Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise CallError(
-            f"trace needs OpenTelemetry, which is not installed ({error}); `pip install 'recsys[otel]'` or leave it out"
+            f"trace needs OpenTelemetry, which is not installed ({error}); `pip install '.[otel]'` or leave it out"
         ) from error
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: _SERVICE}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -26,7 +26,7 @@ class TextConfig(Config):
     """How item text becomes vectors."""
 
     embedder: str = "tfidf"
-    """``tfidf``, or the name or path of a sentence-transformers model (``pip install recsys[text]``)."""
+    """``tfidf``, or the name or path of a sentence-transformers model (``pip install '.[text]'``)."""
     width: int = Field(default=128, ge=1)
     """Width of the text block; a wider sentence embedding is reduced to it."""
 
@@ -144,7 +144,7 @@ def _sentence_vectors(texts: Sequence[str], config: TextConfig) -> FloatArray:
     except ImportError as error:
         raise ConfigError(
             f"features.text.embedder must be 'tfidf' unless sentence-transformers is installed, "
-            f"got {config.embedder!r}; pip install recsys[text]"
+            f"got {config.embedder!r}; pip install '.[text]'"
         ) from error
     vectors_NT: FloatArray = np.asarray(SentenceTransformer(config.embedder).encode(list(texts)), np.float32)
     vectors_NT[[not text.strip() for text in texts]] = 0

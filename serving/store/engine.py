@@ -73,7 +73,7 @@ def open_engine(url: URL | str, *, write_seconds: float = 10.0) -> Engine:
         return engine
     except (ImportError, NoSuchModuleError) as error:
         raise CallError(
-            f"a store at {shown} needs a driver that is not installed ({error}); `pip install 'recsys[postgres]'`"
+            f"a store at {shown} needs a driver that is not installed ({error}); `pip install '.[postgres]'`"
         ) from error
     except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()
