@@ -77,6 +77,11 @@ class RPGNetwork(IdTransformer):
     def __init__(self, config: RPGConfig, codes_NM: IntArray) -> None:
         super().__init__(config, 1)
         books, size = codes_NM.shape[1], config.codebook_size
+        if not 0 <= codes_NM.min(initial=0) <= codes_NM.max(initial=0) < size:
+            raise ValueError(
+                f"codes must be from 0 to {size - 1}, got {codes_NM.min()} to {codes_NM.max()}; set codebook_size to "
+                "that of the tokenizer that made them"
+            )
         token_NM = torch.from_numpy(codes_NM + np.arange(books) * size)
         self.items = _CodeMeans(token_NM, books * size, config.width)
         self.heads_MDD = nn.Parameter(torch.eye(config.width).repeat(books, 1, 1))

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +35,14 @@ class TIGERNetworkConfig(Config):
     """Dropout on the inputs and on what each layer adds."""
     max_length: int = Field(default=20, ge=1)
     """The last so many events of a history are read."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "TIGERNetworkConfig":
+        if self.width % self.heads:
+            raise ValueError(
+                f"width must be a multiple of heads, got width {self.width} and {self.heads} heads; change one of them"
+            )
+        return self
 
 
 class Attention(nn.Module):

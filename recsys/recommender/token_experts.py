@@ -12,7 +12,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.artifacts import require
-from recsys.core.config import Config
+from recsys.core.config import Config, read_config
 from recsys.decoding.beliefs import Categories, Searcher
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.recommender.evidence import Evidence
@@ -42,11 +42,9 @@ class TokenChoices(Config):
         """Read the choices from a folder of token models.
 
         Raises:
-            ArtifactError: it has none.
+            ArtifactError: it has none, or those of another version.
         """
-        return cls.model_validate_json(
-            require(folder / CHOICES, remedy="train the run with experts to make it").read_text()
-        )
+        return read_config(cls, require(folder / CHOICES, remedy="train the run with experts to make it"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -47,6 +47,12 @@ def test_loss_when_one_position_has_a_next_item_then_it_is_less_that_items_score
     assert float(loss) == pytest.approx(-model.scores([history(6)])[0, 7], rel=1e-4)
 
 
+def test_network_when_a_code_is_beyond_the_codebooks_then_it_is_refused() -> None:
+    # code 9 of the first of two codebooks of 8 would be read as code 1 of the second
+    with pytest.raises(ValueError, match="codes must be from 0 to 7, got 0 to 9; set codebook_size"):
+        RPGNetwork(_config(1), np.array([[9, 0], [1, 1]]))
+
+
 def test_rpg_when_the_world_is_a_cycle_then_learns_the_next_item(trained: RPG) -> None:
     found = [slate.items[0] for slate in trained.recommend(requests_for([history(i, i + 1) for i in range(6)], n=1))]
     assert np.mean(np.array(found) == np.arange(6) + 2) > 0.8

@@ -284,3 +284,8 @@ def test_fit_baselines_when_a_recipe_names_rivals_then_those_are_fitted_timed_an
     wanted = semantic_ids(text, levels=3, codes=8, seed=derive_seed(recipe.seed, "tiger"))
     assert log.num_items == len(wanted)
     assert np.array_equal(TIGER.load(out / "tiger").ids_NL, wanted)
+
+
+def test_config_when_heads_do_not_share_the_width_then_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="width must be a multiple of heads, got width 10 and 4 heads"):
+        TIGERConfig(width=10, heads=4)

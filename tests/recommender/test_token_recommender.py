@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,11 +7,13 @@ import pytest
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Request
 from recsys.core.arrays import FloatArray
+from recsys.core.errors import ArtifactError
 from recsys.decoding.beliefs import Categories
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.decoder import decode
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence
+from recsys.recommender.token_experts import TokenChoices
 from recsys.recommender.token_recommender import TokenRecommender
 from recsys.recommender.token_scorer import TokenScorer
 from tests.support.table_scorer import decoder_config
@@ -140,3 +143,9 @@ def test_recommendations_when_the_catalogue_is_ranked_without_paths_then_what_on
     reached = traced.untraced().variant("", ranked="reached")
     assert all(len(slate.items) for slate in reached.recommend(requests))
     assert asked == ["tokens", "tokens"]
+
+
+def test_choices_when_they_are_of_another_version_then_the_error_says_so(tmp_path: Path) -> None:
+    (tmp_path / "choices.json").write_text('{"weights": {}}')
+    with pytest.raises(ArtifactError, match=r"choices\.json must hold the settings of this version"):
+        TokenChoices.load(tmp_path)

@@ -8,7 +8,6 @@ Axes: B batch, M codebook (of all experts), K code, N item, D width (of all expe
 differs from all others), U user.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from recsys.codes.layout import CodeLayout
 from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
-from recsys.core.config import Config
+from recsys.core.config import Config, read_config
 from recsys.core.errors import ArtifactError
 from recsys.model.tokens.config import TokenModelConfig
 from recsys.model.tokens.network import TokenModel
@@ -174,10 +173,9 @@ class TokenMixture(nn.Module):
         """Read what :meth:`save` wrote, ready for use.
 
         Raises:
-            ArtifactError: a file is missing, or the weights are not those of the config.
+            ArtifactError: a file is missing or of another version, or the weights are not those of the config.
         """
-        values = json.loads(require(folder / _CONFIG, remedy=_REMEDY).read_text())
-        config = TokenMixtureConfig.model_validate(values)
+        config = read_config(TokenMixtureConfig, require(folder / _CONFIG, remedy=_REMEDY))
         weights = load_file(require(folder / _MODEL, remedy=_REMEDY))
         experts = {}
         for expert in config.experts:

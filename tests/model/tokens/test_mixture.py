@@ -45,6 +45,14 @@ def test_mixture_when_a_file_is_missing_then_the_error_names_it(tmp_path: Path) 
         TokenMixture.load(tmp_path)
 
 
+def test_mixture_when_its_settings_are_of_another_version_then_the_error_says_so(tmp_path: Path) -> None:
+    tiny_mixture().save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"width"', '"wide"'))
+    with pytest.raises(ArtifactError, match=r"config\.json must hold the settings of this version"):
+        TokenMixture.load(tmp_path)
+
+
 def test_mixture_when_the_weights_are_of_another_shape_then_the_error_says_so(tmp_path: Path) -> None:
     tiny_mixture().save(tmp_path)
     TokenMixture({"first": tiny_model()}, [1.0]).save(tmp_path / "other")
