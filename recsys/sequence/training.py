@@ -37,6 +37,15 @@ class TrainingConfig(Config):
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
     averaged_epochs: Annotated[float, Neutral(0.0)] = Field(default=0.0, ge=0)
     """Over about how many of the latest epochs weights are averaged, for validation and for use; 0 averages none."""
+    max_steps: Annotated[int, Neutral(0)] = Field(default=0, ge=0)
+    """Steps at most: a log on which ``epochs`` would take more is passed over fewer times, once at least, and the
+    learning rate ends with the last pass; 0 sets no limit."""
+
+    def passes(self, batches_per_epoch: int) -> int:
+        """Return how many epochs there are: ``epochs``, or the whole ones within ``max_steps``, at least one."""
+        if not self.max_steps:
+            return self.epochs
+        return min(self.epochs, max(1, self.max_steps // batches_per_epoch))
 
 
 def batches(lengths: IntArray, positions: int, rng: np.random.Generator) -> list[IntArray]:
@@ -81,7 +90,9 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
     """
     if not len(lengths):
         raise ValueError(f"{name} must have a user with two training events, got none; fit it on a longer log")
-    steps = config.epochs * len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
+    batches_per_epoch = len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
+    epochs = config.passes(batches_per_epoch)
+    steps = epochs * batches_per_epoch
     training = Training(
         network,
         learning_rate=config.learning_rate,
@@ -91,19 +102,19 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         draws=rng,
     )
     if config.averaged_epochs:
-        training.average_weights(math.exp(-config.epochs / (config.averaged_epochs * steps)))
+        training.average_weights(math.exp(-epochs / (config.averaged_epochs * steps)))
     if training.restore(checkpoint):
         LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
     targets = lengths if targets is None else targets
     over = config.patience and training.stale >= config.patience
-    left = range(training.epochs_done + 1, training.epochs_done + 1 if over else config.epochs + 1)
+    left = range(training.epochs_done + 1, training.epochs_done + 1 if over else epochs + 1)
     for epoch in track(left, what=f"training {name}", total=len(left)):
         network.train()
         groups = batches(lengths, config.batch_positions, rng)
-        _take_steps(training, groups, loss, rng, targets, f"{name}, epoch {epoch} of {config.epochs}")
+        _take_steps(training, groups, loss, rng, targets, f"{name}, epoch {epoch} of {epochs}")
         network.eval()
         training.epochs_done = epoch
-        if validate is not None and (epoch % config.validate_every == 0 or epoch == config.epochs):
+        if validate is not None and (epoch % config.validate_every == 0 or epoch == epochs):
             score = _keep_if_best(training, validate)
             LOG.debug("%s epoch %d: validation ndcg@10 %.4f", name, epoch, score)
             if checkpoint is not None:
