@@ -32,6 +32,9 @@ from recsys.tokenizer.quality import QualityConfig
 Rival = Literal["popularity", "cooccurrence", "sasrec", "ensemble", "rpg", "tiger"]
 """A baseline's name, in a recipe, in a run's folder and in the report."""
 
+Way = Literal["experts", "tokens", "token paths", "not served", "item head"]
+"""Ways to rank in a run with token experts: by each expert alone, by tokens exactly and by paths, by all evidence where
+it is not served (over the catalogue, or over what paths reach), and by the item head alone."""
 
 RENAMED = {
     "companion": "member",
@@ -104,8 +107,8 @@ class EvaluationConfig(Config):
     """Whether items of the history stay in the ranking; each is one pass over the users."""
     dissect: bool | tuple[str, ...] = False
     """Whether the parts of our ranking are evaluated too, all or those that are named (recommender/parts.py)."""
-    ways: Annotated[bool, Neutral(True)] = False
-    """Whether the other ways to rank with token experts are evaluated beside the one that is served."""
+    ways: Annotated[bool | tuple[Way, ...], Neutral(True)] = False
+    """Whether the other ways to rank with token experts are evaluated beside the one that is served, all or some."""
 
 
 class StudyConfig(Config):
@@ -197,9 +200,16 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str = "default", overrides: tuple[str, ...] = ()) -> Recipe:
     """Load a shipped recipe by name or any TOML file by path, then apply ``key.sub=value`` overrides.
 
+    A recipe that says ``extends = "NAME"`` has the settings of that one, but for those of its own.
+
     Raises:
         ConfigError: names every fault of the recipe at once.
     """
+    return _validated(_with_base(_read(name), (name,)), overrides, name=name)
+
+
+def _read(name: str) -> dict[str, Any]:
+    """Return the settings of one recipe as its file has them."""
     path = Path(name)
     if path.suffix == ".toml":
         if not path.exists():
@@ -210,10 +220,30 @@ def load_recipe(name: str = "default", overrides: tuple[str, ...] = ()) -> Recip
     else:
         raise ConfigError(f"recipe must be one of {recipe_names()} or a .toml file, got {name!r}")
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"recipe {name} must be TOML: {error}") from error
-    return _validated(values, overrides, name=name)
+
+
+def _with_base(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return a recipe's settings over those of the recipe that it extends; ``names`` are the recipes on the way here."""
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"extends of recipe {names[-1]} must be the name of a recipe or a .toml file, got {base!r}")
+    if base in names:
+        raise ConfigError(f"recipes must not extend each other in a circle, got {' -> '.join((*names, base))}")
+    return _merged(_with_base(_read(base), (*names, base)), values)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings in which ``own`` comes before ``base``; lists are replaced as a whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def apply_overrides(recipe: Recipe, overrides: tuple[str, ...]) -> Recipe:

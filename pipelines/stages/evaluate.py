@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.job import Job
+from pipelines.recipe import Way
 from pipelines.record import StageRecord
 from pipelines.stages.baselines import TRAINED_BY, load_baselines
 from recsys.contracts import Recommender
@@ -44,26 +45,37 @@ OUR_STAGES = (
 HEAD_RANKS = "recsys: item head ranks the catalogue"
 
 
-def contestants(job: Job, *, dissect: bool | Sequence[str] = False, ways: bool = False) -> list[Recommender]:
+def contestants(
+    job: Job, *, dissect: bool | Sequence[str] = False, ways: bool | Sequence[Way] = False
+) -> list[Recommender]:
     """Load our recommender and its rivals from a run, and on demand ours by all or some of its parts.
 
-    Ours is what the bundle serves; with ``ways`` the other ways to rank with its token experts stand beside it.
+    Ours is what the bundle serves; with ``ways`` all or some of the other ways to rank with its token experts stand
+    beside it.
     """
     bundle = load_bundle(job.parent("bundle"), trace=False, device=job.recipe.device)
     wanted = PARTS if dissect is True else dissect or ()
     others: list[Recommender] = [*load_baselines(job.parent("baselines")), *dissected(bundle.generative, wanted)]
     if ways and bundle.tokens is not None:
-        others += beside_served(bundle.generative, bundle.tokens)
+        found = beside_served(bundle.generative, bundle.tokens)
+        others += [one for way, ranked in found.items() if ways is True or way in ways for one in ranked]
     return [*others, bundle.recommender]
 
 
-def beside_served(generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker) -> list[Recommender]:
-    """Return the ways to rank that a run with experts has beside the one that is served."""
+def beside_served(
+    generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker
+) -> dict[Way, list[Recommender]]:
+    """Return the ways to rank that a run with experts has beside the one that is served; a single expert is `tokens`."""
     alone, evidence = tokens.tokens_only(), tokens.all_evidence(head_of(generative.scorer))
     not_served = evidence.paths if tokens.choices.search.ranked == "catalogue" else evidence.exact
-    experts = tokens.alone() if len(tokens.mixture.codebooks) > 1 else []
     head = generative.variant(HEAD_RANKS, generative.config)
-    return [*experts, alone.exact, alone.paths, not_served, head]
+    return {
+        "experts": [*tokens.alone()] if len(tokens.mixture.codebooks) > 1 else [],
+        "tokens": [alone.exact],
+        "token paths": [alone.paths],
+        "not served": [not_served],
+        "item head": [head],
+    }
 
 
 def evaluate_models(job: Job, split: Split) -> None:

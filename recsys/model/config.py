@@ -1,12 +1,12 @@
 """The generator's settings: its shape in a recipe, and the sizes that are saved with it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from transformers import PretrainedConfig
 
-from recsys.core.config import Config
+from recsys.core.config import Config, Neutral
 from recsys.sequence.id_transformer import IdTransformerConfig
 
 
@@ -29,6 +29,9 @@ class ModelConfig(Config):
     """Factor of item vectors before the encoder; without it the layers' output outweighs the item's vector at first."""
     code_dropout: float = 0.1
     """Dropout on the concatenated code embeddings of an item."""
+    item_codes: Annotated[bool, Neutral(True)] = True
+    """Whether an item's vector has its codes' embeddings beside its id vector; without them it is the id vector alone,
+    which says what codes are worth and cannot rank new items."""
     max_history: int = 50
     """How many of the latest events the encoder sees."""
     calendar: int = Field(default=64, ge=1)

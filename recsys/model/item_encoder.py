@@ -1,4 +1,4 @@
-"""The item encoder: an item's vector is the projection of its codes' embeddings plus an id vector.
+"""The item encoder: an item's vector is the projection of its codes' embeddings plus an id vector, or the latter alone.
 
 Axes: P path, M codebook, N item, D width, V width of given vectors, X any row.
 """
@@ -24,11 +24,14 @@ class ItemEncoder(nn.Module):
         self.code_projection = nn.Linear(config.num_codebooks * shape.code_width, shape.width)
         self.code_dropout = nn.Dropout(shape.code_dropout)
         self.id_embedding = nn.Embedding(config.num_items, shape.width)
+        self.item_codes = shape.item_codes
 
     def forward(self, items_X: Tensor | None = None) -> Tensor:
         """Return the vectors of some items, without an argument of all, shape (items, width)."""
-        codes_XM = self.codes_NM if items_X is None else self.codes_NM[items_X]
         own_XD = self.id_embedding.weight if items_X is None else self.id_embedding(items_X)
+        if not self.item_codes:
+            return own_XD
+        codes_XM = self.codes_NM if items_X is None else self.codes_NM[items_X]
         codes = self.code_embedding(self.tokens(codes_XM)).flatten(1)
         return self.code_projection(self.code_dropout(codes)) + own_XD
 

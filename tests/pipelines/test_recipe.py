@@ -36,6 +36,32 @@ def test_recipe_when_it_has_two_faults_then_both_are_named() -> None:
         load_recipe("smoke", ("fit.epochz=9", "seed=soon"))
 
 
+def test_recipe_when_it_extends_another_then_its_own_settings_come_first(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("seed = 3\n[fit]\nepochs = 5\nfinal_epochs = 1\n[study]\nseeds = [1, 2]\n")
+    own = tmp_path / "own.toml"
+    own.write_text(f"extends = '{tmp_path / 'base.toml'}'\n[fit]\nepochs = 6\n[study]\nseeds = [4]\n")
+    recipe = load_recipe(str(own), ("fit.final_events=2",))
+    assert (recipe.seed, recipe.fit.epochs, recipe.fit.final_epochs, recipe.fit.final_events) == (3, 6, 1, 2)
+    assert recipe.study.seeds == (4,)  # a list is replaced as a whole
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("extends = 7", "extends of recipe .*own.toml must be the name of a recipe or a .toml file, got 7"),
+        ("extends = 'benchmork'", "recipe must be one of .*, got 'benchmork'"),
+        ("extends = 'OWN'", "recipes must not extend each other in a circle, got .*own.toml -> .*own.toml"),
+    ],
+)
+def test_recipe_when_what_it_extends_is_no_recipe_then_the_error_says_so(
+    text: str, wanted: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace("OWN", str(own)))
+    with pytest.raises(ConfigError, match=wanted):
+        load_recipe(str(own))
+
+
 @pytest.mark.parametrize("old", RENAMED)
 def test_recipe_when_a_key_is_of_an_old_version_then_the_error_names_the_new_one(old: str) -> None:
     with pytest.raises(ConfigError, match=f"{old} is now {RENAMED[old]}"):

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,8 @@ def test_evaluation_when_other_ways_to_rank_are_asked_too_then_each_row_is_what_
     log, bundle = load_prepared(run / "data").log, load_bundle(run / "bundle", trace=False)
     asked = questions(log, "test")
     assert bundle.tokens is not None
-    ways = [*beside_served(bundle.generative, bundle.tokens), bundle.recommender]
+    beside = beside_served(bundle.generative, bundle.tokens)
+    ways = [*chain.from_iterable(beside.values()), bundle.recommender]
     assert len(ways) >= 6
     for way in ways:
         for keep_seen in (True, False):
