@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.recipe import RENAMED, Recipe, apply_overrides, load_recipe, recipe_names, save_recipe
+from pipelines.study import members
 from recsys.core.errors import ConfigError
 
 
@@ -13,6 +14,14 @@ def test_recipe_when_saved_resolved_then_loads_equal(name: str, tmp_path: Path) 
     recipe = load_recipe(name)
     save_recipe(recipe, tmp_path / "recipe.toml")
     assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_when_it_has_ablations_then_each_changes_it(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    variants = {member.variant: member.recipe for member in members(tmp_path, recipe)}
+    assert set(recipe.study.ablations) <= set(variants)
+    assert len({repr(one.model_copy(update={"baselines": None, "seed": 0})) for one in variants.values()}) == len(variants)
 
 
 def test_recipe_when_promised_then_exists() -> None:
