@@ -226,7 +226,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _with_base(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return a recipe's settings over those of the recipe that it extends; ``names`` are the recipes on the way here."""
+    """Return a recipe's settings over those of the one that it extends; ``names`` are the recipes on the way here."""
     base = values.pop("extends", None)
     if base is None:
         return values

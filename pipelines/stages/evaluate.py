@@ -65,7 +65,7 @@ def contestants(
 def beside_served(
     generative: ReasoningRecommender[GeneratorScorer], tokens: TokenRanker
 ) -> dict[Way, list[Recommender]]:
-    """Return the ways to rank that a run with experts has beside the one that is served; a single expert is `tokens`."""
+    """Return the ways to rank beside the one that is served; a single expert by itself is ``tokens``."""
     alone, evidence = tokens.tokens_only(), tokens.all_evidence(head_of(generative.scorer))
     not_served = evidence.paths if tokens.choices.search.ranked == "catalogue" else evidence.exact
     head = generative.variant(HEAD_RANKS, generative.config)
