@@ -1,9 +1,9 @@
 """Bench codes: which tokenizer's codes rank, under one briefly trained token model, on a run's data and features.
 
-Axes: U user, N item, M codebook.
+Axes: S seed, U user, N item, M codebook, K code of a codebook.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,14 @@ import torch
 
 from pipelines.benches.measure import Line
 from recsys.codes.layout import CodeLayout
-from recsys.core.arrays import IntArray
+from recsys.core.arrays import BoolArray, IntArray
 from recsys.core.ranking import MISS, ndcg_at
-from recsys.core.seeds import derive_seed
+from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.pairs import HeldOutPairs
 from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
+from recsys.evaluation.intervals import paired_difference
 from recsys.features.assemble import FeatureBuilder
 from recsys.features.cross_fit import cross_fitted_pairs
 from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
@@ -30,7 +31,9 @@ from recsys.tokenizer.facets import coverage, facets
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
 from recsys.tokenizer.quality import relative_error
 
-USERS, SEED, RARE = 10_000, 7, 4
+USERS, RARE = 10_000, 4
+SEEDS = (7, 8, 9)
+"""Of tokenizer and token model; users are drawn by the first."""
 TERM = CollaborativeConfig(weight=1.0)
 PEER = "OPQ 32"
 VARIANTS: Mapping[str, TokenizerConfig] = {
@@ -53,14 +56,17 @@ MODEL = TokenModelConfig(width=64)
 FIT = TokenFitConfig(epochs=3, learning_rate=4e-3, validate_every=3, patience=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Compared:
-    """The figures of one tokenizer's codes; the first three on validation users, seen items removed."""
+    """What one tokenizer's codes are worth with one seed.
 
-    ndcg: float
-    recall: float
-    rare_recall: float
-    """Recall@10 of users whose next item has at most :data:`RARE` training events."""
+    Shape:
+        rank_U: (validation users,) the rank of the next item, seen items removed.
+        rare_U: (validation users,) whether the next item has at most :data:`RARE` training events.
+    """
+
+    rank_U: IntArray
+    rare_U: BoolArray
     error: float
     perplexity: float
     """Mean perplexity of a codebook over its number of codes: 1 where all codes are used alike."""
@@ -69,45 +75,51 @@ class Compared:
 
 
 def bench_codes(
-    run: Path, *, variants: Mapping[str, TokenizerConfig] = VARIANTS, model: TokenModelConfig = MODEL
+    run: Path,
+    *,
+    variants: Mapping[str, TokenizerConfig] = VARIANTS,
+    model: TokenModelConfig = MODEL,
+    seeds: Sequence[int] = SEEDS,
 ) -> list[Line]:
-    """Fit each tokenizer and a token model on its codes, and compare them with OPQ's."""
+    """Fit each tokenizer and a token model on its codes, with several seeds, and compare them with OPQ's."""
     torch.set_num_threads(1)
     prepared, builder = load_prepared(run / "data"), FeatureBuilder.load(run / "features")
-    asked = questions(prepared.log, "validation").sample(USERS, seed=SEED)
-    pairs = list(cross_fitted_pairs(builder, training_log(prepared.log), folds=2, distance=1, seed=SEED))
-    found: dict[str, Compared] = {}
-    for name, config in track(variants.items(), what="tokenizers", total=len(variants)):
-        found[name] = compared(prepared, builder, config, asked, pairs=pairs, model=model)
-        LOG.info("bench codes: %s: %s", name, found[name])
-    return [line for name, figures in found.items() for line in _lines(name, figures, found.get(PEER))]
+    asked = questions(prepared.log, "validation").sample(USERS, seed=seeds[0])
+    found: dict[str, list[Compared]] = {name: [] for name in variants}
+    tried = [(seed, name) for seed in seeds for name in variants]
+    pairs_of = {
+        seed: list(cross_fitted_pairs(builder, training_log(prepared.log), folds=2, distance=1, seed=seed))
+        for seed in seeds
+    }
+    for seed, name in track(tried, what="tokenizers", total=len(tried)):
+        one = compared(prepared, builder, variants[name], asked, pairs=pairs_of[seed], model=model, seed=seed)
+        found[name].append(one)
+        LOG.info("bench codes: %s, seed %d: ndcg@10 %.4f", name, seed, ndcg_at(one.rank_U, DEPTH).mean())
+    return [line for name in variants for line in _lines(name, found[name], found.get(PEER))]
 
 
-def compared(
+def compared(  # noqa: PLR0913 (data, features, tokenizer, users)
     prepared: Prepared,
     builder: FeatureBuilder,
     config: TokenizerConfig,
     asked: Questions,
     *,
     pairs: list[HeldOutPairs],
-    model: TokenModelConfig = MODEL,
+    model: TokenModelConfig,
+    seed: int,
 ) -> Compared:
-    """Return the figures of one tokenizer's codes."""
+    """Return what one tokenizer's codes are worth with one seed."""
     vectors_NF, training = builder.features.vectors_NF, training_log(prepared.log)
-    tokenizer = fit_tokenizer(vectors_NF, config, seed=derive_seed(SEED, "codes"), pairs=pairs)
+    tokenizer = fit_tokenizer(vectors_NF, config, seed=derive_seed(seed, "codes"), pairs=pairs)
     codes_NM = tokenizer.encode(vectors_NF)
     layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=config.codebook_size)
-    trained = fit_token_model(training, codes_NM, layout, model, FIT, seed=SEED, device=torch.device("cpu"))
-    rank_U = ranks_of(token_log_probs(trained), asked.histories, asked.targets_U)
-    found_U = (rank_U != MISS) & (rank_U <= DEPTH)
-    rare_U = training.counts_N[asked.targets_U] <= RARE
+    trained = fit_token_model(training, codes_NM, layout, model, FIT, seed=seed, device=torch.device("cpu"))
     words = coverage(
         codes_NM, prepared.items, facets(codes_NM, prepared.items, config.codebook_size), config.codebook_size
     )
     return Compared(
-        ndcg=float(ndcg_at(rank_U, DEPTH).mean()),
-        recall=float(found_U.mean()),
-        rare_recall=float(found_U[rare_U].mean()) if rare_U.any() else float("nan"),
+        rank_U=ranks_of(token_log_probs(trained), asked.histories, asked.targets_U),
+        rare_U=training.counts_N[asked.targets_U] <= RARE,
         error=relative_error(vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM)),
         perplexity=float(np.mean([perplexity(code_N) for code_N in codes_NM.T])) / config.codebook_size,
         words=words.at_least_half,
@@ -121,22 +133,22 @@ def perplexity(code_N: IntArray) -> float:
     return float(np.exp(-(used_K * np.log(used_K)).sum()))
 
 
-def _lines(name: str, figures: Compared, peer: Compared | None) -> list[Line]:
-    units = {
-        "ndcg": "NDCG@10",
-        "recall": "Recall@10",
-        "rare_recall": f"Recall@10, items of at most {RARE} events",
-        "error": "reconstruction error",
-        "perplexity": "perplexity over codes",
-        "words": "codes with words",
+def _lines(name: str, seeds: Sequence[Compared], peer: Sequence[Compared] | None) -> list[Line]:
+    """Return one tokenizer's figures, means over seeds; intervals are over users."""
+    ndcg_SU = np.stack([ndcg_at(one.rank_U, DEPTH) for one in seeds])
+    hit_SU = np.stack([(one.rank_U != MISS) & (one.rank_U <= DEPTH) for one in seeds])
+    rare_U = seeds[0].rare_U
+    figures = {
+        "N@10": float(ndcg_SU.mean()),
+        "deviation over seeds": float(ndcg_SU.mean(axis=1).std(ddof=1)) if len(seeds) > 1 else float("nan"),
+        "R@10": float(hit_SU.mean()),
+        f"R@10, at most {RARE} events": float(hit_SU[:, rare_U].mean()) if rare_U.any() else float("nan"),
+        "reconstruction error": float(np.mean([one.error for one in seeds])),
+        "perplexity over codes": float(np.mean([one.perplexity for one in seeds])),
+        "codes with words": float(np.mean([one.words for one in seeds])),
     }
-    return [
-        Line(
-            what=name,
-            ours=getattr(figures, field),
-            peer=None if peer is None else getattr(peer, field),
-            peer_name=PEER,
-            unit=unit,
-        )
-        for field, unit in units.items()
-    ]
+    if peer is not None and name != PEER:
+        theirs_U = np.mean([ndcg_at(one.rank_U, DEPTH) for one in peer], axis=0)
+        difference = paired_difference(ndcg_SU.mean(axis=0), theirs_U, rng_for(SEEDS[0], "bench", "codes", name))
+        figures |= dict(zip((f"beside {PEER}, N@10", "from", "to"), difference, strict=True))
+    return [Line(what=name, figure=figure, ours=value, unit="") for figure, value in figures.items()]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.benches.batch import bench_batch, bench_batch_memory, parse_size
 from pipelines.benches.codes import bench_codes
+from pipelines.benches.cold import bench_cold
 from pipelines.benches.curves import bench_curves
 from pipelines.benches.days import OVERRIDES, Schedule, bench_days
 from pipelines.benches.decode import bench_decode
@@ -69,6 +70,7 @@ def run_bench(name: str, call: BenchCall) -> Bench:
         "batch": lambda: bench_batch() if call.size is None else bench_batch(parse_size(call.size)),
         "batch-memory": bench_batch_memory,
         "codes": lambda: bench_codes(_required(run, name)),
+        "cold": lambda: bench_cold(_required(run, name)),
         "curves": lambda: bench_curves(_required(run, name)),
         "evidence": lambda: bench_evidence(_required(run, name)),
         "serve": lambda: bench_serve(_required(run, name)),

@@ -15,6 +15,7 @@ from recsys.core.errors import ConfigError
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, training_log
+from recsys.features.assemble import FeatureBuilder
 from recsys.features.item_vectors import Features
 from recsys.model.tokens.fit import fit_token_model
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
@@ -80,12 +81,19 @@ def expert_ndcg(model: TokenModel, asked: Questions) -> float:
     return mean_ndcg(token_log_probs(model), asked.histories, asked.targets_U)
 
 
+def _vectors(features: Path, expert: ExpertConfig) -> FloatArray:
+    """Return the item vectors that an expert's tokenizer reads, (items, features)."""
+    if expert.as_new:
+        return FeatureBuilder.load(features).as_new().vectors_NF
+    return Features.load_vectors(features)
+
+
 def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[IntArray, CodeLayout]:
     """Return an expert's codes, of the run's catalogue or of a tokenizer that is fitted and saved here."""
     catalogue = Catalogue.load(job.parent("catalog"))
     if expert.tokenizer is None:
         return catalogue.codes_NM, catalogue.layout
-    vectors_NF: FloatArray = Features.load(job.parent("features")).vectors_NF
+    vectors_NF = _vectors(job.parent("features"), expert)
     device = str(pick_device(job.recipe.device))
     own_seed = derive_seed(seed, "tokenizer")
     pairs = held_out_pairs(job, expert.tokenizer, own_seed)

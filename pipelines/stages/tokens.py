@@ -1,8 +1,10 @@
 """Stage tokens: experts and their students are mixed, and validation says how they search and rank."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from pipelines.job import Job
 from pipelines.stages.experts import load_expert
@@ -17,10 +19,12 @@ from pipelines.stages.token_search import (
 from recsys.codes.catalogue import Catalogue
 from recsys.contracts import ItemScores
 from recsys.core.telemetry import LOG
+from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
+from recsys.data.splits import training_log
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.token_config import ExpertConfig, TokensConfig
-from recsys.recommender.token_experts import HEAD, TokenChoices
+from recsys.recommender.token_experts import HEAD, NewItemChoice, TokenChoices
 from recsys.recommender.token_ranker import TokenRanker
 from recsys.recommender.weights import ChosenWeights, ValidationScores, choose_weights, sharpen
 from recsys.tokenizer.facets import facets
@@ -52,7 +56,13 @@ def rank_by_tokens(job: Job) -> None:
     codebooks = {expert.student: expert.name for expert in experts}
     mixture = TokenMixture(models, [sharpened[name] for name in models], codebooks)
     search = restrict_codebooks(config.search, mixture, config.least_voice)
-    choices = TokenChoices(belief=sharpened, rank=ranked.weights, search=search, validation=figures)
+    choices = TokenChoices(
+        belief=sharpened,
+        rank=ranked.weights,
+        search=search,
+        new_items=_new_items(experts, training_log(load_prepared(job.parent("data")).log), config),
+        validation=figures,
+    )
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=_catalogue(job, mixture), choices=choices, tokenizers=tokenizers)
     if config.pruning_users:
@@ -64,6 +74,17 @@ def rank_by_tokens(job: Job) -> None:
     ranker.save(job.out)
     binned = asked.sample(RELIABILITY_USERS, seed=seed)
     save_reliability(reliability(ranker, binned), job.out, users=len(binned.targets_U))
+
+
+def _new_items(experts: Sequence[ExpertConfig], training: EventLog, config: TokensConfig) -> NewItemChoice | None:
+    """Return the choice of the expert whose items have codes as new, for items without training events."""
+    for expert in experts:
+        if expert.as_new:
+            absent = tuple(np.flatnonzero(training.counts_N == 0).tolist())
+            return NewItemChoice(
+                expert=expert.name, trained=training.num_items, without_events=absent, bonus=config.new_item_bonus
+            )
+    return None
 
 
 def served_weights(

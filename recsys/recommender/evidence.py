@@ -1,17 +1,32 @@
 """Sources of evidence about items, and their weighted sums: one searches paths, one ranks.
 
-Axes: B request, N item.
+Axes: B request, N item, I new item.
 """
 
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.contracts import History, ItemScores, Scorer
-from recsys.core.arrays import FloatArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.recommender.batch_cache import BatchCache
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NewItemEvidence:
+    """The one source whose log-probabilities count for some items, which the others cannot know.
+
+    Shape:
+        item_I: (new items,) which items these are.
+    """
+
+    source: str
+    item_I: IntArray
+    bonus: float = 0.0
+    """What is added to their log-probabilities."""
 
 
 class Evidence:
@@ -21,28 +36,48 @@ class Evidence:
         sources: by name, each a function that scores every item; one that has no weight may be missing.
         belief: weights of the sum that decides the steps of paths; sources that are not named count 0.
         rank: weights of the sum that orders the slate.
+        new_items: which source alone counts for which items, times the sum of the weights.
     """
 
     def __init__(
-        self, sources: Mapping[str, ItemScores], *, belief: Mapping[str, float], rank: Mapping[str, float]
+        self,
+        sources: Mapping[str, ItemScores],
+        *,
+        belief: Mapping[str, float],
+        rank: Mapping[str, float],
+        new_items: NewItemEvidence | None = None,
     ) -> None:
-        weighed = {name for name in (*belief, *rank) if belief.get(name) or rank.get(name)}
-        if unknown := weighed - set(sources):
-            raise ValueError(f"weights must be of the sources {sorted(sources)}, got {sorted(unknown)}")
+        self.new_items = new_items if new_items is not None and len(new_items.item_I) else None
         self.belief, self.rank = dict(belief), dict(rank)
-        self.sources = {name: source for name, source in sources.items() if belief.get(name) or rank.get(name)}
+        asked = _weighed(belief) | _weighed(rank) | self._for_new_items()
+        if unknown := asked - set(sources):
+            raise ValueError(f"weights must be of the sources {sorted(sources)}, got {sorted(unknown)}")
+        self.sources = {name: source for name, source in sources.items() if name in asked}
 
     def of(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
         """Return the sums that search and that rank, both (histories, items)."""
         said = {name: source(histories) for name, source in self.sources.items()}
-        belief_BN = weighted_sum(said, self.belief)
-        return belief_BN, belief_BN if self.rank == self.belief else weighted_sum(said, self.rank)
+        belief_BN = self._sum(said, self.belief)
+        return belief_BN, belief_BN if self.rank == self.belief else self._sum(said, self.rank)
 
     def ranking(self, histories: Sequence[History]) -> FloatArray:
         """Return the sum that ranks alone, (histories, items); sources that have no weight in it are not asked."""
-        return weighted_sum(
-            {name: self.sources[name](histories) for name, weight in self.rank.items() if weight}, self.rank
-        )
+        asked = _weighed(self.rank) | self._for_new_items()
+        return self._sum({name: source(histories) for name, source in self.sources.items() if name in asked}, self.rank)
+
+    def _for_new_items(self) -> set[str]:
+        return set() if self.new_items is None else {self.new_items.source}
+
+    def _sum(self, said: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
+        """Return the weighted sum; new items have what their one source says, as if it had all weight."""
+        total_BN, new = weighted_sum(said, weights), self.new_items
+        if new is not None:
+            total_BN[:, new.item_I] = sum(weights.values()) * (said[new.source][:, new.item_I] + new.bonus)
+        return total_BN
+
+
+def _weighed(weights: Mapping[str, float]) -> set[str]:
+    return {name for name, weight in weights.items() if weight}
 
 
 def weighted_sum(said: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:

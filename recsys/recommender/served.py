@@ -62,13 +62,13 @@ class ServedExperts(TokenExperts):
             experts,
             catalogue.codes_NM,
             catalogue.layout.codebook_size,
-            groups=_asked_together([expert.name for expert in experts], choices),
+            groups=_asked_together([expert.name for expert in experts], choices, len(catalogue.codes_NM)),
             kept_states=KEPT_STATES,
         )
         return cls(scorer=scorer, catalogue=catalogue, choices=choices)
 
     def sources(self) -> Mapping[str, ItemScores]:
-        """Return the log-probabilities of each expert with a weight, by its name."""
+        """Return the log-probabilities of each expert that is asked, by its name."""
         return self.scorer.sources()
 
     def searcher(self, index: ValidityIndex) -> Searcher:
@@ -76,9 +76,14 @@ class ServedExperts(TokenExperts):
         return compiled_searcher(index)
 
 
-def _asked_together(names: Sequence[str], choices: TokenChoices) -> list[list[str]]:
-    """Return the experts that rank, and those that only search, which no ranking of the whole catalogue waits for."""
-    ranks = [name for name in names if choices.rank.get(name)]
+def _asked_together(names: Sequence[str], choices: TokenChoices, num_items: int) -> list[list[str]]:
+    """Return the experts that rank, and those that only search, which no ranking of the whole catalogue waits for.
+
+    One that scores new items ranks where there are some.
+    """
+    chosen = choices.new_items
+    for_new = "" if chosen is None or not chosen.any_among(num_items) else chosen.expert
+    ranks = [name for name in names if choices.rank.get(name) or name == for_new]
     searches = [name for name in names if choices.belief.get(name) and name not in ranks]
     return [group for group in (ranks, searches) if group]
 

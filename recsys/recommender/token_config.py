@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from recsys.core.config import Config, Neutral
@@ -21,6 +21,19 @@ class ExpertConfig(Config):
     """The tokenizer that gives it its codes; without one it has the codes of the run's catalogue."""
     distilled: bool = True
     """Whether a copy of it goes on to learn from the teacher and stands beside it as an expert of its own."""
+    as_new: Annotated[bool, Neutral(False)] = False
+    """Whether items have the codes that they would have as new: of their words, and of the behaviour that words let
+    expect. Such an expert alone scores items without training events, whose codes then mean what they meant in training;
+    the others know codes by behaviour, of which new items have few."""
+
+    @model_validator(mode="after")
+    def _has_codes_of_its_own(self) -> "ExpertConfig":
+        if self.as_new and self.tokenizer is None:
+            raise ValueError(
+                f"expert {self.name} must have a tokenizer of its own where as_new is set, got none; the run's catalogue "
+                f"has codes by behaviour"
+            )
+        return self
 
     @property
     def student(self) -> str:
@@ -49,6 +62,8 @@ class ExpertsConfig(Config):
         module = nn.ModuleDict()  # what holds them by name, and keeps the names of its own parts
         if kept := [name for name in names if hasattr(module, name)]:
             raise ValueError(f"experts must have names that torch leaves free, got {kept}; rename them")
+        if len(as_new := [expert.name for expert in trained if expert.as_new]) > 1:
+            raise ValueError(f"one expert at most may have as_new, which scores new items, got {as_new}")
         return trained
 
 
@@ -66,6 +81,9 @@ class TokensConfig(Config):
     untaught_margin: Annotated[float | None, Neutral(None)] = Field(default=None, ge=0)
     """Experts that have a student get no weight, which saves their time, where the rest loses at most this share of
     NDCG@10 on validation without them; without a margin they are kept."""
+    new_item_bonus: Annotated[float, Neutral(0.0)] = 0.0
+    """What an expert with ``as_new`` adds to the log-probabilities of items without training events: 0 ranks them as
+    likely as it finds them, more shows more of them."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer has all of them asked."""
     pruning_users: int = Field(default=1000, ge=0)

@@ -1,12 +1,17 @@
 """Token experts, their catalogue, and what validation chose: a recommender, whatever computes the experts.
 
 Free of torch, as a server is.
+
+Axes: I new item.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from pydantic import Field
 
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
@@ -15,12 +20,35 @@ from recsys.core.artifacts import require
 from recsys.core.config import Config, read_config
 from recsys.decoding.beliefs import Categories, Searcher
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.recommender.evidence import Evidence
+from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.token_recommender import TokenRecommender
 
 HEAD = "head"
 """The name of the item head among the sources of evidence."""
 CHOICES = "choices.json"
+
+
+class NewItemChoice(Config):
+    """Which expert alone scores items that no expert saw chosen in training."""
+
+    expert: str
+    """An expert whose codes are those that items have as new."""
+    trained: int = Field(ge=0)
+    """How many items the experts were trained on: those behind them are new."""
+    without_events: tuple[int, ...] = ()
+    """Items before them that had no training events."""
+    bonus: float = 0.0
+    """What is added to these items' log-probabilities."""
+
+    def any_among(self, num_items: int) -> bool:
+        """Return whether some of so many items are new."""
+        return bool(self.without_events) or num_items > self.trained
+
+    def evidence(self, num_items: int) -> NewItemEvidence:
+        """Return what counts for the new ones among so many items."""
+        later_I = np.arange(self.trained, num_items)
+        item_I = np.concatenate([np.asarray(self.without_events, np.int64), later_I])
+        return NewItemEvidence(source=self.expert, item_I=item_I, bonus=self.bonus)
 
 
 class TokenChoices(Config):
@@ -33,6 +61,8 @@ class TokenChoices(Config):
     """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
     search: BeliefSearchConfig
     """How paths are searched."""
+    new_items: NewItemChoice | None = None
+    """What scores items without training events; without a choice all sources do."""
     validation: dict[str, float]
     """On validation users: NDCG@10, seen items removed, of each source alone and of what was tried, and how far first
     items fall without facets (see :class:`recsys.recommender.faithfulness.Faithfulness`)."""
@@ -75,9 +105,11 @@ class TokenExperts(ABC):
         """
         sources = {**self.sources(), **({} if head is None else {HEAD: head})}
         index = ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size)
+        chosen = self.choices.new_items
+        new_items = None if chosen is None else chosen.evidence(index.num_items)
         return TokenRecommender(
             name,
-            Evidence(sources, belief=self.choices.belief, rank=rank),
+            Evidence(sources, belief=self.choices.belief, rank=rank, new_items=new_items),
             index,
             Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
             self.choices.search,

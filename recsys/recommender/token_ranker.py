@@ -132,6 +132,7 @@ class TokenRanker(TokenExperts):
         )
 
     def alone(self) -> list[TokenRecommender]:
-        """Return each expert by itself over the whole catalogue."""
-        made = [self.recommender(EXPERT_ALONE.format(name=name), {name: 1.0}) for name in self.mixture.codebooks]
+        """Return each expert by itself over the whole catalogue, new items included."""
+        own = replace(self, choices=self.choices.model_copy(update={"new_items": None}))
+        made = [own.recommender(EXPERT_ALONE.format(name=name), {name: 1.0}) for name in self.mixture.codebooks]
         return [one.variant(one.name, ranked="catalogue") for one in made]

@@ -31,7 +31,7 @@ from recsys.codes.catalogue import Catalogue
 from recsys.contracts import History, ItemScores, Request, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
-from recsys.data.splits import Questions, questions
+from recsys.data.splits import Questions, questions, training_log
 from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
@@ -50,7 +50,7 @@ from recsys.recommender.weights import FACTORS, ValidationScores
 from recsys.tokenizer.kinds import load_tokenizer
 from tests.support.tiny_tokens import circle_codes, histories, tiny_model
 
-RANKING = '{name="ranking", tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
+RANKING = '{name="ranking", as_new=true, tokenizer={kind="opq", num_codebooks=3, codebook_size=16}}'
 TWO = f'experts.trained=[{RANKING}, {{name="facets", distilled=false}}]'
 
 
@@ -172,6 +172,10 @@ def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_si
     assert {book for book, _ in ranker.catalogue.facets} == set(range(7))
     assert list(ranker.sources()) == ["ranking", "facets", "ranking_student"]
     assert list(ranker.tokenizers) == ["ranking", "facets"]
+    new_items, absent_N = ranker.choices.new_items, training_log(load_prepared(tmp_path / "data").log).counts_N == 0
+    assert new_items is not None
+    assert (new_items.expert, new_items.trained) == ("ranking", len(absent_N))
+    assert list(new_items.without_events) == np.flatnonzero(absent_N).tolist()
     figures = json.loads((tmp_path / "tokens" / "choices.json").read_text())["validation"]
     assert figures["tokens mixed"] >= max(figures[f"{name} alone"] for name in ranker.sources())
     assert figures["all evidence"] >= max(figures["tokens mixed"], figures["head alone"])

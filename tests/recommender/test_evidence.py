@@ -6,7 +6,7 @@ import pytest
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.model.tokens.mixture import token_log_probs
-from recsys.recommender.evidence import Evidence, SharedSources, mixed_scores, weighted_sum
+from recsys.recommender.evidence import Evidence, NewItemEvidence, SharedSources, mixed_scores, weighted_sum
 from tests.support.tiny_tokens import histories, tiny_mixture
 
 
@@ -64,3 +64,28 @@ def test_evidence_when_a_source_without_a_weight_is_missing_then_nothing_changes
     one = {"one": _random_source(1)}
     evidence = Evidence(one, belief={"one": 1.0, "two": 0.0}, rank={"one": 1.0, "two": 0.0})  # type: ignore[arg-type]
     np.testing.assert_array_equal(evidence.of(histories()[1:])[1], one["one"](histories()[1:]))  # type: ignore[operator]
+
+
+def test_evidence_when_items_are_new_then_their_one_source_counts_as_if_it_had_all_weight() -> None:
+    sources = {"one": _random_source(1), "two": _random_source(2), "words": _random_source(3)}
+    new_items = NewItemEvidence(source="words", item_I=np.array([4, 29]), bonus=0.5)
+    belief, rank = {"one": 1.5}, {"one": 0.25, "two": 0.75}
+    evidence = Evidence(sources, belief=belief, rank=rank, new_items=new_items)  # type: ignore[arg-type]
+    plain = Evidence(sources, belief=belief, rank=rank)  # type: ignore[arg-type]
+    asked = histories()[1:]
+    said_BI = sources["words"](asked)[:, [4, 29]] + 0.5  # type: ignore[operator]
+    for found_BN, without_BN, weight in zip(evidence.of(asked), plain.of(asked), (1.5, 1.0), strict=True):
+        np.testing.assert_allclose(found_BN[:, [4, 29]], weight * said_BI, rtol=1e-5)
+        others = np.delete(np.arange(30), [4, 29])
+        np.testing.assert_array_equal(found_BN[:, others], without_BN[:, others])
+    np.testing.assert_array_equal(evidence.ranking(asked), evidence.of(asked)[1])
+
+
+def test_evidence_when_no_item_is_new_then_the_source_for_new_ones_is_not_asked() -> None:
+    one = {"one": _random_source(1)}
+    none = NewItemEvidence(source="words", item_I=np.array([], np.int64))
+    evidence = Evidence(one, belief={"one": 1.0}, rank={"one": 1.0}, new_items=none)  # type: ignore[arg-type]
+    assert list(evidence.sources) == ["one"]
+    some = NewItemEvidence(source="words", item_I=np.array([1]))
+    with pytest.raises(ValueError, match=r"must be of the sources.*words"):
+        Evidence(one, belief={"one": 1.0}, rank={"one": 1.0}, new_items=some)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.recommender.bundle import Bundle, load_bundle
 from recsys.recommender.probes import load_probes
-from recsys.recommender.served import TOLERANCE, ServedBundle, differing_probes, load_served
+from recsys.recommender.served import TOLERANCE, ServedBundle, ServedExperts, differing_probes, load_served
+from recsys.recommender.token_experts import NewItemChoice
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,31 @@ def test_with_items_when_an_item_is_new_then_ranks_it_where_torch_does(run: Path
     mine, theirs = grown.ranker.recommend([request])[0], torch_grown.ranker.recommend([request])[0]
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=TOLERANCE)
     assert len(served.catalogue.item_ids) + 1 == len(grown.catalogue.item_ids)
+
+
+def test_with_items_when_one_expert_scores_new_items_then_theirs_are_its_log_probabilities_here_and_in_torch(
+    run: Path, served: ServedBundle
+) -> None:
+    bundle, num_items = load_bundle(run / "bundle"), len(served.catalogue.item_ids)
+    assert served.tokens is not None
+    assert bundle.tokens is not None
+    (expert, *_), chosen = served.tokens.scorer.experts, served.tokens.choices
+    new_items = NewItemChoice(expert=expert, trained=num_items, without_events=(2,), bonus=0.25)
+    choices = chosen.model_copy(update={"new_items": new_items})
+    tokens = ServedExperts.of(list(served.tokens.scorer.experts.values()), served.tokens.catalogue, choices)
+    new = pa.table({"item_id": [900_001], "title": ["something else"]})
+    grown = replace(served, tokens=tokens).with_items(new)
+    torch_grown = replace(bundle, tokens=replace(bundle.tokens, choices=choices)).with_items(new)
+    (history,) = questions(load_prepared(run / "data").log, "validation").histories[:1]
+    (request,) = requests_for([history], n=num_items + 1, keep_seen=True)
+    request = replace(request, whole_catalogue=True)
+    mine, theirs = grown.ranker.recommend([request])[0], torch_grown.ranker.recommend([request])[0]
+    np.testing.assert_allclose(mine.scores, theirs.scores, atol=TOLERANCE)
+    assert torch_grown.tokens is not None
+    own_N = torch_grown.tokens.sources()[expert]([history])[0]
+    found = dict(zip(theirs.items.tolist(), theirs.scores.tolist(), strict=True))
+    for item in (2, num_items):  # an item without training events, and one that came later
+        assert found[item] == pytest.approx(own_N[item] + 0.25, abs=1e-4)
 
 
 def test_forget_when_states_are_kept_then_none_is_left(served: ServedBundle) -> None:

@@ -1,0 +1,163 @@
+"""Bench cold: how token models rank items that were in no training event, and what the others pay for it.
+
+A tenth of a run's items loses all its training events. Features and tokenizers are fitted on what is left, and two
+token models are trained briefly: one on codes of behaviour and words, one on the codes that items have as new
+(``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the tenth
+are asked, and a sample of the others.
+
+Axes: U user, N item, E event, F feature.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.benches.codes import FIT, MODEL
+from pipelines.benches.measure import Line
+from recsys.codes.layout import CodeLayout
+from recsys.contracts import History, ItemScores
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.ranking import MISS, ndcg_at
+from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.telemetry import LOG, track
+from recsys.data.events import EventLog, log_in_order
+from recsys.data.prepare import load_prepared
+from recsys.data.splits import Questions, questions, training_log
+from recsys.features.assemble import FeatureBuilder, FeatureConfig
+from recsys.model.tokens.config import TokenModelConfig
+from recsys.model.tokens.fit import fit_token_model
+from recsys.model.tokens.mixture import token_log_probs
+from recsys.model.tokens.network import TokenModel
+from recsys.recommender.evidence import Evidence, NewItemEvidence
+from recsys.recommender.weights import ValidationScores, choose_weights
+from recsys.sequence.validation import DEPTH, ranks_of
+from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
+
+SEED, SHARE, USERS = 7, 0.1, 5_000
+BONUSES = (0.0, 0.25, 0.5, 1.0)
+BEHAVIOUR, AS_NEW = "codes by behaviour and words", "codes as new"
+TOKENIZER = TokenizerConfig(num_codebooks=32, width=8, epochs=12)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """Test users by their next item: one without training events, or another one."""
+
+    cold: Questions
+    others: Questions
+
+
+def bench_cold(
+    run: Path, *, tokenizer: TokenizerConfig = TOKENIZER, model: TokenModelConfig = MODEL, share: float = SHARE
+) -> list[Line]:
+    """Return for every way to score cold items their Recall@10, and Recall@10 and NDCG@10 of the others."""
+    torch.set_num_threads(1)
+    prepared = load_prepared(run / "data")
+    cold_N = drawn_items(prepared.log.num_items, share)
+    training = without_items(training_log(prepared.log), cold_N)
+    builder = FeatureBuilder.fit(prepared.items, training, FeatureConfig(), derive_seed(SEED, "features"))
+    sources: dict[str, ItemScores] = {}
+    vectors = {BEHAVIOUR: builder.features.vectors_NF, AS_NEW: builder.as_new().vectors_NF}
+    for name, vectors_NF in track(vectors.items(), what="token models", total=len(vectors)):
+        sources[name] = token_log_probs(_trained(training, vectors_NF, tokenizer, model, derive_seed(SEED, name)))
+    rest = _others(questions(prepared.log, "validation"), cold_N)
+    weights = choose_weights(ValidationScores.of(sources, rest)).weights
+    LOG.info("bench cold: weights on validation: %s", weights)
+    asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N)
+    tried["cosine with the last item's words"] = _nearest(builder.as_new().vectors_NF)
+    lines = []
+    for name, score in track(tried.items(), what="ways to score", total=len(tried)):
+        lines += _lines(name, score, asked)
+    return lines
+
+
+def drawn_items(num_items: int, share: float) -> BoolArray:
+    """Return which items are cold: a share of them, drawn at random, (items,)."""
+    cold_N = np.zeros(num_items, np.bool_)
+    cold_N[rng_for(SEED, "cold").permutation(num_items)[: round(share * num_items)]] = True
+    return cold_N
+
+
+def without_items(log: EventLog, left_out_N: BoolArray) -> EventLog:
+    """Return a log without the events of some items; they stay in its catalogue."""
+    user_E = np.repeat(np.arange(log.num_users), log.lengths_U)
+    kept_E = ~left_out_N[log.items_E]
+    return log_in_order(
+        user_E[kept_E],
+        np.asarray(log.items_E[kept_E]),
+        np.asarray(log.timestamps_E[kept_E]),
+        num_users=log.num_users,
+        num_items=log.num_items,
+    )
+
+
+def asked_users(log: EventLog, cold_N: BoolArray) -> Asked:
+    """Return the test users of cold items, and others, at most :data:`USERS` of each; histories lack cold items."""
+    test = questions(log, "test")
+    cold = test.take(np.flatnonzero(cold_N[test.targets_U])).sample(USERS, seed=SEED)
+    return Asked(cold=_clean(cold, cold_N), others=_others(test, cold_N))
+
+
+def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N: BoolArray) -> dict[str, ItemScores]:
+    """Return the ways to score: each token model by itself, both mixed, and cold items by codes as new alone."""
+    cold_I = np.flatnonzero(cold_N)
+    found = {f"{name}, alone": source for name, source in sources.items()}
+    found["both mixed"] = Evidence(sources, belief=weights, rank=weights).ranking
+    for bonus in BONUSES:
+        new_items = NewItemEvidence(source=AS_NEW, item_I=cold_I, bonus=bonus)
+        name = f"both mixed, cold items by codes as new, bonus {bonus:g}"
+        found[name] = Evidence(sources, belief=weights, rank=weights, new_items=new_items).ranking
+    return found
+
+
+def _others(asked: Questions, cold_N: BoolArray) -> Questions:
+    """Return a sample of the users whose next item is not cold."""
+    return _clean(asked.take(np.flatnonzero(~cold_N[asked.targets_U])).sample(USERS, seed=SEED), cold_N)
+
+
+def _clean(asked: Questions, cold_N: BoolArray) -> Questions:
+    """Return the questions without cold items in their histories."""
+    kept = [~cold_N[history.items] for history in asked.histories]
+    histories = [
+        History(items=history.items[keep], timestamps=history.timestamps[keep])
+        for history, keep in zip(asked.histories, kept, strict=True)
+    ]
+    return replace(asked, histories=histories)
+
+
+def _trained(
+    training: EventLog, vectors_NF: FloatArray, tokenizer: TokenizerConfig, model: TokenModelConfig, seed: int
+) -> TokenModel:
+    """Return a token model, briefly trained on the codes of these vectors."""
+    codes_NM = fit_tokenizer(vectors_NF, tokenizer, seed=seed).encode(vectors_NF)
+    layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=tokenizer.codebook_size)
+    return fit_token_model(training, codes_NM, layout, model, FIT, seed=seed, device=torch.device("cpu"))
+
+
+def _nearest(vectors_NF: FloatArray) -> ItemScores:
+    """Return cosines with the last item of a history as scores."""
+    unit_NF = vectors_NF / np.maximum(np.linalg.norm(vectors_NF, axis=1, keepdims=True), 1e-9)
+
+    def score(histories: Sequence[History]) -> FloatArray:
+        last_B = np.array([history.items[-1] if len(history.items) else -1 for history in histories])
+        return np.where(last_B[:, None] < 0, 0, unit_NF[last_B] @ unit_NF.T).astype(np.float32)
+
+    return score
+
+
+def _lines(name: str, score: ItemScores, asked: Asked) -> list[Line]:
+    """Return one way's figures, seen items removed."""
+    cold_U, other_U = (ranks_of(score, one.histories, one.targets_U) for one in (asked.cold, asked.others))
+    figures = {
+        "cold items, R@10": _recall(cold_U),
+        "others, R@10": _recall(other_U),
+        "others, N@10": float(ndcg_at(other_U, DEPTH).mean()),
+    }
+    return [Line(what=name, figure=figure, ours=value, unit="") for figure, value in figures.items()]
+
+
+def _recall(rank_U: IntArray) -> float:
+    return float(((rank_U != MISS) & (rank_U <= DEPTH)).mean())
