@@ -23,15 +23,15 @@ class ExpertConfig(Config):
     """Whether a copy of it goes on to learn from the teacher and stands beside it as an expert of its own."""
     as_new: Annotated[bool, Neutral(False)] = False
     """Whether items have the codes that they would have as new: of their words, and of the behaviour that words let
-    expect. Such an expert alone scores items without training events, whose codes then mean what they meant in training;
-    the others know codes by behaviour, of which new items have few."""
+    expect. Such an expert alone scores items without training events: their codes mean what they meant in training,
+    where the other experts know codes by behaviour, of which new items have few."""
 
     @model_validator(mode="after")
     def _has_codes_of_its_own(self) -> "ExpertConfig":
         if self.as_new and self.tokenizer is None:
             raise ValueError(
-                f"expert {self.name} must have a tokenizer of its own where as_new is set, got none; the run's catalogue "
-                f"has codes by behaviour"
+                f"expert {self.name} must have a tokenizer of its own where as_new is set, got none: the run's "
+                f"catalogue has codes by behaviour"
             )
         return self
 

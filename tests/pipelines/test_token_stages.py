@@ -435,9 +435,13 @@ def test_bundle_when_experts_are_weighed_beside_another_head_then_those_without_
         '[{name="A b"}]',
         '[{name="items"}]',
         '[{name="training"}]',
+        '[{name="a", as_new=true}]',
+        '[{name="a", as_new=true, tokenizer={}}, {name="b", as_new=true, tokenizer={}}]',
     ],
 )
-def test_recipe_when_experts_have_no_names_of_their_own_then_it_is_refused(trained: str) -> None:
+def test_recipe_when_experts_lack_names_or_codes_of_their_own_or_two_score_new_items_then_it_is_refused(
+    trained: str,
+) -> None:
     with pytest.raises(ConfigError, match=r"experts\.trained"):
         load_recipe("smoke", (f"experts.trained={trained}",))
 
