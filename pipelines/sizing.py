@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pipelines.recipe import Recipe
 from recsys.core.telemetry import LOG
 from recsys.data import schema
+from recsys.sequence.training import TrainingConfig
 
 FULL_ALIGNMENT = 50_000
 """Events from which on alignment takes all its default steps; below, in proportion."""
@@ -150,19 +151,25 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
     answers = size.items if not member.negatives else min(size.items, member.negatives + member.batch_positions)
     network = _flops(model.layers, model.width, size.items)
     small = _flops(member.layers, member.width, answers)
-    learned = events * recipe.experts.fit.epochs * _flops(tokens.layers, tokens.width, size.items)
+    learned = _passed(recipe.experts.fit, events) * _flops(tokens.layers, tokens.width, size.items)
     distilled = sum(expert.distilled for expert in recipe.experts.trained)
     # histories are asked about once and extended; each is as many positions as it has events, and one answer
-    taught = events * (1 + recipe.tokens.distillation.extended) * _flops(tokens.layers, tokens.width, 0)
+    asked = events * (1 + recipe.tokens.distillation.extended)
+    taught = _passed(recipe.tokens.distillation, asked) * _flops(tokens.layers, tokens.width, 0)
     usable = rate * _SHARE_OF_PEAK
     return {
-        "member": events * member.epochs * small / usable,
+        "member": _passed(member, events) * small / usable,
         "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
         "experts": len(recipe.experts.trained) * learned / usable,
-        "students": distilled * recipe.tokens.distillation.epochs * taught / usable,
+        "students": distilled * taught / usable,
         "aligned": recipe.alignment.steps * _STEP_SECONDS * _REFERENCE_RATE / rate,
         "the rest": _FIXED_SECONDS * _REFERENCE_RATE / rate,
     }
+
+
+def _passed(config: TrainingConfig, positions: int) -> int:
+    """Return how many positions a training passes, within its limit of steps."""
+    return positions * config.passes(max(1, positions // config.batch_positions))
 
 
 def _flops(layers: int, width: int, answers: int) -> int:
