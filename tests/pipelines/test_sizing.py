@@ -63,7 +63,8 @@ def test_estimate_when_experts_are_trained_then_they_and_their_students_are_coun
 def test_estimate_when_steps_are_limited_then_only_the_passes_within_them_are_counted() -> None:
     size = LogSize(events=20_480, items=500)
     whole, limited = (
-        estimated_seconds(load_recipe("default", (f"experts.fit.max_steps={most}",)), size, rate=1e9) for most in (0, 35)
+        estimated_seconds(load_recipe("default", (f"experts.fit.max_steps={most}",)), size, rate=1e9)
+        for most in (0, 35)
     )
     # ten batches of 2,048 positions an epoch: 35 steps hold 3 of 12 epochs
     assert limited["experts"] == pytest.approx(whole["experts"] * 3 / 12)
