@@ -1,6 +1,6 @@
 """Bench cold: how token models rank items that were in no training event, and what the others pay for it.
 
-A tenth of a run's items loses all its training events. Features and tokenizers are fitted on what is left, and two
+A tenth of a run's items loses all its training events. Features and a tokenizer are fitted on what is left, and two
 token models are trained briefly: one on codes of behaviour and words, one on the codes that items have as new
 (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the tenth
 are asked, and a sample of the others.
@@ -30,7 +30,6 @@ from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.model.tokens.config import TokenModelConfig
 from recsys.model.tokens.fit import fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
-from recsys.model.tokens.network import TokenModel
 from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.sequence.validation import DEPTH, ranks_of
@@ -59,10 +58,17 @@ def bench_cold(
     cold_N = drawn_items(prepared.log.num_items, share)
     training = without_items(training_log(prepared.log), cold_N)
     builder = FeatureBuilder.fit(prepared.items, training, FeatureConfig(), derive_seed(SEED, "features"))
+    fitted = fit_tokenizer(builder.features.vectors_NF, tokenizer, seed=derive_seed(SEED, "tokenizer"))
+    codes = {
+        BEHAVIOUR: fitted.encode(builder.features.vectors_NF),
+        AS_NEW: fitted.encode(builder.as_new().vectors_NF, resolve=False),
+    }
+    layout = CodeLayout(num_codebooks=tokenizer.num_codebooks, codebook_size=tokenizer.codebook_size)
     sources: dict[str, ItemScores] = {}
-    vectors = {BEHAVIOUR: builder.features.vectors_NF, AS_NEW: builder.as_new().vectors_NF}
-    for name, vectors_NF in track(vectors.items(), what="token models", total=len(vectors)):
-        sources[name] = token_log_probs(_trained(training, vectors_NF, tokenizer, model, derive_seed(SEED, name)))
+    for name, codes_NM in track(codes.items(), what="token models", total=len(codes)):
+        seed = derive_seed(SEED, name)
+        trained = fit_token_model(training, codes_NM, layout, model, FIT, seed=seed, device=torch.device("cpu"))
+        sources[name] = token_log_probs(trained)
     rest = _others(questions(prepared.log, "validation"), cold_N)
     weights = choose_weights(ValidationScores.of(sources, rest)).weights
     LOG.info("bench cold: weights on validation: %s", weights)
@@ -126,15 +132,6 @@ def _clean(asked: Questions, cold_N: BoolArray) -> Questions:
         for history, keep in zip(asked.histories, kept, strict=True)
     ]
     return replace(asked, histories=histories)
-
-
-def _trained(
-    training: EventLog, vectors_NF: FloatArray, tokenizer: TokenizerConfig, model: TokenModelConfig, seed: int
-) -> TokenModel:
-    """Return a token model, briefly trained on the codes of these vectors."""
-    codes_NM = fit_tokenizer(vectors_NF, tokenizer, seed=seed).encode(vectors_NF)
-    layout = CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=tokenizer.codebook_size)
-    return fit_token_model(training, codes_NM, layout, model, FIT, seed=seed, device=torch.device("cpu"))
 
 
 def _nearest(vectors_NF: FloatArray) -> ItemScores:

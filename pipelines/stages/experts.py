@@ -9,7 +9,7 @@ from pipelines.stages.pretrain import validation_sample
 from pipelines.stages.tokenize import held_out_pairs
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.layout import CodeLayout
-from recsys.core.arrays import FloatArray, IntArray
+from recsys.core.arrays import IntArray
 from recsys.core.device import pick_device
 from recsys.core.errors import ConfigError
 from recsys.core.seeds import derive_seed
@@ -81,24 +81,22 @@ def expert_ndcg(model: TokenModel, asked: Questions) -> float:
     return mean_ndcg(token_log_probs(model), asked.histories, asked.targets_U)
 
 
-def _vectors(features: Path, expert: ExpertConfig) -> FloatArray:
-    """Return the item vectors that an expert's tokenizer reads, (items, features)."""
-    if expert.as_new:
-        return FeatureBuilder.load(features).as_new().vectors_NF
-    return Features.load_vectors(features)
-
-
 def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[IntArray, CodeLayout]:
     """Return an expert's codes, of the run's catalogue or of a tokenizer that is fitted and saved here."""
     catalogue = Catalogue.load(job.parent("catalog"))
     if expert.tokenizer is None:
         return catalogue.codes_NM, catalogue.layout
-    vectors_NF = _vectors(job.parent("features"), expert)
+    vectors_NF = Features.load_vectors(job.parent("features"))
     device = str(pick_device(job.recipe.device))
     own_seed = derive_seed(seed, "tokenizer")
     pairs = held_out_pairs(job, expert.tokenizer, own_seed)
     tokenizer = fit_tokenizer(vectors_NF, expert.tokenizer, seed=own_seed, device=device, pairs=pairs)
     (folder / "tokenizer").mkdir()
     tokenizer.save(folder / "tokenizer")
-    codes_NM = tokenizer.encode(vectors_NF)
+    if expert.as_new:
+        # as for items that come later, nothing is moved apart: items of like words share what is learned of codes
+        as_new_NF = FeatureBuilder.load(job.parent("features")).as_new().vectors_NF
+        codes_NM = tokenizer.encode(as_new_NF, resolve=False)
+    else:
+        codes_NM = tokenizer.encode(vectors_NF)
     return codes_NM, CodeLayout(num_codebooks=codes_NM.shape[1], codebook_size=expert.tokenizer.codebook_size)
