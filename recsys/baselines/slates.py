@@ -12,7 +12,7 @@ from recsys.core.arrays import FloatArray
 
 
 def slates_from_scores(scores_BN: FloatArray, requests: Sequence[Request], *, name: str) -> list[Slate]:
-    """Return the best items of each row, best first; items scored -inf are never returned.
+    """Return the best items of each row, best first, ties by index; items scored -inf are never returned.
 
     Args:
         scores_BN: what the recommender thinks of each item; left as it is.
@@ -26,13 +26,11 @@ def slates_from_scores(scores_BN: FloatArray, requests: Sequence[Request], *, na
     allowed_BN = eligible_items(requests, scores_BN.shape[1])
     scores_BN = np.where(allowed_BN, scores_BN, -np.inf).astype(np.float32)
     top = min(max((request.n for request in requests), default=0), scores_BN.shape[1])
-    if top < scores_BN.shape[1]:
-        items_BT = np.argpartition(-scores_BN, top - 1, axis=1)[:, :top]
-    else:
-        items_BT = np.broadcast_to(np.arange(top), scores_BN.shape)
+    # what is as high as the last place is ranked too: which of equals a partition takes depends on the longest slate
+    edge_B = np.partition(scores_BN, -top, axis=1)[:, -top] if top else np.full(len(requests), np.inf)
     slates = []
-    for request, scores_N, items_T in zip(requests, scores_BN, items_BT, strict=True):
-        ranked_T = items_T[np.lexsort((items_T, -scores_N[items_T]))][: request.n]
-        ranked_T = ranked_T[scores_N[ranked_T] > -np.inf]
-        slates.append(Slate(items=ranked_T.astype(np.int64), scores=scores_N[ranked_T]))
+    for request, scores_N, edge in zip(requests, scores_BN, edge_B, strict=True):
+        items_T = np.flatnonzero((scores_N >= edge) & (scores_N > -np.inf))
+        ranked_T = items_T[np.argsort(-scores_N[items_T], kind="stable")][: request.n]
+        slates.append(Slate(items=ranked_T, scores=scores_N[ranked_T]))
     return slates

@@ -227,3 +227,13 @@ def test_slates_when_scores_are_minus_infinity_then_those_items_never_appear():
     assert slate.items.tolist() == [2, 0]
     slates_from_scores(scores, [Request(history=history(2), n=3)], name="x")
     assert scores[0, 2] == 3  # the caller's matrix is left as it is
+
+
+def test_slates_when_scores_are_equal_then_the_first_items_are_taken_whatever_else_is_asked_for():
+    scores = np.zeros((2, 1000), np.float32)
+    scores[:, :3], scores[:, 500] = -1, 1
+    short, long = (Request(history=empty_history(), n=n) for n in (3, 20))
+    (alone,) = slates_from_scores(scores[:1], [short], name="x")
+    beside, longer = slates_from_scores(scores, [short, long], name="x")
+    assert alone.items.tolist() == beside.items.tolist() == [500, 3, 4]
+    assert longer.items.tolist() == [500, *range(3, 22)]
