@@ -42,10 +42,10 @@ VARIANTS: Mapping[str, TokenizerConfig] = {
         update={"opq": TokenizerConfig().opq.model_copy(update={"rotation_steps": 0})}
     ),
     "residual k-means 32": TokenizerConfig(kind="residual", num_codebooks=32),
+    "MPQ 32": TokenizerConfig(num_codebooks=32, width=8),
     **{
-        f"MPQ {books}{name}": TokenizerConfig(num_codebooks=books, width=256 // books, collaborative=term)
+        f"MPQ {books} collaborative": TokenizerConfig(num_codebooks=books, width=256 // books, collaborative=TERM)
         for books in (8, 16, 32)
-        for name, term in (("", CollaborativeConfig()), (" collaborative", TERM))
     },
 }
 """What is compared: every kind of 32 codebooks, and MPQ of 8, 16 and 32, whose experts share out 256 dimensions.

@@ -18,7 +18,7 @@ def test_perplexity_when_codes_are_even_or_one_then_is_their_number() -> None:
 
 def test_variants_when_listed_then_mpq_has_experts_that_share_out_the_features() -> None:
     mpq = {name: config for name, config in VARIANTS.items() if config.kind == "mpq"}
-    assert len(mpq) == 6
+    assert len(mpq) == 4
     assert all(config.num_codebooks * config.width == 256 for config in mpq.values())
     assert sum(config.collaborative.weight > 0 for config in mpq.values()) == 3
 

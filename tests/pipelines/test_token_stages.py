@@ -36,6 +36,7 @@ from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.results import Evaluation
+from recsys.features.assemble import FeatureBuilder
 from recsys.features.item_vectors import Features
 from recsys.model.generator import Generator
 from recsys.model.tokens.mixture import TokenMixture
@@ -176,6 +177,9 @@ def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_si
     assert new_items is not None
     assert (new_items.expert, new_items.trained) == ("ranking", len(absent_N))
     assert list(new_items.without_events) == np.flatnonzero(absent_N).tolist()
+    as_new_NF = FeatureBuilder.load(tmp_path / "features").as_new().vectors_NF
+    as_new_NM = load_tokenizer(tmp_path / "experts" / "ranking" / "tokenizer").encode(as_new_NF, resolve=False)
+    np.testing.assert_array_equal(ranker.catalogue.codes_NM[:, :3], as_new_NM)
     figures = json.loads((tmp_path / "tokens" / "choices.json").read_text())["validation"]
     assert figures["tokens mixed"] >= max(figures[f"{name} alone"] for name in ranker.sources())
     assert figures["all evidence"] >= max(figures["tokens mixed"], figures["head alone"])
