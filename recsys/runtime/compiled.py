@@ -1,12 +1,17 @@
 """How kernels are compiled: by numba to this machine's instructions, once, and kept on disk for the next process."""
 
+import inspect
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from recsys.core.artifacts import hash_file, hash_value
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -21,9 +26,24 @@ def kernel(function: _Function) -> _Function:
     settings = {"fastmath": _ARITHMETIC, "boundscheck": False, "error_model": "numpy", "nogil": True}
     try:
         compiled: _Function = njit(cache=True, **settings)(function)
+        _depend_on_all_modules(compiled, Path(inspect.getfile(function)).parent)
     except RuntimeError:  # no folder in which compiled code can be kept: it is compiled in every process then
         compiled = njit(**settings)(function)
     return compiled
+
+
+def _depend_on_all_modules(compiled: Any, folder: Path) -> None:
+    """Have the code kept of a kernel count as stale once any module of a folder changes.
+
+    Kernels call each other across modules and hold what they call, and numba looks at a kernel's own module alone.
+    """
+    kept = compiled._cache._cache_file
+    kept._source_stamp = (kept._source_stamp, _hash_of_modules(folder))
+
+
+@cache
+def _hash_of_modules(folder: Path) -> str:
+    return hash_value({path.name: hash_file(path) for path in folder.glob("*.py")})
 
 
 def aligned(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
