@@ -1,11 +1,11 @@
 """Bench cold: how token models rank items that were in no training event, and what the others pay for it.
 
-A tenth of a run's items loses all its training events. Features and a tokenizer are fitted on what is left, and two
-token models are trained briefly: one on codes of behaviour and words, one on the codes that items have as new
-(``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the tenth
-are asked, and a sample of the others.
+A tenth of a run's items, drawn at random, loses all its training events. Features and a tokenizer are fitted on what
+is left, and two token models are trained briefly: one on codes of behaviour and words, one on the codes that items have
+as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the
+tenth are asked, and a sample of the others. All is done for three draws: few popular items among the tenth decide much.
 
-Axes: U user, N item, E event, F feature.
+Axes: S seed, U user, N item, E event, F feature.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog, log_in_order
-from recsys.data.prepare import load_prepared
+from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.model.tokens.config import TokenModelConfig
@@ -35,8 +35,9 @@ from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.sequence.validation import DEPTH, ranks_of
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
 
-SEED, SHARE, USERS = 7, 0.1, 5_000
+SEEDS, SHARE, USERS = (7, 8, 9), 0.1, 5_000
 BONUSES = (0.0, 0.25, 0.5, 1.0)
+COLD = "cold items, R@10"
 BEHAVIOUR, AS_NEW = "codes by behaviour and words", "codes as new"
 TOKENIZER = TokenizerConfig(num_codebooks=32, width=8, epochs=12)
 
@@ -49,16 +50,43 @@ class Asked:
     others: Questions
 
 
+Figures = dict[str, float]
+"""What one way to score reaches with one draw."""
+
+
 def bench_cold(
-    run: Path, *, tokenizer: TokenizerConfig = TOKENIZER, model: TokenModelConfig = MODEL, share: float = SHARE
+    run: Path,
+    *,
+    tokenizer: TokenizerConfig = TOKENIZER,
+    model: TokenModelConfig = MODEL,
+    share: float = SHARE,
+    seeds: Sequence[int] = SEEDS,
 ) -> list[Line]:
-    """Return for every way to score cold items their Recall@10, and Recall@10 and NDCG@10 of the others."""
+    """Return for every way to score cold items their Recall@10, and Recall@10 and NDCG@10 of the others.
+
+    Figures are means over seeds; the deviation is that of cold items' Recall@10.
+    """
     torch.set_num_threads(1)
     prepared = load_prepared(run / "data")
-    cold_N = drawn_items(prepared.log.num_items, share)
+    found_S = [_one_draw(prepared, tokenizer, model, share, seed) for seed in seeds]
+    lines = []
+    for name in found_S[0]:
+        same_S = [found[name] for found in found_S]
+        figures = {figure: float(np.mean([one[figure] for one in same_S])) for figure in same_S[0]}
+        if len(seeds) > 1:
+            figures["deviation over draws"] = float(np.std([one[COLD] for one in same_S], ddof=1))
+        lines += [Line(what=name, figure=figure, ours=value, unit="") for figure, value in figures.items()]
+    return lines
+
+
+def _one_draw(
+    prepared: Prepared, tokenizer: TokenizerConfig, model: TokenModelConfig, share: float, seed: int
+) -> dict[str, Figures]:
+    """Return the figures of every way to score, for cold items drawn by one seed."""
+    cold_N = drawn_items(prepared.log.num_items, share, seed)
     training = without_items(training_log(prepared.log), cold_N)
-    builder = FeatureBuilder.fit(prepared.items, training, FeatureConfig(), derive_seed(SEED, "features"))
-    fitted = fit_tokenizer(builder.features.vectors_NF, tokenizer, seed=derive_seed(SEED, "tokenizer"))
+    builder = FeatureBuilder.fit(prepared.items, training, FeatureConfig(), derive_seed(seed, "features"))
+    fitted = fit_tokenizer(builder.features.vectors_NF, tokenizer, seed=derive_seed(seed, "tokenizer"))
     codes = {
         BEHAVIOUR: fitted.encode(builder.features.vectors_NF),
         AS_NEW: fitted.encode(builder.as_new().vectors_NF, resolve=False),
@@ -66,24 +94,22 @@ def bench_cold(
     layout = CodeLayout(num_codebooks=tokenizer.num_codebooks, codebook_size=tokenizer.codebook_size)
     sources: dict[str, ItemScores] = {}
     for name, codes_NM in track(codes.items(), what="token models", total=len(codes)):
-        seed = derive_seed(SEED, name)
-        trained = fit_token_model(training, codes_NM, layout, model, FIT, seed=seed, device=torch.device("cpu"))
+        own = derive_seed(seed, name)
+        trained = fit_token_model(training, codes_NM, layout, model, FIT, seed=own, device=torch.device("cpu"))
         sources[name] = token_log_probs(trained)
     rest = _others(questions(prepared.log, "validation"), cold_N)
     weights = choose_weights(ValidationScores.of(sources, rest)).weights
     LOG.info("bench cold: weights on validation: %s", weights)
     asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N)
     tried["cosine with the last item's words"] = _nearest(builder.as_new().vectors_NF)
-    lines = []
-    for name, score in track(tried.items(), what="ways to score", total=len(tried)):
-        lines += _lines(name, score, asked)
-    return lines
+    shown = track(tried.items(), what="ways to score", total=len(tried))
+    return {name: _figures(score, asked) for name, score in shown}
 
 
-def drawn_items(num_items: int, share: float) -> BoolArray:
+def drawn_items(num_items: int, share: float, seed: int) -> BoolArray:
     """Return which items are cold: a share of them, drawn at random, (items,)."""
     cold_N = np.zeros(num_items, np.bool_)
-    cold_N[rng_for(SEED, "cold").permutation(num_items)[: round(share * num_items)]] = True
+    cold_N[rng_for(seed, "cold").permutation(num_items)[: round(share * num_items)]] = True
     return cold_N
 
 
@@ -103,7 +129,7 @@ def without_items(log: EventLog, left_out_N: BoolArray) -> EventLog:
 def asked_users(log: EventLog, cold_N: BoolArray) -> Asked:
     """Return the test users of cold items, and others, at most :data:`USERS` of each; histories lack cold items."""
     test = questions(log, "test")
-    cold = test.take(np.flatnonzero(cold_N[test.targets_U])).sample(USERS, seed=SEED)
+    cold = test.take(np.flatnonzero(cold_N[test.targets_U])).sample(USERS, seed=SEEDS[0])
     return Asked(cold=_clean(cold, cold_N), others=_others(test, cold_N))
 
 
@@ -121,7 +147,7 @@ def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N
 
 def _others(asked: Questions, cold_N: BoolArray) -> Questions:
     """Return a sample of the users whose next item is not cold."""
-    return _clean(asked.take(np.flatnonzero(~cold_N[asked.targets_U])).sample(USERS, seed=SEED), cold_N)
+    return _clean(asked.take(np.flatnonzero(~cold_N[asked.targets_U])).sample(USERS, seed=SEEDS[0]), cold_N)
 
 
 def _clean(asked: Questions, cold_N: BoolArray) -> Questions:
@@ -145,15 +171,14 @@ def _nearest(vectors_NF: FloatArray) -> ItemScores:
     return score
 
 
-def _lines(name: str, score: ItemScores, asked: Asked) -> list[Line]:
+def _figures(score: ItemScores, asked: Asked) -> Figures:
     """Return one way's figures, seen items removed."""
     cold_U, other_U = (ranks_of(score, one.histories, one.targets_U) for one in (asked.cold, asked.others))
-    figures = {
-        "cold items, R@10": _recall(cold_U),
+    return {
+        COLD: _recall(cold_U),
         "others, R@10": _recall(other_U),
         "others, N@10": float(ndcg_at(other_U, DEPTH).mean()),
     }
-    return [Line(what=name, figure=figure, ours=value, unit="") for figure, value in figures.items()]
 
 
 def _recall(rank_U: IntArray) -> float:

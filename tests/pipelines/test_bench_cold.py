@@ -15,7 +15,7 @@ from recsys.tokenizer.kinds import TokenizerConfig
 
 def test_log_when_items_are_left_out_then_all_other_events_stay_in_order(run: Path) -> None:
     log = training_log(load_prepared(run / "data").log)
-    cold_N = drawn_items(log.num_items, 0.25)
+    cold_N = drawn_items(log.num_items, 0.25, 7)
     assert cold_N.sum() == round(0.25 * log.num_items)
     left = without_items(log, cold_N)
     assert left.num_users == log.num_users
@@ -29,7 +29,7 @@ def test_log_when_items_are_left_out_then_all_other_events_stay_in_order(run: Pa
 
 def test_asked_users_when_divided_then_next_items_are_cold_or_not_and_histories_never(run: Path) -> None:
     log = load_prepared(run / "data").log
-    cold_N = drawn_items(log.num_items, 0.25)
+    cold_N = drawn_items(log.num_items, 0.25, 7)
     asked = asked_users(log, cold_N)
     assert cold_N[asked.cold.targets_U].all()
     assert not cold_N[asked.others.targets_U].any()
@@ -55,9 +55,11 @@ def test_ways_when_cold_items_have_a_score_of_their_own_then_it_is_that_of_codes
 @pytest.mark.usefixtures("one_thread")
 def test_bench_when_a_run_is_small_then_every_way_has_all_figures_and_a_bonus_only_helps_cold_items(run: Path) -> None:
     shape = TokenizerConfig(num_codebooks=2, codebook_size=8, width=4, epochs=2)
-    lines = bench_cold(run, tokenizer=shape, model=TokenModelConfig(width=16, layers=1, heads=2), share=0.25)
+    lines = bench_cold(
+        run, tokenizer=shape, model=TokenModelConfig(width=16, layers=1, heads=2), share=0.25, seeds=(1, 2)
+    )
     found = {(line.what, line.figure): line.ours for line in lines}
-    assert len(found) == (4 + len(BONUSES)) * 3
+    assert len(found) == (4 + len(BONUSES)) * 4
     by_bonus = [f"both mixed, cold items by codes as new, bonus {bonus:g}" for bonus in BONUSES]
     cold, others = ([found[name, figure] for name in by_bonus] for figure in ("cold items, R@10", "others, R@10"))
     assert cold == sorted(cold)
