@@ -9,12 +9,12 @@ from typing import cast
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.core.arrays import IntArray
-from recsys.core.config import Config
+from recsys.core.config import Config, require_heads_fit
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one attention, (sequences, heads, keys, width of one head) each."""
@@ -23,25 +23,22 @@ KeysValues = tuple[Tensor, Tensor]
 class TIGERNetworkConfig(Config):
     """Shape of the TIGER network."""
 
-    width: int = 128
+    width: PositiveInt = 128
     """Size of token vectors and hidden states."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Transformer layers of the encoder, and as many of the decoder."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads."""
-    feed_width: int = 512
+    feed_width: PositiveInt = 512
     """Hidden size of the feed-forward layers."""
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the inputs and on what each layer adds."""
     max_length: int = Field(default=20, ge=1)
     """The last so many events of a history are read."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> "TIGERNetworkConfig":
-        if self.width % self.heads:
-            raise ValueError(
-                f"width must be a multiple of heads, got width {self.width} and {self.heads} heads; change one of them"
-            )
+        require_heads_fit(self.width, self.heads)
         return self
 
 

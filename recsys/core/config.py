@@ -57,6 +57,16 @@ def _essential(value: Any, dumped: Any) -> Any:
     return dumped
 
 
+def require_heads_fit(width: int, heads: int) -> None:
+    """Refuse a width that attention heads cannot share out evenly.
+
+    Raises:
+        ValueError: it is no multiple of the heads; a settings' validator turns this into its own error.
+    """
+    if width % heads:
+        raise ValueError(f"width must be a multiple of heads, got width {width} and {heads} heads; change one of them")
+
+
 _Settings = TypeVar("_Settings", bound=Config)
 
 

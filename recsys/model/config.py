@@ -3,36 +3,36 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from transformers import PretrainedConfig
 
-from recsys.core.config import Config, Neutral
+from recsys.core.config import Config, Neutral, require_heads_fit
 from recsys.sequence.id_transformer import IdTransformerConfig
 
 
 class ModelConfig(Config):
     """The generator's shape."""
 
-    width: int = 128
+    width: PositiveInt = 128
     """Width of item vectors and of the encoder."""
-    code_width: int = 32
+    code_width: PositiveInt = 32
     """Width of one code's embedding; an item concatenates one per codebook."""
-    decoder_width: int = 512
+    decoder_width: PositiveInt = 512
     """Hidden width of the any-order token decoder."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Encoder layers."""
-    heads: int = 4
+    heads: PositiveInt = 4
     """Attention heads."""
-    dropout: float = 0.4
+    dropout: float = Field(default=0.4, ge=0, lt=1)
     """Dropout inside the encoder and the token decoder."""
     input_scale: float = 5.0
     """Factor of item vectors before the encoder; without it the layers' output outweighs the item's vector at first."""
-    code_dropout: float = 0.1
+    code_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the concatenated code embeddings of an item."""
     item_codes: Annotated[bool, Neutral(True)] = True
     """Whether an item's vector has its codes' embeddings beside its id vector; without them it is the id vector alone,
     which says what codes are worth and cannot rank new items."""
-    max_history: int = 50
+    max_history: PositiveInt = 50
     """How many of the latest events the encoder sees."""
     calendar: int = Field(default=64, ge=1)
     """Number of calendar spans with equal numbers of training events; the encoder embeds each event's span."""
@@ -40,6 +40,11 @@ class ModelConfig(Config):
     """Whether id vectors start at behavioural vectors; it helps on dense logs and overfits on sparse ones."""
     cooccurrence: bool = True
     """Whether the item head adds the item-item co-occurrence prior."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "ModelConfig":
+        require_heads_fit(self.width, self.heads)
+        return self
 
 
 class GeneratorConfig(PretrainedConfig):
@@ -117,30 +122,30 @@ class PruningConfig(Config):
 class FitConfig(Config):
     """How the generator is pre-trained."""
 
-    epochs: int = 4
+    epochs: NonNegativeInt = 4
     """Passes over the training part."""
     final_epochs: int = Field(default=2, ge=0)
     """Passes of the final phase, over the latest events of histories alone: the positions that are served, with equal
     weight for short and long histories."""
     final_events: int = Field(default=3, ge=1)
     """How many latest events of a window the final phase learns."""
-    learning_rate: float = 1.5e-3
+    learning_rate: PositiveFloat = 1.5e-3
     """Peak learning rate of AdamW, after a warm-up of a twentieth of the steps, then a cosine to zero."""
     final_rate: float = Field(default=0.2, gt=0, le=1)
     """Peak of the final phase, as a share of the learning rate, with a warm-up and a cosine of its own."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay."""
-    batch_positions: int = 1024
+    batch_positions: PositiveInt = 1024
     """Training positions a batch."""
-    shuffle_ties: float = 0.5
+    shuffle_ties: float = Field(default=0.5, ge=0, le=1)
     """Share of windows in which events with equal timestamps are put in a random order."""
-    token_weight: float = 0.5
+    token_weight: NonNegativeFloat = 0.5
     """Weight of the any-order token loss beside the item head's loss of weight 1."""
     distillation: float = Field(default=0.5, ge=0, le=1)
     """Share of the item head's probabilities in a token's target; the rest is the true item's code."""
-    category_weight: float = 0.1
+    category_weight: NonNegativeFloat = 0.1
     """Weight of the category loss (lambda in the paper)."""
-    token_share: float = 0.5
+    token_share: float = Field(default=0.5, ge=0, le=1)
     """Share of positions that the token decoder is trained on in each batch."""
     sampled_above: int = Field(default=50_000, ge=1)
     """In catalogues larger than this the item loss is a sampled softmax with logQ correction, and only the vectors of

@@ -9,10 +9,11 @@ Axes: B sequence, T time, D width, N item, R training row (a position with a nex
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +21,7 @@ from torch.nn import functional
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require, write_json
-from recsys.core.config import read_config
+from recsys.core.config import read_config, require_heads_fit
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
@@ -32,30 +33,35 @@ from recsys.sequence.windows import Windows, pad
 class IdTransformerConfig(TrainingConfig):
     """The network's shape and its training."""
 
-    width: int = 128
+    width: PositiveInt = 128
     """Size of item vectors and hidden states."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Transformer layers."""
-    heads: int = 2
+    heads: PositiveInt = 2
     """Attention heads."""
-    dropout: float = 0.5
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Dropout on the inputs and inside every layer."""
-    max_length: int = 50
+    max_length: PositiveInt = 50
     """Number of latest events of a history that are read."""
     logits: Literal["cosine", "dot"] = "cosine"
     """Cosines times a learned scale, or plain dot products with the item vectors."""
-    negatives: int = 1024
+    negatives: NonNegativeInt = 1024
     """Items drawn evenly for a batch's softmax beside its own targets; 0 takes all items."""
-    epochs: int = 40
+    epochs: NonNegativeInt = 40
     """Passes over the training log."""
-    batch_positions: int = 2048
+    batch_positions: PositiveInt = 2048
     """Padded positions per batch."""
-    learning_rate: float = 2e-3
+    learning_rate: PositiveFloat = 2e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
-    validate_every: int = 5
+    validate_every: PositiveInt = 5
     """Epochs between validations."""
-    max_validation_users: int = 2000
+    max_validation_users: PositiveInt = 2000
     """Validate on at most so many users."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        require_heads_fit(self.width, self.heads)
+        return self
 
 
 Settings = TypeVar("Settings", bound=IdTransformerConfig)

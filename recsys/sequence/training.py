@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from recsys.core.arrays import IntArray
@@ -19,17 +19,17 @@ from recsys.core.training import Training
 class TrainingConfig(Config):
     """How a network is trained."""
 
-    epochs: int = 20
+    epochs: NonNegativeInt = 20
     """Passes over the training log."""
-    batch_positions: int = 1024
+    batch_positions: PositiveInt = 1024
     """Padded positions per batch."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Peak of the learning rate, after warm-up and before the cosine decay."""
-    warmup_share: float = 0.05
+    warmup_share: float = Field(default=0.05, ge=0, le=1)
     """Share of all steps that warm up."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     """AdamW's weight decay."""
-    validate_every: int = 2
+    validate_every: PositiveInt = 2
     """Epochs between validations."""
     gradient_clip: float = Field(default=0.0, ge=0)
     """Largest norm of a step's gradient; 0 does not clip."""

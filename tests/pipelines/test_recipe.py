@@ -72,6 +72,25 @@ def test_recipe_when_what_it_extends_is_no_recipe_then_the_error_says_so(
         load_recipe(str(own))
 
 
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("member.validate_every=0", r"member\.validate_every: .*greater than 0"),
+        ("member.epochs=-1", r"member\.epochs: .*greater than or equal to 0"),
+        ("member.max_length=0", r"member\.max_length: .*greater than 0"),
+        ("member.heads=3", "width must be a multiple of heads, got width [0-9]+ and 3 heads"),
+        ("model.heads=3", "width must be a multiple of heads, got width [0-9]+ and 3 heads"),
+        ("model.dropout=1", r"model\.dropout: .*less than 1"),
+        ("fit.batch_positions=0", r"fit\.batch_positions: .*greater than 0"),
+        ("fit.learning_rate=0", r"fit\.learning_rate: .*greater than 0"),
+        ("experts.fit.validate_every=0", r"experts\.fit\.validate_every: .*greater than or equal to 1"),
+    ],
+)
+def test_recipe_when_a_training_could_not_end_with_it_then_it_is_refused(setting: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=wanted):
+        load_recipe("smoke", (setting,))
+
+
 @pytest.mark.parametrize("old", RENAMED)
 def test_recipe_when_a_key_is_of_an_old_version_then_the_error_names_the_new_one(old: str) -> None:
     with pytest.raises(ConfigError, match=f"{old} is now {RENAMED[old]}"):

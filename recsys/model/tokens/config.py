@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from recsys.core.config import Config, Neutral
+from recsys.core.config import Config, Neutral, require_heads_fit
 from recsys.sequence.training import TrainingConfig
 
 
@@ -35,10 +35,7 @@ class TokenModelConfig(Config):
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> "TokenModelConfig":
-        if self.width % self.heads:
-            raise ValueError(
-                f"width must be a multiple of heads, got width {self.width} and {self.heads} heads; change one of them"
-            )
+        require_heads_fit(self.width, self.heads)
         return self
 
 
