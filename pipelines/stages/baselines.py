@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pipelines.job import Job
 from pipelines.recipe import Rival
@@ -10,19 +11,22 @@ from pipelines.stages.member import load_member
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.ensemble import Ensemble
 from recsys.baselines.popularity import Popularity
-from recsys.baselines.rpg import RPG
+from recsys.baselines.rpg import RPG, RPGConfig
 from recsys.baselines.sasrec import SASRec, SASRecConfig
-from recsys.baselines.tiger import TIGER
+from recsys.baselines.tiger import TIGER, TIGERConfig
 from recsys.contracts import Recommender
 from recsys.core.arrays import FloatArray
 from recsys.core.artifacts import require
-from recsys.core.device import pick_device
+from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.features.item_vectors import Features
 from recsys.tokenizer.kinds import fit_tokenizer
+
+Trained = TypeVar("Trained", SASRecConfig, RPGConfig, TIGERConfig)
+"""Settings of a rival that is a network."""
 
 LOADERS: Mapping[Rival, Callable[[Path], Recommender]] = {
     "popularity": Popularity.load,
@@ -52,12 +56,14 @@ def fit_baselines(job: Job) -> None:
         if name == "cooccurrence":
             return Cooccurrence.fit(training, config.cooccurrence)
         if name == "sasrec":
-            return alone or SASRec.fit(training, config.sasrec, seed=seed, validation=validation)
+            own = placed(config.sasrec or SASRecConfig(), job.recipe.device)
+            return alone or SASRec.fit(training, own, seed=seed, validation=validation)
         if name == "ensemble":
             return _ensemble(job, training, alone, validation=validation, seed=seed)
         if name == "rpg":
             return _rpg(job, training, validation=validation, seed=seed)
-        return TIGER.fit(training, _tiger_vectors(job), config.tiger, seed=seed, validation=validation)
+        tiger = placed(config.tiger, job.recipe.device)
+        return TIGER.fit(training, _tiger_vectors(job), tiger, seed=seed, validation=validation)
 
     for name in config.fitted:
         began = time.perf_counter()
@@ -66,11 +72,17 @@ def fit_baselines(job: Job) -> None:
             job.timings[name] = time.perf_counter() - began
 
 
+def placed(config: Trained, device: Device) -> Trained:
+    """Return a rival's settings with the recipe's device, where they leave it open."""
+    return config.model_copy(update={"device": device}) if config.device == "auto" else config
+
+
 def _ensemble(job: Job, training: EventLog, alone: SASRec | None, *, validation: Questions, seed: int) -> Ensemble:
     """Return the run's SASRec, one more of its settings by another seed, and co-occurrence, mixed on validation."""
     config = job.recipe.baselines
     own_seed = derive_seed(job.recipe.seed, SASRec.name)
-    first = alone or SASRec.fit(training, config.sasrec, seed=own_seed, validation=validation)
+    own = placed(config.sasrec or SASRecConfig(), job.recipe.device)
+    first = alone or SASRec.fit(training, own, seed=own_seed, validation=validation)
     second = SASRec.fit(training, first.config, seed=seed, validation=validation)
     near = Cooccurrence.fit(training, config.cooccurrence)
     return Ensemble.of((first, second, near), config.ensemble, validation=validation, seed=seed)
@@ -81,7 +93,8 @@ def _rpg(job: Job, training: EventLog, *, validation: Questions, seed: int) -> R
     config, vectors_NF = job.recipe.baselines, Features.load(job.parent("features")).vectors_NF
     device = str(pick_device(job.recipe.device))
     tokenizer = fit_tokenizer(vectors_NF, config.rpg_tokenizer, seed=derive_seed(seed, "tokenizer"), device=device)
-    settings = config.rpg.model_copy(update={"codebook_size": config.rpg_tokenizer.codebook_size})
+    settings = placed(config.rpg, job.recipe.device)
+    settings = settings.model_copy(update={"codebook_size": config.rpg_tokenizer.codebook_size})
     return RPG.fit(training, tokenizer.encode(vectors_NF), settings, seed=seed, validation=validation)
 
 

@@ -7,6 +7,10 @@ import pytest
 
 from pipelines.flow import train
 from pipelines.recipe import Recipe
+from pipelines.stages.baselines import placed
+from recsys.baselines.rpg import RPGConfig
+from recsys.baselines.sasrec import SASRecConfig
+from recsys.baselines.tiger import TIGERConfig
 from recsys.core import device
 
 NETWORKS = {
@@ -52,3 +56,11 @@ def test_train_when_a_device_is_wanted_then_every_stage_with_a_network_asks_for_
     train(world, tmp_path, wanted, use_ray=False)
     assert set(asked) >= NETWORKS
     assert {name: asked[name] for name in NETWORKS} == {name: {"cpu"} for name in NETWORKS}
+
+
+@pytest.mark.parametrize("config", [SASRecConfig(), RPGConfig(), TIGERConfig()])
+def test_rivals_when_their_device_is_open_then_they_are_where_the_recipe_says(
+    config: SASRecConfig | RPGConfig | TIGERConfig,
+) -> None:
+    assert placed(config, "cpu").device == "cpu"
+    assert placed(config.model_copy(update={"device": "cuda"}), "cpu").device == "cuda"  # said of the rival itself
