@@ -1,7 +1,7 @@
 """Stage evaluation: a held-out split, ours beside the baselines."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,13 +126,14 @@ def _with_cost(evaluated: Evaluated, recommender: Recommender, records: Mapping[
 
 
 def _cost(recommender: Recommender, records: Mapping[str, StageRecord], seconds: float) -> Cost:
-    """Return what a recommender took: ours all its stages, a rival its share of one or a stage of its own."""
+    """Return what a recommender took: ours the stages it needs, a rival its share of one or a stage of its own."""
     name, each = recommender.name, round(seconds * 1000, 3)
     if not name.startswith(OURS):
         own = records["baselines"].timings.get(name)
         trained = records[TRAINED_BY[name]].seconds if own is None else own
         return Cost(train_seconds=trained, milliseconds_a_user=each)
-    stages = [records[one] for one in OUR_STAGES if one not in _not_used(recommender)]
+    not_used = _not_used(recommender, experts=records["experts"].timings.keys())
+    stages = [records[one] for one in OUR_STAGES if one not in not_used]
     return Cost(
         train_seconds=round(sum(stage.seconds for stage in stages), 2),
         milliseconds_a_user=each,
@@ -141,11 +142,15 @@ def _cost(recommender: Recommender, records: Mapping[str, StageRecord], seconds:
     )
 
 
-def _not_used(recommender: Recommender) -> tuple[str, ...]:
-    """Return which of our stages one of our ways to rank does not need."""
+def _not_used(recommender: Recommender, *, experts: Collection[str]) -> tuple[str, ...]:
+    """Return which of our stages a way to rank does not need: experts learn from the log, students from all others."""
     if recommender.name == OURS:
         return ()
-    return ("aligned", "bundle") if isinstance(recommender, TokenRecommender) else ("experts", "students", "tokens")
+    if not isinstance(recommender, TokenRecommender):
+        return ("experts", "students", "tokens")
+    if all(name in experts for name, weight in recommender.evidence.rank.items() if weight):
+        return ("model", "member", "calibrated", "students", "tokens", "aligned", "bundle")
+    return ("aligned", "bundle")
 
 
 def source_name(run: Path) -> str:

@@ -145,6 +145,15 @@ def test_evaluation_when_other_ways_to_rank_are_asked_too_then_each_row_is_what_
             assert row.coverage == alone.coverage
             assert row.cost is not None
             assert row.cost.milliseconds_a_user > 0
+    records = read_records(run)
+    needed = ("features", "tokenizer", "catalog", "experts")
+    cost = {name: row.cost.train_seconds for (name, _), row in found.items() if row.cost is not None}
+    assert cost["recsys: expert facets alone"] == pytest.approx(sum(records[one].seconds for one in needed), abs=0.01)
+    # its student learned from the item head and from it
+    taught = (*needed, "model", "member", "calibrated", "students", "tokens")
+    assert cost["recsys: expert facets_student alone"] == pytest.approx(
+        sum(records[one].seconds for one in taught), abs=0.01
+    )
 
 
 def test_tokens_when_paths_lose_a_tenth_of_the_catalogues_figure_then_the_catalogue_is_ranked(run: Path) -> None:
