@@ -53,8 +53,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     codes, scale takes a made-up log from its files to training steps; valid checks the validity index against a slow
     way, and a hundred thousand of the service's slates under random rules, filters and steering.
     batch counts users a second in one process, in two and on Ray; batch-memory measures memory by number of users.
-    codes (needs --run) compares tokenizers by how a briefly trained token model ranks on their codes.
-    cold (needs --run) ranks items that were in no training event, by codes of behaviour and by codes as new.
+    codes (needs --run) compares tokenizers by a short token model, cold how it ranks items without training events.
     curves (needs --run) says what more paths and stricter pruning give and cost; `recsys report` draws them.
     evidence (needs --run) says what each source of the ranking is worth, by leaving it out and by itself.
     serve (needs --run) measures the HTTP service beside one that ranks by a dot product and does nothing else.

@@ -92,17 +92,7 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
         raise ValueError(f"{name} must have a user with two training events, got none; fit it on a longer log")
     batches_per_epoch = len(batches(lengths, config.batch_positions, np.random.default_rng(0)))
     epochs = config.passes(batches_per_epoch)
-    steps = epochs * batches_per_epoch
-    training = Training(
-        network,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        share_of_rate=warm_cosine(total=steps, warm=max(1, round(config.warmup_share * steps))),
-        clip=config.gradient_clip,
-        draws=rng,
-    )
-    if config.averaged_epochs:
-        training.average_weights(math.exp(-epochs / (config.averaged_epochs * steps)))
+    training = _begun(network, config, rng, batches_per_epoch)
     if training.restore(checkpoint):
         LOG.info("%s: going on from epoch %d of the checkpoint", name, training.epochs_done + 1)
     targets = lengths if targets is None else targets
@@ -123,6 +113,22 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
                 LOG.info("%s: no new best in %d validations, stopped after epoch %d", name, training.stale, epoch)
                 break
     training.take_best()
+
+
+def _begun(network: nn.Module, config: TrainingConfig, rng: np.random.Generator, batches_per_epoch: int) -> Training:
+    """Return the training before its first step: one cosine of the rate over all steps, weights averaged if asked."""
+    steps = config.passes(batches_per_epoch) * batches_per_epoch
+    training = Training(
+        network,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        share_of_rate=warm_cosine(total=steps, warm=max(1, round(config.warmup_share * steps))),
+        clip=config.gradient_clip,
+        draws=rng,
+    )
+    if config.averaged_epochs:
+        training.average_weights(math.exp(-1 / (config.averaged_epochs * batches_per_epoch)))
+    return training
 
 
 def _keep_if_best(training: Training, validate: Callable[[], float]) -> float:

@@ -82,7 +82,7 @@ def test_text_encoder_when_nothing_is_frequent_then_finite(texts):
 
 def test_text_encoder_when_sentence_transformers_is_missing_then_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ConfigError, match=r"pip install recsys\[text\]"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[text\]'"):
         TextEncoder.fit(["x"], TextConfig(embedder="all-MiniLM-L6-v2"), 0)[1]
 
 

@@ -68,5 +68,5 @@ def test_tracing_of_when_on_then_needs_the_extra_and_when_off_makes_no_spans(mon
     assert on.on
     on.close()
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(CallError, match=r"recsys\[otel\]"):
+    with pytest.raises(CallError, match=r"pip install '\.\[otel\]'"):
         tracing_of(ServingConfig(trace=True))
