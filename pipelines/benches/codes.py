@@ -13,13 +13,14 @@ import torch
 from pipelines.benches.measure import Line
 from recsys.codes.layout import CodeLayout
 from recsys.core.arrays import BoolArray, IntArray
-from recsys.core.ranking import MISS, ndcg_at
+from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.pairs import HeldOutPairs
 from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.evaluation.intervals import paired_difference
+from recsys.evaluation.metrics import recall_at
 from recsys.features.assemble import FeatureBuilder
 from recsys.features.cross_fit import cross_fitted_pairs
 from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
@@ -136,7 +137,7 @@ def perplexity(code_N: IntArray) -> float:
 def _lines(name: str, seeds: Sequence[Compared], peer: Sequence[Compared] | None) -> list[Line]:
     """Return one tokenizer's figures, means over seeds; intervals are over users."""
     ndcg_SU = np.stack([ndcg_at(one.rank_U, DEPTH) for one in seeds])
-    hit_SU = np.stack([(one.rank_U != MISS) & (one.rank_U <= DEPTH) for one in seeds])
+    hit_SU = np.stack([recall_at(one.rank_U, DEPTH) for one in seeds])
     rare_U = seeds[0].rare_U
     figures = {
         "N@10": float(ndcg_SU.mean()),

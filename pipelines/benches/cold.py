@@ -5,7 +5,7 @@ is left, and two token models are trained briefly: one on codes of behaviour and
 as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the
 tenth are asked, and a sample of the others. All is done for three draws: few popular items among the tenth decide much.
 
-Axes: S seed, U user, N item, E event, F feature.
+Axes: S seed, U user, B batch row, N item, I cold item, M codebook, E event, F feature.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,20 @@ from pipelines.benches.codes import FIT, MODEL
 from pipelines.benches.measure import Line
 from recsys.codes.layout import CodeLayout
 from recsys.contracts import History, ItemScores
-from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.core.ranking import MISS, ndcg_at
+from recsys.core.arrays import BoolArray, FloatArray
+from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog, log_in_order
 from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
+from recsys.evaluation.metrics import recall_at
 from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.model.tokens.config import TokenModelConfig
 from recsys.model.tokens.fit import fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence, NewItemEvidence
+from recsys.recommender.growth import likeness
 from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.sequence.validation import DEPTH, ranks_of
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
@@ -161,12 +163,11 @@ def _clean(asked: Questions, cold_N: BoolArray) -> Questions:
 
 
 def _nearest(vectors_NF: FloatArray) -> ItemScores:
-    """Return cosines with the last item of a history as scores."""
-    unit_NF = vectors_NF / np.maximum(np.linalg.norm(vectors_NF, axis=1, keepdims=True), 1e-9)
+    """Return cosines with the last item of a history as scores, none below 0."""
 
     def score(histories: Sequence[History]) -> FloatArray:
         last_B = np.array([history.items[-1] if len(history.items) else -1 for history in histories])
-        return np.where(last_B[:, None] < 0, 0, unit_NF[last_B] @ unit_NF.T).astype(np.float32)
+        return np.where(last_B[:, None] < 0, np.float32(0), likeness(vectors_NF[last_B], vectors_NF))
 
     return score
 
@@ -175,11 +176,7 @@ def _figures(score: ItemScores, asked: Asked) -> Figures:
     """Return one way's figures, seen items removed."""
     cold_U, other_U = (ranks_of(score, one.histories, one.targets_U) for one in (asked.cold, asked.others))
     return {
-        COLD: _recall(cold_U),
-        "others, R@10": _recall(other_U),
+        COLD: float(recall_at(cold_U, DEPTH).mean()),
+        "others, R@10": float(recall_at(other_U, DEPTH).mean()),
         "others, N@10": float(ndcg_at(other_U, DEPTH).mean()),
     }
-
-
-def _recall(rank_U: IntArray) -> float:
-    return float(((rank_U != MISS) & (rank_U <= DEPTH)).mean())

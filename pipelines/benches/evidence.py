@@ -17,6 +17,7 @@ from recsys.core.telemetry import LOG, track
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.evaluation.intervals import paired_difference
+from recsys.evaluation.metrics import recall_at
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.head_parts import COOCCURRENCE, MEMBER, head_parts
 from recsys.recommender.weights import DEPTH, ValidationScores, choose_weights
@@ -46,7 +47,7 @@ def bench_evidence(run: Path) -> list[Line]:
     lines, whole_U = [], ndcg_at(ranks[ALL], DEPTH)
     for name, rank_U in ranks.items():
         ndcg_U = ndcg_at(rank_U, DEPTH)
-        figures = {"N@10": float(ndcg_U.mean()), "R@10": float((rank_U <= DEPTH).mean())}
+        figures = {"N@10": float(ndcg_U.mean()), "R@10": float(recall_at(rank_U, DEPTH).mean())}
         difference = paired_difference(ndcg_U, whole_U, rng_for(SEED, "bench", "evidence", name))
         beside = zip(("beside all, N@10", "from", "to"), difference, strict=True)
         figures |= {} if name == ALL else dict(beside)

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.benches.evidence import ALL, bench_evidence, choices_of
+from recsys.core.ranking import MISS
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
 from recsys.recommender.bundle import load_bundle
-from recsys.sequence.validation import mean_ndcg
+from recsys.sequence.validation import mean_ndcg, ranks_of
 
 OWNERS = {"a": "a", "b": "b", "a_student": "a", "b_student": "b"}
 HEAD = ["generator", "member", "co-occurrence"]
@@ -40,6 +41,9 @@ def test_bench_when_a_run_is_small_then_single_sources_rank_as_over_the_whole_ca
     for name, source in tokens.sources().items():
         wanted = mean_ndcg(source, asked.histories, asked.targets_U)
         assert lines[f"{name} alone", "N@10"] == pytest.approx(wanted, abs=1e-9)
+        rank_U = ranks_of(source, asked.histories, asked.targets_U)
+        found = sum(rank != MISS and rank <= 10 for rank in rank_U.tolist())  # a miss is rank 0
+        assert lines[f"{name} alone", "R@10"] == pytest.approx(found / len(rank_U))
         difference = lines[f"{name} alone", "beside all, N@10"]
         assert difference == pytest.approx(wanted - lines[ALL, "N@10"], abs=1e-9)
         assert lines[f"{name} alone", "from"] <= difference <= lines[f"{name} alone", "to"]
