@@ -1,4 +1,4 @@
-"""Owns what an administrator does: rules and activation."""
+"""The calls of an administrator: rules and activation."""
 
 from recsys.core.errors import ArtifactError
 from serving.filters import filter_mask

@@ -1,4 +1,4 @@
-"""Owns the words of answers: from rows, codes and paths to what clients read."""
+"""The text of answers: from rows, codes and paths to what clients read."""
 
 from collections.abc import Sequence
 

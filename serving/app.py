@@ -1,4 +1,4 @@
-"""Owns the application: its parts put together, started and drained."""
+"""The application: its parts put together, started and drained."""
 
 import gc
 import os

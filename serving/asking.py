@@ -1,4 +1,4 @@
-"""Owns how a request becomes a question to a release: whose history, and the plan of its slate."""
+"""From a request to a query of a release: whose history, and the plan of its slate."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns the making of a slate from a plan and a ranking: bonuses, caps, pins and sampled places, each exact.
+"""The making of a slate from a plan and a ranking: bonuses, caps, pins and sampled places, each exact.
 
 Axes: N item.
 """

@@ -1,4 +1,4 @@
-"""Owns the OpenAPI document: the key as a security scheme, problem documents, rows checked one by one; route names."""
+"""The OpenAPI document: the key as a security scheme, problem documents, rows checked one by one; route names."""
 
 import re
 from collections.abc import Sequence

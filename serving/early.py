@@ -1,4 +1,4 @@
-"""Owns refusals at the socket: where too many slates wait for the model, a request is refused before it is parsed.
+"""Refusals at the socket: where too many slates wait for the model, a request is refused before it is parsed.
 
 Refused by the framework, a request costs a third of a ranking; at twice the load that leaves rankings half of the time.
 """

@@ -1,4 +1,4 @@
-"""Owns what comes before a route: the key, the body and its limits, the slots, the clock; and the headers after it."""
+"""The steps before a route: the key, the body and its limits, the slots, the clock; and the headers after it."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Owns the answer to "why, or why not, this item?": its rank, its path, what outranks it and what bars it."""
+"""The answer to "why, or why not, this item?": its rank, its path, what outranks it and what bars it."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Owns the way out of the store: events, items and exposures as a folder in the data contract."""
+"""Export of the store: events, items and exposures as a folder in the data contract."""
 
 import os
 from collections import Counter

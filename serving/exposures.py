@@ -1,4 +1,4 @@
-"""Owns the way of exposures to the store: a bounded queue and one writer, beside the answers and never before them."""
+"""Writing exposures to the store: a bounded queue and one writer, beside the answers and never before them."""
 
 import queue
 import threading

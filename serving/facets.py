@@ -1,4 +1,4 @@
-"""Owns what the codes of a release mean: words of each (codebook, code), and which items have it.
+"""The meaning of a release's codes: words of each (codebook, code), and which items have it.
 
 Axes: N item, M codebook.
 """

@@ -1,4 +1,4 @@
-"""Owns the answer without a model: last good answer, popular in the category, popular."""
+"""The answer without a model: last good answer, popular in the category, popular."""
 
 import threading
 from collections import OrderedDict

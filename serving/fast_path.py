@@ -1,4 +1,4 @@
-"""Owns the fast path of recommendations: a valid POST /v1/recommend is answered without FastAPI's routing.
+"""The fast path of recommendations: a valid POST /v1/recommend is answered without FastAPI's routing.
 
 A request that is not valid, or that fails, goes on to FastAPI, which answers it with a problem document. The route
 stays in the API's document; both paths call one function.

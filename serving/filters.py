@@ -1,4 +1,4 @@
-"""Owns filters: from conditions over item columns to a mask over rows."""
+"""Filters: from conditions over item columns to a mask over rows."""
 
 import operator
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Owns the forgetting of a person: in the store, in this server's memory, and in that of every other server."""
+"""Deleting a person's data: in the store, in this server's memory, and in that of every other server."""
 
 from collections.abc import Collection
 

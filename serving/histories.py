@@ -1,4 +1,4 @@
-"""Owns the history of a request's user: read from the store under a deadline, cached where that is safe."""
+"""The history of a request's user: read from the store under a deadline, cached where that is safe."""
 
 import threading
 from collections import Counter, OrderedDict

@@ -1,4 +1,4 @@
-"""Owns events on their way in: row by row, the good ones kept durably, the bad ones said in bounded words."""
+"""Events on their way in: row by row, the good ones kept durably, the bad ones reported in bounded text."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Owns items that change at run time: checked, kept durably, and made part of the release that answers."""
+"""Items that change at run time: checked, kept durably, and made part of the release that answers."""
 
 import time
 from collections.abc import Sequence

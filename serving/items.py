@@ -1,4 +1,4 @@
-"""Owns the item table of a release: ids, titles, categories, popularity, and every other column for filters."""
+"""The item table of a release: ids, titles, categories, popularity, and every other column for filters."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns the lists without a person: similar items, popular, latest, facets; with the same filters and rules."""
+"""The lists without a person: similar items, popular, latest, facets; with the same filters and rules."""
 
 import numpy as np
 

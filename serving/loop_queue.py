@@ -1,4 +1,4 @@
-"""Owns calls of a fast model on the event loop: one an iteration, so that sockets are read between two of them.
+"""Calls of a fast model on the event loop: one an iteration, so that sockets are read between two of them.
 
 A ranking by compiled code takes less than handing it to a thread and back where both want the interpreter. Sockets are
 read between iterations, so requests that come meanwhile are refused or queued at once. uvloop accepts one connection an

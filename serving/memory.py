@@ -1,4 +1,4 @@
-"""Owns what a process does with memory: it gives back what it no longer needs, and does not look through what stays."""
+"""Memory of a process: what is no longer needed is given back, what stays is left out of garbage collection."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""Owns what Prometheus reads: one registry per application."""
+"""The metrics for Prometheus: one registry per application."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

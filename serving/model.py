@@ -1,4 +1,4 @@
-"""Owns the model at run time: one thread, asked under a deadline, every slate checked on the way out."""
+"""The model at run time: one thread, called under a deadline, every slate checked on the way out."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Owns the plan of one slate: which items may be shown, what moves their scores, and what bounds the slate.
+"""The plan of one slate: which items may be shown, what moves their scores, and what bounds the slate.
 
 Axes: N item. Everything here is about the rows of one release and lives as long as one request.
 """

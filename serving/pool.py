@@ -1,4 +1,4 @@
-"""Owns threads for work that may hang: bounded, with deadlines, never in the way of the process's end."""
+"""Threads for work that may hang: bounded, with deadlines, never in the way of the process's end."""
 
 import asyncio
 import queue

@@ -1,4 +1,4 @@
-"""Owns what a client reads when a call cannot be answered: RFC 9457 problem documents."""
+"""The body of a call that cannot be answered: RFC 9457 problem documents."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus

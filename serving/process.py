@@ -1,4 +1,4 @@
-"""Owns the server as a process: its socket, its workers, and its end."""
+"""The server as a process: its socket, its workers, and its end."""
 
 import contextlib
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Owns HTTP at the socket: heads are limited in size and time, and errors there are problem documents, too.
+"""HTTP at the socket: heads are limited in size and time, and errors there are problem documents, too.
 
 A head is handed to the parser when it is whole, without an offer to upgrade: Java's client offers HTTP/2 with its first
 request, and the parser drops the body of a request that offers anything. Requests that a full server refuses are not

@@ -1,4 +1,4 @@
-"""Owns serving on Ray Serve: replicas behind one address, from the command line or from a Serve config file."""
+"""Serving on Ray Serve: replicas behind one address, from the command line or from a Serve config file."""
 
 import asyncio
 import os

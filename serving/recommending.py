@@ -1,4 +1,4 @@
-"""Owns one recommendation from request to answer: the model under its deadline, else the fallback, then the log."""
+"""One recommendation from request to answer: the model under its deadline, else the fallback, then the log."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Owns the release: item table, model, facets and version of one bundle, verified together, never changed.
+"""The release: item table, model, facets and version of one bundle, verified together, never changed.
 
 A request takes the current release once and uses nothing else; a new one takes its place by one assignment. Whatever
 is remembered between requests is remembered by external id, never by row.

@@ -1,4 +1,4 @@
-"""Owns which release answers: loaded and verified beside the traffic, swapped by one assignment, kept to go back to."""
+"""Which release answers: loaded and verified beside the traffic, swapped by one assignment, kept to go back to."""
 
 import threading
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Owns rules: which are in force for a request, and what they do to its plan."""
+"""Rules: which are in force for a request, and what they do to its plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns a release whose items changed after training: new rows at its end, changed columns, what is not for sale."""
+"""A release whose items changed after training: new rows at its end, changed columns, what is not for sale."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns the way of a run's own log into the store: once, by content hash, before the first request."""
+"""Copying a run's own log into the store: once, by content hash, before the first request."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the parts of one server, put together; what they do with a request is in the modules beside."""
+"""The parts of one server, put together; what they do with a request is in the other modules of this package."""
 
 import threading
 import time

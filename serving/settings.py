@@ -1,4 +1,4 @@
-"""Owns what an operator may set: limits, deadlines, retention, exploration, and the keys that clients send."""
+"""The settings of an operator: limits, deadlines, retention, exploration, and the keys that clients send."""
 
 import hmac
 import os

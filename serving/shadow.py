@@ -1,4 +1,4 @@
-"""Owns the shadow: a release that is asked what the answering one was asked, out of band, and never shown.
+"""The shadow: a second release that gets the same queries as the first, out of band, and is never shown.
 
 How much of a slate both have in common is a metric, and a line of the log where answers are logged. Requests never
 wait for it: what does not fit into its queue is dropped and counted.

@@ -1,4 +1,4 @@
-"""Owns which of two releases answers a user: always the same one, by a hash of the user's id."""
+"""Which of two releases answers a user: always the same one, by a hash of the user's id."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Owns what a server does beside requests: it takes over what other servers wrote, and deletes what is too old."""
+"""A server's periodic work beside requests: it applies what other servers wrote, and deletes what is too old."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Owns spans of OpenTelemetry: one a request and one a stage, where they are switched on, and nothing otherwise."""
+"""Spans of OpenTelemetry: one a request and one a stage, where they are switched on, and nothing otherwise."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -1,4 +1,4 @@
-"""Owns the target folder of a batch job: whose it is, what is done, and when it is complete.
+"""The target folder of a batch job: which job it belongs to, what is done, and when it is complete.
 
 TO/_batch.json                 what was asked, so that only the same job goes on here
 TO/part-00017.parquet          recommendations: user_id, rank, item_id, score

@@ -1,4 +1,4 @@
-"""Owns the plan of a batch job: asked users spread over parts, each written to a file of its own.
+"""The plan of a batch job: requested users spread over parts, each written to a file of its own.
 
 A part holds known users whose rows in the run are near each other, so that their histories are read fast, and some of
 the unknown users. The part of a user depends on nothing but the user and the number of parts; a user asked twice is in

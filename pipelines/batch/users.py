@@ -1,4 +1,4 @@
-"""Owns reading the users of a batch job as a stream: files of any size, in memory of one batch of rows."""
+"""The users of a batch job, read as a stream: files of any size, in memory of one batch of rows."""
 
 from collections.abc import Iterator
 from pathlib import Path

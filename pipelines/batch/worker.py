@@ -1,4 +1,4 @@
-"""Owns answering one part of a batch job: its users' histories in, recommendations out."""
+"""One part of a batch job: its users' histories in, recommendations out."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns load on an HTTP server: a closed loop for its highest rate, an open loop of Poisson arrivals for its latency.
+"""Load on an HTTP server: a closed loop for its highest rate, an open loop of Poisson arrivals for its latency.
 
 One thread, one poll of all connections, and no framework: a request costs the client some 30 microseconds, so that what
 is measured is the server. Answers say how late the client itself sent them.

@@ -1,4 +1,4 @@
-"""Owns a server that a bench starts: two releases of a run, a store of its own, an administrator's key."""
+"""A server that a bench starts: two releases of a run, a store of its own, an administrator's key."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Owns the catalogue: every item's codes and category, and the words for every code.
+"""The catalogue: every item's codes and category, and the words for every code.
 
 Axes: N item, M codebook.
 """

@@ -1,4 +1,4 @@
-"""Owns the code layout: which token id is which (codebook, code).
+"""The code layout: which token id is which (codebook, code).
 
 Axes: M codebook. Tokens are numbered codebook by codebook.
 """

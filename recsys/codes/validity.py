@@ -1,4 +1,4 @@
-"""Owns the validity index: which codes may follow a partial path, exact for any order of choices.
+"""The validity index: which codes may follow a partial path, exact for any order of choices.
 
 A path's state is the set of items that carry all its codes so far. The order in which they were chosen never enters.
 Every operation works on all paths at once, with ragged lists of items.

@@ -1,4 +1,4 @@
-"""Owns appending a new day to a prepared log: what was there keeps its rows, what is new comes behind it.
+"""Appending a new day to a prepared log: old rows keep their numbers, new rows follow them.
 
 Axes: E event (of the old log or of the day), N item, U user.
 """

@@ -1,4 +1,4 @@
-"""Owns dates written in digits: text in any order of year, month and day, and YYYYMMDD numbers, to unix seconds.
+"""Dates written in digits: text in any order of year, month and day, and YYYYMMDD numbers, to unix seconds.
 
 Axes: E event.
 """

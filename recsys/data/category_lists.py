@@ -1,4 +1,4 @@
-"""Owns reading categories, however they are written, as lists of words from general to specific."""
+"""Reading categories, however they are written, as lists of words from general to specific."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""Owns getting the data sets whose sources we know, by name."""
+"""Downloading the data sets with a known source, by name."""
 
 import hashlib
 import io

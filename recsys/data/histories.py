@@ -1,4 +1,4 @@
-"""Owns reading some users' histories from a run's event file, in memory that does not grow with the log.
+"""Reading some users' histories from a run's event file, in memory that does not grow with the log.
 
 Axes: U asked user, E event.
 """

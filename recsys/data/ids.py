@@ -1,4 +1,4 @@
-"""Owns how ids are read: one rule for columns of files and for single values of a call.
+"""Reading ids: one rule for columns of files and for single values of a call.
 
 An id is text. Two ids are the same when their texts are the same:
 

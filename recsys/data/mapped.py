@@ -1,4 +1,4 @@
-"""Owns the log of a run as an Arrow file that is mapped into memory, not read into it.
+"""The log of a run as an Arrow file that is mapped into memory, not read into it.
 
 Its pages are read when they are touched, shared by all processes of a machine, and given back when memory is short.
 Arrays that are derived from a long log, and as long, lie in unnamed temporary files for the same reason.

@@ -1,4 +1,4 @@
-"""Owns reading numbers without losing digits: a whole part in 64 bits and a fraction.
+"""Reading numbers without losing digits: a whole part in 64 bits and a fraction.
 
 Axes: E row.
 """

@@ -1,4 +1,4 @@
-"""Owns pairs of items that the same user used one after the other.
+"""Pairs of items that the same user used one after the other.
 
 Axes: N item, F feature, E event, P pair.
 """

@@ -1,4 +1,4 @@
-"""Owns turning a dataset into a run's event log: filters, catalogue indices, and their files."""
+"""Turning a dataset into a run's event log: filters, catalogue indices, and their files."""
 
 import json
 from dataclasses import asdict, dataclass, replace

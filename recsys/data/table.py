@@ -1,4 +1,4 @@
-"""Owns reading, validating and writing a folder in the data contract."""
+"""Reading, validating and writing a folder in the data contract."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Owns how times are read: the unit is recognised by magnitude and form, said, and never mixed.
+"""Reading times: the unit is recognised by magnitude and form, reported, and one for a whole column.
 
 Axes: E event.
 """

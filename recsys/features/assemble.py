@@ -1,4 +1,4 @@
-"""Owns the item vector: text, behavioural and given blocks, weighted, concatenated, reduced by PCA.
+"""The item vector: text, behavioural and given blocks, weighted, concatenated, reduced by PCA.
 
 Axes: N item, F feature, T term.
 

@@ -1,4 +1,4 @@
-"""Owns cross-fitted item vectors: for each fold of users, vectors made without them, beside these users' pairs.
+"""Cross-fitted item vectors: for each fold of users, vectors made without them, beside these users' pairs.
 
 A loss on a user's pairs overfits where the item vectors were made from the same pairs (COSETTE cross-fits for this
 reason); with vectors made without them what is learned holds for new users.

@@ -1,4 +1,4 @@
-"""Owns the blocks that come with the items: the columns named ``vector_*``, e.g. of images.
+"""The blocks that come with the items: the columns named ``vector_*``, e.g. of images.
 
 Axes: N item, F feature.
 """

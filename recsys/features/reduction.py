@@ -1,4 +1,4 @@
-"""Owns the small linear algebra of features: truncated SVD, PCA, row normalisation; all deterministic by seed.
+"""The small linear algebra of features: truncated SVD, PCA, row normalisation; all deterministic by seed.
 
 Axes: N item, T term or neighbour, F feature, W kept axis.
 """

@@ -1,4 +1,4 @@
-"""Owns the text of items and its embedding: TF-IDF with truncated SVD, or a sentence-transformers model.
+"""The text of items and its embedding: TF-IDF with truncated SVD, or a sentence-transformers model.
 
 Axes: N item, T term (or dimension of a sentence embedding), F feature.
 """

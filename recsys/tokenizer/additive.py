@@ -1,4 +1,4 @@
-"""Owns what tokenizers share whose codewords are added up in one space: greedy lookup level by level, prices.
+"""What additive tokenizers share (codewords are summed in one space): greedy lookup level by level, distances.
 
 Axes: B item of a batch, M codebook (level), K code, D width of the common space.
 """

@@ -1,4 +1,4 @@
-"""Owns what every item tokenizer can do: encode a stream, reconstruct, price codes, move collisions apart, be saved.
+"""The interface of every item tokenizer: encode a stream, reconstruct, price codes, move collisions apart, save.
 
 Axes: N item, B item of one block, X colliding item, F feature, M codebook, K code, D width of a codeword.
 """

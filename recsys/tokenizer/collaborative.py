@@ -1,4 +1,4 @@
-"""Owns the collaborative term of a tokenizer's loss: items used one after the other have codewords near each other.
+"""The collaborative term of a tokenizer's loss: items used one after the other have codewords near each other.
 
 Axes: N item, B pair of a step, F feature, M codebook, D latent width of one expert, W = M * D, P pair.
 """

@@ -1,4 +1,4 @@
-"""Owns the words of a code: a few terms that together cover its items and leave other items out.
+"""The words of a code: a few terms that together cover its items and leave other items out.
 
 Axes: N item, V term, M codebook, K code, X term of one code.
 """

@@ -1,4 +1,4 @@
-"""Owns the losses of MPQ (arXiv 2508.15308, method section 1).
+"""The losses of MPQ (arXiv 2508.15308, method section 1).
 
 Axes: B batch, F feature, W all experts' latent dimensions, M codebook, D latent width of one expert.
 """

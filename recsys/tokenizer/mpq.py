@@ -1,4 +1,4 @@
-"""Owns MPQ, the item tokenizer of the method: its network and its fit under one name.
+"""MPQ, the item tokenizer of the method: its network and its fit under one name.
 
 Axes: N item, F feature.
 """

@@ -1,4 +1,4 @@
-"""Owns the fit of MPQ: where it starts, its epochs, and the revival of codes that no item uses.
+"""The fit of MPQ: its start, its epochs, and the revival of codes that no item uses.
 
 Axes: N item, B batch, F feature, M codebook, K code, D latent width of one expert, W = M * D.
 """

@@ -1,4 +1,4 @@
-"""Owns MPQ's network of parallel experts with a codebook each: losses, lookup, refinement.
+"""MPQ's network of parallel experts with a codebook each: losses, lookup, refinement.
 
 Axes: B item of a batch, F feature, M codebook, K code, D latent width of one expert, W = M * D.
 """

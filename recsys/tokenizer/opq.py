@@ -1,4 +1,4 @@
-"""Owns the rival of optimized product quantisation: one rotation, then k-means in each of its equal blocks.
+"""A baseline tokenizer, optimized product quantisation: one rotation, then k-means in each of its equal blocks.
 
 Axes: B item of a batch, F feature, M codebook, K code, D width of one block, W = M * D, at least F.
 """

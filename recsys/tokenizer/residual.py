@@ -1,4 +1,4 @@
-"""Owns the rival of residual k-means: every codebook quantises what the ones before left over.
+"""A baseline tokenizer, residual k-means: every codebook quantises what the ones before left over.
 
 Axes: B item of a batch, F feature, M level, K code.
 """

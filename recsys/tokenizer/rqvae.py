@@ -1,4 +1,4 @@
-"""Owns the rival RQ-VAE: a small autoencoder whose latent is a sum of codewords, level by level.
+"""A baseline tokenizer, RQ-VAE: a small autoencoder whose latent is a sum of codewords, level by level.
 
 Axes: N item, B item of a batch, F feature, M level, K code, D latent width.
 """

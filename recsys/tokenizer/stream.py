@@ -1,4 +1,4 @@
-"""Owns how item vectors are read: in blocks of fixed size, checked block by block, never copied whole.
+"""Reading item vectors: in blocks of fixed size, checked block by block, never copied whole.
 
 Axes: N item, B item of one block, F feature.
 """

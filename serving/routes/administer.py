@@ -1,4 +1,4 @@
-"""Owns the paths of administrators: rules and models."""
+"""The paths of administrators: rules and models."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Owns what routes share: the service, the administrator's key, filters in a query.
+"""What routes share: the service, the administrator's key, filters in a query.
 
 Dependencies are coroutines, because FastAPI hands plain functions to a thread, which costs more than they do.
 """

@@ -1,4 +1,4 @@
-"""Owns health, metadata, metrics and the console page."""
+"""Health, metadata, metrics and the console page."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Owns the paths that read the catalogue: search, one item, similar, popular, latest, facets."""
+"""The paths that read the catalogue: search, one item, similar, popular, latest, facets."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Owns the paths that rank for somebody: recommend and explain."""
+"""The paths that rank for a user: recommend and explain."""
 
 from fastapi import APIRouter, Response
 

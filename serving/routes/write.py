@@ -1,4 +1,4 @@
-"""Owns the paths that write: events, items, forgetting a person."""
+"""The paths that write: events, items, forgetting a person."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Owns the shapes that several calls share: ids, times, filters, steering."""
+"""The shapes that several calls share: ids, times, filters, steering."""
 
 import time
 from typing import Annotated, Any, Literal, Self

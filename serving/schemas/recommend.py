@@ -1,4 +1,4 @@
-"""Owns the shapes of recommendations, lists, facets and explanations."""
+"""The shapes of recommendations, lists, facets and explanations."""
 
 from typing import Annotated, Self
 

@@ -1,4 +1,4 @@
-"""Owns the shapes of what is written: events, items, rules; and of what is loaded."""
+"""The shapes of what is written: events, items, rules; and of what is loaded."""
 
 from typing import Annotated, Any, Literal, Self
 

@@ -1,4 +1,4 @@
-"""Owns what is changed at run time and every server must see: items, rules, and which model is active."""
+"""Changes at run time that every server must see: items, rules, and which model is active."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Owns the counters of the store: one a kind of change, raised inside the change's own transaction.
+"""The counters of the store: one a kind of change, raised inside the change's own transaction.
 
 The counter's row is locked until the change is committed, so whoever has seen counter value v has seen all changes up
 to v.

@@ -1,4 +1,4 @@
-"""Owns the connection to the store: SQLite that syncs every commit, or PostgreSQL; its tables, made once."""
+"""The connection to the store: SQLite that syncs every commit, or PostgreSQL; its tables, made once."""
 
 import fcntl
 import os

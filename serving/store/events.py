@@ -1,4 +1,4 @@
-"""Owns events in SQL: durable before the answer, idempotent by event id, a user's history in time order."""
+"""Events in SQL: durable before the answer, idempotent by event id, a user's history in time order."""
 
 import time
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Owns exposures in SQL: what each answer showed, by which policy, with which propensities."""
+"""Exposures in SQL: what each answer showed, by which policy, with which propensities."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Owns the tables of the store as the code reads and writes them; migrations/ makes them."""
+"""The tables of the store as the code reads and writes them; migrations/ makes them."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
 

@@ -1,4 +1,4 @@
-"""Owns what is kept of forgotten users: a hash of the id, and when."""
+"""The record of forgotten users: a hash of the id, and when."""
 
 import hashlib
 from collections.abc import Sequence

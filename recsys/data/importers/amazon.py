@@ -1,4 +1,4 @@
-"""Owns importing Amazon reviews of 2014, 2018 and 2023: JSON lines of reviews and, if there, of metadata."""
+"""Importing Amazon reviews of 2014, 2018 and 2023: JSON lines of reviews and, if there, of metadata."""
 
 import math
 import warnings

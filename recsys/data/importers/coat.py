@@ -1,4 +1,4 @@
-"""Owns importing Coat: coats that users chose to rate, and coats that were given to them at random.
+"""Importing Coat: coats that users chose to rate, and coats that were given to them at random.
 
 Axes: U user, N item.
 """

@@ -1,4 +1,4 @@
-"""Owns reading delimited text as columns of text; every line is in a row of the table, blank, or counted."""
+"""Reading delimited text as columns of text; every line is in a row of the table, blank, or counted."""
 
 import csv
 from collections import Counter

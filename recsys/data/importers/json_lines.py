@@ -1,4 +1,4 @@
-"""Owns reading JSON: one object a line, or one list of objects; what is no object is counted."""
+"""Reading JSON: one object a line, or one list of objects; what is no object is counted."""
 
 import ast
 import gzip

@@ -1,4 +1,4 @@
-"""Owns importing KuaiRand: videos shown in a feed, with what the user did; random exposures have a known propensity.
+"""Importing KuaiRand: videos shown in a feed, with what the user did; random exposures have a known propensity.
 
 Axes: E row of the log.
 """

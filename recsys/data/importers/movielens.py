@@ -1,4 +1,4 @@
-"""Owns importing MovieLens: GroupLens' ml-100k, RecBole's copy of it, and ml-latest."""
+"""Importing MovieLens: GroupLens' ml-100k, RecBole's copy of it, and ml-latest."""
 
 import re
 from pathlib import Path

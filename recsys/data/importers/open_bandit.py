@@ -1,4 +1,4 @@
-"""Owns importing the Open Bandit data: fashion items shown in three places, with the true chance of each."""
+"""Importing the Open Bandit data: fashion items shown in three places, with the true chance of each."""
 
 from pathlib import Path
 

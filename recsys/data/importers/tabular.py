@@ -1,4 +1,4 @@
-"""Owns importing tables of any make (CSV and its kin, Parquet, JSON lines): files are found, columns understood."""
+"""Importing tables of any make (CSV and its kin, Parquet, JSON lines): finds files, recognises columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

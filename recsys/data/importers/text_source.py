@@ -1,4 +1,4 @@
-"""Owns bringing a text file, packed or not and in UTF-8 or UTF-16, into UTF-8 in memory."""
+"""Decoding a text file, packed or not and in UTF-8 or UTF-16, to UTF-8 in memory."""
 
 import bz2
 import codecs
