@@ -153,15 +153,15 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
     small = _flops(member.layers, member.width, answers)
     learned = _passed(recipe.experts.fit, events) * _flops(tokens.layers, tokens.width, size.items)
     distilled = sum(expert.distilled for expert in recipe.experts.trained)
-    # histories are asked about once and extended; each is as many positions as it has events, and one answer
-    asked = events * (1 + recipe.tokens.distillation.extended)
-    taught = _passed(recipe.tokens.distillation, asked) * _flops(tokens.layers, tokens.width, 0)
+    # the teacher scores each history once and extended; a history has as many positions as events, and one answer
+    positions = events * (1 + recipe.tokens.distillation.extended)
+    student = _passed(recipe.tokens.distillation, positions) * _flops(tokens.layers, tokens.width, 0)
     usable = rate * _SHARE_OF_PEAK
     return {
         "member": _passed(member, events) * small / usable,
         "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
         "experts": len(recipe.experts.trained) * learned / usable,
-        "students": distilled * taught / usable,
+        "students": distilled * student / usable,
         "aligned": recipe.alignment.steps * _STEP_SECONDS * _REFERENCE_RATE / rate,
         "the rest": _FIXED_SECONDS * _REFERENCE_RATE / rate,
     }

@@ -64,20 +64,20 @@ def choices_of(owners: Mapping[str, str], sources: Sequence[str]) -> dict[str, l
     """
     tokens = [name for name in sources if name in owners]
     head = [name for name in sources if name not in owners]
-    untaught = [name for name in tokens if owners[name] == name]
+    experts = [name for name in tokens if owners[name] == name]
     left_out = {f"without {part}": [name for name in sources if name != part] for part in head}
-    if len(untaught) > 1:
-        for expert in untaught:
+    if len(experts) > 1:
+        for expert in experts:
             kept = [name for name in sources if owners.get(name) != expert]
             left_out[f"without expert {expert} and its student"] = kept
     choices = {
         ALL: list(sources),
         **left_out,
-        "without students": [name for name in sources if name not in tokens or name in untaught],
+        "without students": [name for name in sources if name not in tokens or name in experts],
         "without token experts": head,
         "member and co-occurrence": [name for name in head if name in (MEMBER, COOCCURRENCE)],
         "token experts and students": tokens,
-        "token experts": untaught,
+        "token experts": experts,
         **{f"{name} alone": [name] for name in sources},
     }
     return {name: names for name, names in choices.items() if names}

@@ -161,10 +161,10 @@ class PaddedLoop:
         logits_RN = logits_RN.scatter(1, target_R[:, None], own_R1)
         losses = {"item": functional.cross_entropy(logits_RN, target_R.masked_fill(~real_R, -100))}
         picked_R = torch.from_numpy(self.rng.random(len(target_R)) < self.trainer.config.token_share) & real_R
-        beliefs_RN = logits_RN.detach()[picked_R].softmax(-1)
+        prob_RN = logits_RN.detach()[picked_R].softmax(-1)
         share = self.trainer.config.distillation
         state_RD = states.own_BD[picked_R]
-        return losses | objective.path_losses(state_RD, target_R[picked_R], self.rng, beliefs_RN, distillation=share)
+        return losses | objective.path_losses(state_RD, target_R[picked_R], self.rng, prob_RN, distillation=share)
 
 
 def endless(trainer: Pretrainer) -> Iterator[Batch]:

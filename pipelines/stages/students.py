@@ -16,7 +16,7 @@ from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.model.generator import Generator
 from recsys.model.tokens.config import DistillationConfig
-from recsys.model.tokens.distil import ask_teacher, distil
+from recsys.model.tokens.distil import distil, soft_targets_of
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.model.tokens.network import TokenModel
 from recsys.recommender.evidence import head_of, mixed_scores
@@ -36,7 +36,7 @@ def train_students(job: Job) -> None:
     training, began = training_log(log), time.perf_counter()
     models = {one.name: load_expert(job.parent("experts"), one.name, job) for one in job.recipe.experts.trained}
     teacher = _teacher(models, calibrated_head(job), weighing_users(job), config)
-    beliefs = ask_teacher(teacher, training, config.distillation, seed=seed)
+    targets = soft_targets_of(teacher, training, config.distillation, seed=seed)
     job.timings["teacher"] = time.perf_counter() - began
     validated = validation_sample(log, derive_seed(job.recipe.seed, "model"))
     for expert in distilled:
@@ -44,7 +44,7 @@ def train_students(job: Job) -> None:
         student = distil(
             _new_student(models[expert.name], config.distillation, seed=derive_seed(seed, expert.name, "transitions")),
             training,
-            beliefs,
+            targets,
             config.distillation,
             job.recipe.experts.fit,
             seed=derive_seed(seed, expert.name),

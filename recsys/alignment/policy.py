@@ -47,13 +47,13 @@ class PromptState:
 
     Shape:
         states: each row's history, encoded.
-        belief_BN: (prompts, items) the item head's probabilities.
+        prob_BN: (prompts, items) the item head's probabilities.
         prompt_R: (rows,) each row's place among the distinct prompts.
         new_BN: (prompts, items) which items the user does not have yet.
     """
 
     states: HistoryStates
-    belief_BN: Tensor
+    prob_BN: Tensor
     prompt_R: Tensor
     new_BN: BoolArray
 
@@ -61,8 +61,8 @@ class PromptState:
 class PathBackbone(nn.Module):
     """Turns a sequence into the masked logits of each next token.
 
-    A step mixes the token heads with what the item head's belief says about the codes that remain, by the same rule as
-    the decoder (``guidance``): what is aligned is what is served, and rewards reach the item head.
+    A step mixes the token heads with the item head's probabilities of the codes that remain, by the same rule as the
+    decoder (``guidance``): what is aligned is what is served, and rewards reach the item head.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class PathBackbone(nn.Module):
         keys_ND = generator.head.keys(generator.items())
         logits_BN = generator.head.logits(states, keys_ND, self.prompts.prior_scores_of(prompt_B))
         new_BN = self.prompts.new_to(prompt_B)
-        belief_BN = logits_BN.softmax(-1)
-        belief_BN = belief_BN.masked_fill(~torch.from_numpy(new_BN).to(belief_BN.device), 0.0)
-        return PromptState(states=states.take(row_R), belief_BN=belief_BN, prompt_R=row_R, new_BN=new_BN)
+        prob_BN = logits_BN.softmax(-1)
+        prob_BN = prob_BN.masked_fill(~torch.from_numpy(new_BN).to(prob_BN.device), 0.0)
+        return PromptState(states=states.take(row_R), prob_BN=prob_BN, prompt_R=row_R, new_BN=new_BN)
 
     def start(self, state: PromptState) -> Candidates:
         """Return the candidates of each row before its first step: all items that the user does not have."""
@@ -117,13 +117,13 @@ class PathBackbone(nn.Module):
 
     def _implied(self, state: PromptState, candidates: Candidates, codes: int) -> Tensor:
         """Return the probability of the remaining items that have each code, (rows, codebooks, codes)."""
-        device = state.belief_BN.device
+        device = state.prob_BN.device
         codes_MN = self.generator.codes_NM.T
         if candidates.at_root:
-            return sum_by_code(state.belief_BN, codes_MN, codes)[state.prompt_R]
+            return sum_by_code(state.prob_BN, codes_MN, codes)[state.prompt_R]
         prompt_C = state.prompt_R[path_of(candidates, device)]
-        belief_C = state.belief_BN[prompt_C, items_of(candidates, device)]
-        return sum_remaining(candidates, belief_C, codes_MN, codes)
+        prob_C = state.prob_BN[prompt_C, items_of(candidates, device)]
+        return sum_remaining(candidates, prob_C, codes_MN, codes)
 
     def along(self, prompt_R: Tensor, book_RO: Tensor, code_RO: Tensor) -> Tensor:
         """Return the masked logits of the chosen codebook before every step of known paths.

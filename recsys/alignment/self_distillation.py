@@ -40,25 +40,25 @@ def self_distillation_losses(
 
     with torch.no_grad():
         vectors_ND = teacher.items()
-        belief_BN = _probabilities(teacher, states_of(teacher, vectors_ND), vectors_ND, prior_scores)
+        prob_BN = _probabilities(teacher, states_of(teacher, vectors_ND), vectors_ND, prior_scores)
     row_X, time_X = inside_BT.nonzero(as_tuple=True)
-    belief_BN.index_fill_(1, objective.unused_X, 0.0)[row_X, items_BT[row_X, time_X]] = 0
-    belief_BN /= belief_BN.sum(1, keepdim=True).clamp(min=torch.finfo(belief_BN.dtype).tiny)
-    first_B = belief_BN.argmax(1)
+    prob_BN.index_fill_(1, objective.unused_X, 0.0)[row_X, items_BT[row_X, time_X]] = 0
+    prob_BN /= prob_BN.sum(1, keepdim=True).clamp(min=torch.finfo(prob_BN.dtype).tiny)
+    first_B = prob_BN.argmax(1)
     queries = ItemQueries(
         targets_R=first_B,
         seen_RT=torch.where(inside_BT, items_BT, first_B[:, None]),
         absent_X=objective.unused_X,
         prior_scores=prior_scores,
-        belief_RN=belief_BN,
+        target_prob_RN=prob_BN,
     )
     vectors_ND = generator.items()
     states = states_of(generator, vectors_ND)
     terms = generator.head.terms(states, generator.head.keys(vectors_ND))
     losses = {"item": item_loss(terms, queries, dtype=objective.dtype)}
-    reached_BN = belief_BN.cumsum(1).cpu().numpy()
+    reached_BN = prob_BN.cumsum(1).cpu().numpy()
     drawn_B = torch.from_numpy((reached_BN < rng.random((len(rows), 1)) * reached_BN[:, -1:]).sum(1)).to(device)
-    return losses | objective.path_losses(states.own_BD, drawn_B, rng, belief_BN, distillation=1.0)
+    return losses | objective.path_losses(states.own_BD, drawn_B, rng, prob_BN, distillation=1.0)
 
 
 def open_ends(objective: TrainingObjective, batch: Batch) -> IntArray:

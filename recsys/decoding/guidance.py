@@ -40,17 +40,17 @@ def implied(beam: Beam, index: ValidityIndex, head_BN: FloatArray) -> FloatArray
             head_N = head_BN[row]
             if (eligible_PN := beam.candidates.root_PN) is not None:
                 head_N = np.where(eligible_PN[path], head_N, -np.inf)
-            belief_N = np.exp(head_N - head_N.max())
+            mass_N = np.exp(head_N - head_N.max())
             for book, code_N in enumerate(index.codes_MN):
-                shares_PMK[path, book] = np.bincount(code_N, weights=belief_N, minlength=shape[2])
+                shares_PMK[path, book] = np.bincount(code_N, weights=mass_N, minlength=shape[2])
     else:
         sizes_P, items_C = beam.candidates.sizes_P, beam.candidates.items_C
         path_C = np.repeat(np.arange(len(beam)), sizes_P)
         head_C = head_BN[beam.row_P[path_C], items_C]
         best_P = np.maximum.reduceat(head_C, beam.candidates.offsets_P1[:-1])
-        belief_C = np.exp(head_C - best_P[path_C])
+        mass_C = np.exp(head_C - best_P[path_C])
         for book, code_N in enumerate(index.codes_MN):
             place_C = path_C * shape[2] + code_N[items_C]
-            sums = np.bincount(place_C, weights=belief_C, minlength=shape[0] * shape[2])
+            sums = np.bincount(place_C, weights=mass_C, minlength=shape[0] * shape[2])
             shares_PMK[:, book] = sums.reshape(shape[0], shape[2])
     return shares_PMK / shares_PMK.sum(axis=-1, keepdims=True)

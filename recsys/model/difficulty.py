@@ -12,7 +12,7 @@ from recsys.core.arrays import FloatArray
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.model.item_head import LogitTerms
-from recsys.model.losses import ItemQueries, item_beliefs
+from recsys.model.losses import ItemQueries, item_softmax
 from recsys.model.training_objective import TrainingObjective
 
 
@@ -29,8 +29,8 @@ def difficulties(objective: TrainingObjective) -> FloatArray:
     rows: list[FloatArray] = []
 
     def watch(terms: LogitTerms, queries: ItemQueries) -> None:
-        belief_RN = item_beliefs(terms, queries)
-        rows.append(-belief_RN.gather(1, queries.targets_R[:, None])[:, 0].clamp(min=1e-30).log().cpu().numpy())
+        prob_RN = item_softmax(terms, queries)
+        rows.append(-prob_RN.gather(1, queries.targets_R[:, None])[:, 0].clamp(min=1e-30).log().cpu().numpy())
 
     users = objective.folds[0].log.num_users
     sum_U, count_U, rng = np.zeros(users), np.zeros(users), rng_for(objective.seed, "difficulties")

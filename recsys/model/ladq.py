@@ -26,7 +26,7 @@ from recsys.core.workers import Workers
 from recsys.model.batches import Batch
 from recsys.model.config import LadqConfig
 from recsys.model.item_head import LogitTerms
-from recsys.model.losses import ItemQueries, item_beliefs, item_loss
+from recsys.model.losses import ItemQueries, item_loss, item_softmax
 from recsys.model.precision import LinearLayers, Traces, in_bf16, sensitivity
 from recsys.model.training_objective import TrainingObjective
 
@@ -200,7 +200,7 @@ class PrecisionController:
         rows = len(queries.targets_R)
         sample = slice(0, SAMPLED_ROWS)
         terms, queries = terms.take(sample), queries.take(sample)
-        error_RN = item_beliefs(terms, queries)
+        error_RN = item_softmax(terms, queries)
         error_RN.scatter_add_(1, queries.targets_R[:, None], -torch.ones_like(error_RN[:, :1]))
         sampled = len(queries.targets_R)
         trace_a = float(terms.queries_BD.square().sum()) / sampled

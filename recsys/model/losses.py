@@ -46,10 +46,10 @@ class _ChunkedSoftmax(torch.autograd.Function):
             normaliser = logits.logsumexp(1, keepdim=True)
             total += normaliser.sum() - _answered(logits, part)
             error = logits.sub_(normaliser).exp_()
-            if part.belief_RN is None:
+            if part.target_prob_RN is None:
                 error.scatter_add_(1, part.targets_R[:, None], torch.full_like(normaliser, -1.0))
             else:
-                error -= part.belief_RN
+                error -= part.target_prob_RN
             for window, (place_X, value_X) in enumerate(prior):
                 grad_weight[window] += error.view(-1)[place_X] @ value_X
             error = error.to(dtype)
@@ -67,7 +67,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemQueries:
-    """What the item softmax needs to know of a batch of rows besides their query vectors.
+    """What the item softmax needs of a batch of rows besides their query vectors.
 
     Shape:
         targets_R: (rows,) catalogue indices.
@@ -75,14 +75,15 @@ class ItemQueries:
         absent_X: items without training events; they are out of every row's softmax.
         prior_scores: for each window of the prior sparse (rows, items) scores; empty without a prior.
         correction_N: (items,) taken off all logits but the target's, in a softmax over drawn items; else None.
-        belief_RN: (rows, items) target probabilities, 0 for items that are out; None where ``targets_R`` is the target.
+        target_prob_RN: (rows, items) target probabilities, 0 for items that are out; None: ``targets_R`` are the
+            targets.
     """
 
     targets_R: Tensor
     seen_RT: Tensor
     absent_X: Tensor
     prior_scores: Sequence[csr_array] = ()
-    belief_RN: Tensor | None = None
+    target_prob_RN: Tensor | None = None
     correction_N: Tensor | None = None
 
     def take(self, rows: slice | IntArray) -> "ItemQueries":
@@ -92,15 +93,15 @@ class ItemQueries:
             targets_R=self.targets_R[rows],
             seen_RT=self.seen_RT[rows],
             prior_scores=[prior_RN[rows] for prior_RN in self.prior_scores],
-            belief_RN=None if self.belief_RN is None else self.belief_RN[rows],
+            target_prob_RN=None if self.target_prob_RN is None else self.target_prob_RN[rows],
         )
 
 
 def _answered(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
     """Return the sum over rows of the target's logit, or of the mean logit under the target probabilities."""
-    if queries.belief_RN is None:
+    if queries.target_prob_RN is None:
         return logits_RN.gather(1, queries.targets_R[:, None]).sum()
-    return (logits_RN.masked_fill(queries.belief_RN == 0, 0.0) * queries.belief_RN).sum()
+    return (logits_RN.masked_fill(queries.target_prob_RN == 0, 0.0) * queries.target_prob_RN).sum()
 
 
 def _masked_logits(terms: LogitTerms, queries: ItemQueries) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
@@ -143,7 +144,7 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 
 
 @torch.no_grad()
-def item_beliefs(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
+def item_softmax(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
     cast = replace(terms, queries_BD=terms.queries_BD.to(dtype), keys_ND=terms.keys_ND.to(dtype))
     logits_RN, _ = _masked_logits(cast, queries)

@@ -75,51 +75,50 @@ def true_targets(paths: PartialPaths) -> Tensor:
     return targets_RMK.scatter_(2, torch.from_numpy(paths.codes_RM)[..., None], 1.0)
 
 
-def implied_targets(paths: PartialPaths, beliefs_RN: Tensor, codes_MN: Tensor) -> Tensor:
+def implied_targets(paths: PartialPaths, prob_RN: Tensor, codes_MN: Tensor) -> Tensor:
     """Return the distribution of the next code of each path under item probabilities, shape (rows, codebooks, codes).
 
     Probabilities of the items that remain are summed over those that share a code: the exact conditional of every free
     codebook, whatever the order of choices.
 
     Shape:
-        beliefs_RN: (rows, items) probabilities.
+        prob_RN: (rows, items) probabilities.
         codes_MN: (codebooks, items).
     """
-    implied_RMK = torch.zeros(paths.allowed_RMK.shape, device=beliefs_RN.device)
+    implied_RMK = torch.zeros(paths.allowed_RMK.shape, device=prob_RN.device)
     for at, candidates in paths.groups:
-        rows = torch.from_numpy(at).to(beliefs_RN.device)
+        rows = torch.from_numpy(at).to(prob_RN.device)
         if not len(at):
             continue
         if candidates.at_root:
-            implied_RMK[rows] = sum_by_code(beliefs_RN[rows], codes_MN, implied_RMK.shape[2])
+            implied_RMK[rows] = sum_by_code(prob_RN[rows], codes_MN, implied_RMK.shape[2])
         else:
-            belief_C = beliefs_RN[rows[path_of(candidates, rows.device)], items_of(candidates, rows.device)]
-            implied_RMK[rows] = sum_remaining(candidates, belief_C, codes_MN, implied_RMK.shape[2])
+            prob_C = prob_RN[rows[path_of(candidates, rows.device)], items_of(candidates, rows.device)]
+            implied_RMK[rows] = sum_remaining(candidates, prob_C, codes_MN, implied_RMK.shape[2])
     return implied_RMK / implied_RMK.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
-def sum_by_code(beliefs_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+def sum_by_code(prob_RN: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
     """Return the probability of all items with each code, (rows, codebooks, codes)."""
-    beliefs_NR = beliefs_RN.T.contiguous()  # whole rows are added at once this way
+    prob_NR = prob_RN.T.contiguous()  # whole rows are added at once this way
     sums = [
-        torch.zeros(codes, len(beliefs_RN), device=beliefs_RN.device).index_add(0, code_N, beliefs_NR).T
-        for code_N in codes_MN
+        torch.zeros(codes, len(prob_RN), device=prob_RN.device).index_add(0, code_N, prob_NR).T for code_N in codes_MN
     ]
     return torch.stack(sums, dim=1)
 
 
-def sum_remaining(candidates: Candidates, belief_C: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
+def sum_remaining(candidates: Candidates, prob_C: Tensor, codes_MN: Tensor, codes: int) -> Tensor:
     """Return the probability of a path's remaining items with each code, below the root, (paths, codebooks, codes).
 
     Shape:
-        belief_C: (candidates,) the probability of each remaining item of each path.
+        prob_C: (candidates,) the probability of each remaining item of each path.
     """
-    item_C, path_C = items_of(candidates, belief_C.device), path_of(candidates, belief_C.device)
+    item_C, path_C = items_of(candidates, prob_C.device), path_of(candidates, prob_C.device)
     paths, books = len(candidates.sizes_P), len(codes_MN)
-    book_M = torch.arange(books, device=belief_C.device)[:, None]
+    book_M = torch.arange(books, device=prob_C.device)[:, None]
     place_MC = (path_C * books + book_M) * codes + codes_MN[:, item_C]
-    sums = torch.zeros(paths * books * codes, device=belief_C.device)
-    return sums.index_add(0, place_MC.flatten(), belief_C.repeat(books)).view(paths, books, codes)
+    sums = torch.zeros(paths * books * codes, device=prob_C.device)
+    return sums.index_add(0, place_MC.flatten(), prob_C.repeat(books)).view(paths, books, codes)
 
 
 def items_of(candidates: Candidates, device: torch.device) -> Tensor:

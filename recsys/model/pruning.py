@@ -17,7 +17,7 @@ from recsys.core.arrays import BoolArray, FloatArray
 from recsys.core.seeds import rng_for
 from recsys.model.config import PruningConfig
 from recsys.model.generator import Generator
-from recsys.model.losses import ItemQueries, item_beliefs
+from recsys.model.losses import ItemQueries, item_softmax
 from recsys.model.states import HistoryStates
 
 
@@ -46,9 +46,9 @@ class Teacher:
         """
         prefixes = self.generator.encode_prefixes(items_BT, times_BT, self.vectors_ND)
         terms = self.generator.head.terms(prefixes.after(states.row_B, states.length_B), self.keys_ND)
-        belief_RN = item_beliefs(terms, queries, dtype=dtype).mul_(self.share)
-        rest_R1 = torch.full_like(belief_RN[:, :1], 1 - self.share)
-        return replace(queries, belief_RN=belief_RN.scatter_add_(1, queries.targets_R[:, None], rest_R1))
+        prob_RN = item_softmax(terms, queries, dtype=dtype).mul_(self.share)
+        rest_R1 = torch.full_like(prob_RN[:, :1], 1 - self.share)
+        return replace(queries, target_prob_RN=prob_RN.scatter_add_(1, queries.targets_R[:, None], rest_R1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,7 +24,7 @@ from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, Fold, cross_fit
 from recsys.model.generator import Generator
 from recsys.model.item_head import LogitTerms
-from recsys.model.losses import ItemQueries, category_loss, item_beliefs, item_loss, token_loss
+from recsys.model.losses import ItemQueries, category_loss, item_loss, item_softmax, token_loss
 from recsys.model.partial import draw_partial_paths, implied_targets, true_targets
 from recsys.model.pruning import Pruning, Teacher
 from recsys.model.shortlist import Shortlist
@@ -141,14 +141,14 @@ class TrainingObjective:
         picked_R = np.flatnonzero(rng.random(len(items.target_R)) < self.config.token_share)
         picked_R = picked_R if len(picked_R) else np.arange(1)
         rows = torch.from_numpy(picked_R).to(self.generator.device)
-        beliefs_RN = None
+        prob_RN = None
         if self.config.distillation > 0:
-            beliefs_RN = item_beliefs(items.terms.take(rows), items.queries.take(picked_R), dtype=self.dtype)
+            prob_RN = item_softmax(items.terms.take(rows), items.queries.take(picked_R), dtype=self.dtype)
         return {"item": items.loss} | self.path_losses(
             items.states.own_BD[rows],
             items.target_R[rows],
             rng,
-            beliefs_RN,
+            prob_RN,
             distillation=self.config.distillation,
             near=items.near,
         )
@@ -228,24 +228,24 @@ class TrainingObjective:
         state_RD: Tensor,
         target_R: Tensor,
         rng: np.random.Generator,
-        beliefs_RN: Tensor | None,
+        prob_RN: Tensor | None,
         *,
         distillation: float,
         near: Shortlist | None = None,
     ) -> dict[str, Tensor]:
         """Return the token and category losses on partial paths to the targets.
 
-        ``distillation`` is the share of the item probabilities ``beliefs_RN`` in the token targets; they are of the
+        ``distillation`` is the share of the item probabilities ``prob_RN`` in the token targets; they are of the
         items of ``near`` where it is given.
         """
         device = state_RD.device
         paths = draw_partial_paths(self.index, self.codes_NM[target_R.cpu().numpy()], self.config.depths, rng)
         partial_RM = torch.from_numpy(paths.partial_RM).to(device)
         targets_RMK = true_targets(paths).to(device)
-        if beliefs_RN is not None:
+        if prob_RN is not None:
             known = paths if near is None else paths.within(near)
             codes_MN = self.codes_MN if near is None else self.codes_MN[:, near.items_X]
-            implied_RMK = implied_targets(known, beliefs_RN, codes_MN)
+            implied_RMK = implied_targets(known, prob_RN, codes_MN)
             targets_RMK = torch.lerp(targets_RMK, implied_RMK, distillation)
         logits_RMK, category_RQ = self.generator.step(state_RD, partial_RM)
         allowed_RMK = torch.from_numpy(paths.allowed_RMK).to(device)

@@ -25,7 +25,7 @@ def test_log_probs_when_teacher_forced_then_equal_those_of_the_rollout(world, te
 
 
 def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items(world):
-    # With guidance 1 a step's conditionals multiply out to the item's share of the belief in what the user lacks.
+    # With guidance 1 a step's conditionals multiply out to the item's share of the probability of what the user lacks.
     generator, log = world
     policy = make_policy(generator, log, guidance=1.0)
     prompt_R = torch.arange(10).repeat_interleave(4)
@@ -33,9 +33,9 @@ def test_path_when_only_the_item_head_is_heard_then_its_probability_is_the_items
     items = {tuple(codes): item for item, codes in enumerate(generator.codes_NM.tolist())}
     for prompt, codes, log_prob in zip(prompt_R.tolist(), paths.tokens_RM.tolist(), paths.log_prob_RO, strict=True):
         history = policy.backbone.prompts.histories[prompt]
-        belief_N = generator.item_log_probs(generator.encode([history]), [history.items])[0].detach().exp()
-        belief_N[history.items] = 0
-        wanted = belief_N[items[tuple(codes)]] / belief_N.sum()
+        prob_N = generator.item_log_probs(generator.encode([history]), [history.items])[0].detach().exp()
+        prob_N[history.items] = 0
+        wanted = prob_N[items[tuple(codes)]] / prob_N.sum()
         assert float(log_prob.sum().exp()) == pytest.approx(wanted.item(), rel=1e-3)
 
 

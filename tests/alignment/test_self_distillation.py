@@ -17,12 +17,12 @@ def test_self_distillation_when_the_teacher_is_the_model_itself_then_is_its_entr
     batch = next(objective.batches(0))
     itself = self_distillation_losses(objective, batch, generator, np.random.default_rng(0))["item"]
     itself.backward()
-    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another teacher's beliefs
-    taught = generator.items.id_embedding.weight.grad.norm().item()
+    # bfloat16 products keep 8 bits, so the gradient is nothing beside that of another teacher's probabilities
+    same_teacher = generator.items.id_embedding.weight.grad.norm().item()
     generator.zero_grad()
     other = tiny_generator(seed=1, prior=CooccurrencePrior.of(log))
     self_distillation_losses(objective, batch, other, np.random.default_rng(0))["item"].backward()
-    assert taught < 0.2 * generator.items.id_embedding.weight.grad.norm().item()
+    assert same_teacher < 0.2 * generator.items.id_embedding.weight.grad.norm().item()
     # 20 items, 6 or fewer of them had: an entropy between nothing and that of a guess among all
     assert 0 < itself.item() < np.log(20)
 

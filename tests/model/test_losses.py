@@ -7,7 +7,7 @@ from scipy import sparse
 from torch.nn import functional
 
 from recsys.model.item_head import LogitTerms
-from recsys.model.losses import ItemQueries, item_beliefs, item_loss, token_loss
+from recsys.model.losses import ItemQueries, item_loss, item_softmax, token_loss
 
 
 def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients() -> None:
@@ -21,8 +21,8 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
     prior_scores = [
         sparse.random_array((300, 40), density=0.2, format="csr", dtype=np.float32, rng=k) for k in range(2)
     ]
-    told = torch.stack([torch.from_numpy(sparse.csr_array(part).toarray()) for part in prior_scores])
-    all_logits = queries @ items.T + (weight[:, None, None] * told).sum(0)
+    dense_prior = torch.stack([torch.from_numpy(sparse.csr_array(part).toarray()) for part in prior_scores])
+    all_logits = queries @ items.T + (weight[:, None, None] * dense_prior).sum(0)
     absent = torch.tensor([3, 39])
     targets[torch.isin(targets, absent)] = 5
     seen = torch.where(torch.isin(seen, absent), targets[:, None], seen)
@@ -39,16 +39,18 @@ def test_item_loss_when_chunked_then_equals_plain_cross_entropy_with_gradients()
         assert (mine - theirs).norm() / theirs.norm() < 0.02
 
 
-def test_item_loss_when_the_answer_is_a_draw_then_equals_plain_cross_entropy_with_beliefs() -> None:
+def test_item_loss_when_the_answer_is_a_draw_then_equals_plain_cross_entropy_with_probabilities() -> None:
     torch.manual_seed(2)
     queries, items = torch.randn(150, 8, requires_grad=True), torch.randn(30, 8)
     seen = torch.randint(0, 10, (150, 3))
-    belief = torch.rand(150, 30).scatter(1, seen, 0.0)
-    belief = belief / belief.sum(1, keepdim=True)
+    target_prob = torch.rand(150, 30).scatter(1, seen, 0.0)
+    target_prob = target_prob / target_prob.sum(1, keepdim=True)
     logits = (queries @ items.T).scatter(1, seen, -1e9)
-    plain = functional.cross_entropy(logits, belief)
-    targets = belief.argmax(1)
-    asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), belief_RN=belief)
+    plain = functional.cross_entropy(logits, target_prob)
+    targets = target_prob.argmax(1)
+    asked = ItemQueries(
+        targets_R=targets, seen_RT=seen, absent_X=torch.zeros(0, dtype=torch.long), target_prob_RN=target_prob
+    )
     terms = LogitTerms(queries_BD=queries, keys_ND=items, weight_J=torch.zeros(0), bias_N=torch.zeros(30))
     got = item_loss(terms, asked)
     assert got.item() == pytest.approx(plain.item(), rel=0.01)
@@ -65,7 +67,7 @@ def test_token_loss_when_two_codes_allowed_then_is_log_two() -> None:
     assert loss.item() == pytest.approx(0.693147, abs=1e-5)
 
 
-def test_item_beliefs_when_asked_then_are_the_softmax_that_the_item_loss_trains() -> None:
+def test_item_softmax_when_computed_then_is_the_softmax_that_the_item_loss_trains() -> None:
     torch.manual_seed(5)
     queries, items = torch.randn(20, 8) * 2, functional.normalize(torch.randn(15, 8), dim=-1)
     prior_scores = [sparse.random_array((20, 15), density=0.3, format="csr", dtype=np.float32, rng=1)]
@@ -73,8 +75,8 @@ def test_item_beliefs_when_asked_then_are_the_softmax_that_the_item_loss_trains(
     seen = torch.where(torch.randint(0, 10, (20, 2)) == targets[:, None], targets[:, None], torch.tensor([[11, 12]]))
     asked = ItemQueries(targets_R=targets, seen_RT=seen, absent_X=torch.tensor([14]), prior_scores=prior_scores)
     terms = LogitTerms(queries_BD=queries, keys_ND=items, weight_J=torch.tensor([0.8]), bias_N=torch.zeros(15))
-    beliefs = item_beliefs(terms, asked)
-    assert torch.allclose(beliefs.sum(-1), torch.ones(20), atol=1e-5)
+    prob = item_softmax(terms, asked)
+    assert torch.allclose(prob.sum(-1), torch.ones(20), atol=1e-5)
     loss = item_loss(terms, asked)
-    assert -beliefs.gather(1, targets[:, None]).log().mean() == pytest.approx(loss.item(), rel=1e-3)
-    assert not beliefs[:, 14].any()
+    assert -prob.gather(1, targets[:, None]).log().mean() == pytest.approx(loss.item(), rel=1e-3)
+    assert not prob[:, 14].any()

@@ -11,7 +11,7 @@ from recsys.model.config import FitConfig, PruningConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.difficulty import difficulties
 from recsys.model.fit import Pretrainer
-from recsys.model.losses import item_beliefs
+from recsys.model.losses import item_softmax
 from recsys.model.pruning import Pruning, Teacher, plan_pruning
 from recsys.model.training_objective import TrainingObjective
 from tests.support.cycle_world import cycle_log, log_of, tiny_generator
@@ -72,7 +72,7 @@ def test_prune_when_users_are_left_out_then_batches_hold_the_others_events() -> 
     assert not np.isin([4, 5, 6], trainer.objective.unused_X.numpy()).any()
 
 
-def test_taught_when_asked_then_targets_mix_the_next_item_with_the_teachers_probabilities() -> None:
+def test_distillation_when_trained_then_targets_mix_the_next_item_with_the_teachers_probabilities() -> None:
     log = cycle_log(num_users=12)
     teacher = tiny_generator(seed=5)
     pruning = Pruning(kept_U=np.ones(12, dtype=bool), teacher=Teacher(teacher, 0.25))
@@ -80,14 +80,14 @@ def test_taught_when_asked_then_targets_mix_the_next_item_with_the_teachers_prob
     met = {}
     trainer.objective.watch = lambda terms, queries: met.update(terms=terms, queries=queries)
     own = TrainingObjective(teacher, log, CATEGORIES, FitConfig(), seed=3, precision="fp32")
-    own.watch = lambda terms, queries: met.update(belief=item_beliefs(terms, queries))
+    own.watch = lambda terms, queries: met.update(teacher=item_softmax(terms, queries))
     batch = next(trainer.objective.batches(0))
     with torch.no_grad():
         own.item_losses(batch, np.random.default_rng(0))
         got = trainer.objective.item_losses(batch, np.random.default_rng(0))["item"].item()
     target = torch.nn.functional.one_hot(met["queries"].targets_R, 20)
-    mixed = 0.25 * met["belief"] + 0.75 * target
-    log_probs = item_beliefs(met["terms"], met["queries"]).clamp(min=1e-30).log()
+    mixed = 0.25 * met["teacher"] + 0.75 * target
+    log_probs = item_softmax(met["terms"], met["queries"]).clamp(min=1e-30).log()
     assert got == pytest.approx(-(mixed * log_probs).sum(1).mean().item(), rel=1e-4)
 
 

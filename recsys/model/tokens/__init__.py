@@ -5,6 +5,6 @@ side, is the sum of its codes' vectors, and no item has a vector of its own. The
 as in TIGER or RPG, and an item that training never saw is ranked as soon as it has codes.
 
 ``network`` is the model, ``softmax`` its loss over a catalogue in chunks (sampled where the catalogue is large),
-``fit`` its training on next items, ``distil`` its training on a teacher's beliefs (its distribution over items after
-each history), and ``mixture`` several such models with codebooks of their own as one.
+``fit`` its training on next items, ``distil`` its training on a teacher's probabilities (of all items after each
+history), and ``mixture`` several such models with codebooks of their own as one.
 """

@@ -69,7 +69,7 @@ class DistillationConfig(TrainingConfig):
     """How a token model learns a teacher's item probabilities (Hinton et al., arXiv 1503.02531, at temperature 1)."""
 
     epochs: int = Field(default=7, ge=0)
-    """Passes over the teacher's beliefs; 0 leaves distillation out."""
+    """Passes over the teacher's probabilities; 0 leaves distillation out."""
     patience: int = Field(default=0, ge=0)
     """Training ends after so many validations in a row without a new best; 0 never ends early."""
     batch_positions: int = Field(default=4096, ge=1)
@@ -81,15 +81,15 @@ class DistillationConfig(TrainingConfig):
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations."""
     extended: int = Field(default=1, ge=0)
-    """How often each history is also asked about with one item added that is drawn from the teacher's belief."""
+    """How often the teacher also scores each history with one item added, drawn from the teacher's probabilities."""
     kept: int = Field(default=1024, ge=1)
-    """A belief keeps its so many most probable items, renormalised."""
+    """The teacher's so many most probable items are kept for each history, renormalised."""
     event_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of a history's events that the student does not see; the last event always stays."""
     transition_width: Annotated[int, Neutral(0)] = Field(default=64, ge=0)
     """Width of the transitions that a student gets beside its expert's encoder; an expert that has some keeps its own.
-    From the log alone they overfit, from a teacher's beliefs they learn."""
+    From the log alone they overfit, from a teacher's probabilities they learn."""
     hard_weight: float = Field(default=0.3, ge=0)
-    """Weight of the cross-entropy of the training log's next items beside that of the beliefs."""
+    """Weight of the cross-entropy of the training log's next items beside that of the teacher's probabilities."""
     hard_positions: int = Field(default=1024, ge=1)
     """Training positions a batch for the cross-entropy of next items."""

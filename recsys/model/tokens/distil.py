@@ -1,6 +1,6 @@
 """Distillation of a token model: a teacher's item probabilities after training histories, and after one item more.
 
-Axes: B batch, R row (a history asked about), T time, N item, Z item of a belief, W window.
+Axes: B batch, R row (a history and its soft target), T time, N item, Z item of a soft target, W window.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beliefs:
-    """A teacher's most probable next items after some histories.
+class SoftTargets:
+    """A teacher's most probable next items after some histories: a student's soft targets (Hinton et al.).
 
     Shape:
         item_RZ: (histories, kept) the most probable items; prob_RZ: their probabilities, rows sum to one.
@@ -42,54 +42,56 @@ class Beliefs:
     def __post_init__(self) -> None:
         if not len(self.histories) == len(self.item_RZ) == len(self.prob_RZ):
             raise ValueError(
-                f"beliefs must have one row a history, got {len(self.histories)} histories and {len(self.item_RZ)} rows"
+                f"soft targets must have one row a history, got {len(self.histories)} histories and "
+                f"{len(self.item_RZ)} rows"
             )
 
 
-def ask_teacher(teacher: ItemScores, log: EventLog, config: DistillationConfig, *, seed: int) -> Beliefs:
-    """Ask a teacher about every history of a log, and about each with one item added that is drawn from its belief.
+def soft_targets_of(teacher: ItemScores, log: EventLog, config: DistillationConfig, *, seed: int) -> SoftTargets:
+    """Return a teacher's targets after every history of a log, and after each with one item more.
 
-    An added item has the time of the history's last event. Histories of like lengths are asked about together.
+    That item is drawn from all the teacher's probabilities and has the time of the history's last event. Histories of
+    like lengths are scored together.
     """
-    rng = rng_for(seed, "beliefs")
+    rng = rng_for(seed, "beliefs")  # the name is part of the seed: by another one other items would be drawn
     user_R = np.argsort(log.lengths_U, kind="stable")[(log.lengths_U == 0).sum() :]
     ends = [log.history(user) for user in user_R.tolist()]
     histories: list[History] = []
     parts: list[tuple[IntArray, FloatArray]] = []
     starts = range(0, len(ends), BATCH_SIZE)
-    for start in track(starts, what="asking the teacher", total=len(starts)):
+    for start in track(starts, what="scoring by the teacher", total=len(starts)):
         batch = ends[start : start + BATCH_SIZE]
-        belief_BN = _beliefs(teacher, batch, log)
-        parts.append(_most_probable(belief_BN, config.kept))
+        prob_BN = _probabilities(teacher, batch, log)
+        parts.append(_most_probable(prob_BN, config.kept))
         histories += batch
         for _ in range(config.extended):
-            further = [_extended(*pair) for pair in zip(batch, _draw(belief_BN, rng), strict=True)]
-            parts.append(_most_probable(_beliefs(teacher, further, log), config.kept))
+            further = [_extended(*pair) for pair in zip(batch, _draw(prob_BN, rng), strict=True)]
+            parts.append(_most_probable(_probabilities(teacher, further, log), config.kept))
             histories += further
-    return Beliefs(
+    return SoftTargets(
         histories=tuple(histories),
         item_RZ=np.concatenate([item for item, _ in parts]).astype(np.int32),
         prob_RZ=np.concatenate([prob for _, prob in parts]).astype(np.float16),
     )
 
 
-def _beliefs(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> Float64Array:
+def _probabilities(teacher: ItemScores, histories: Sequence[History], log: EventLog) -> Float64Array:
     """Return the teacher's probabilities, 0 for items without training events, (histories, items)."""
-    belief_BN = np.exp(teacher(histories).astype(np.float64))
-    belief_BN[:, log.counts_N == 0] = 0
-    return np.asarray(belief_BN / belief_BN.sum(axis=1, keepdims=True))
+    prob_BN = np.exp(teacher(histories).astype(np.float64))
+    prob_BN[:, log.counts_N == 0] = 0
+    return np.asarray(prob_BN / prob_BN.sum(axis=1, keepdims=True))
 
 
-def _most_probable(belief_BN: Float64Array, kept: int) -> tuple[IntArray, FloatArray]:
-    kept = min(kept, belief_BN.shape[1])
-    item_BZ = np.argpartition(-belief_BN, kept - 1, axis=1)[:, :kept]
-    prob_BZ = np.take_along_axis(belief_BN, item_BZ, axis=1)
+def _most_probable(prob_BN: Float64Array, kept: int) -> tuple[IntArray, FloatArray]:
+    kept = min(kept, prob_BN.shape[1])
+    item_BZ = np.argpartition(-prob_BN, kept - 1, axis=1)[:, :kept]
+    prob_BZ = np.take_along_axis(prob_BN, item_BZ, axis=1)
     return item_BZ, (prob_BZ / prob_BZ.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _draw(belief_BN: Float64Array, rng: np.random.Generator) -> IntArray:
-    reached_BN = belief_BN.cumsum(axis=1)
-    return np.asarray((reached_BN < rng.random((len(belief_BN), 1)) * reached_BN[:, -1:]).sum(axis=1))
+def _draw(prob_BN: Float64Array, rng: np.random.Generator) -> IntArray:
+    reached_BN = prob_BN.cumsum(axis=1)
+    return np.asarray((reached_BN < rng.random((len(prob_BN), 1)) * reached_BN[:, -1:]).sum(axis=1))
 
 
 def _extended(history: History, item: int) -> History:
@@ -106,24 +108,24 @@ def drop_events(history: History, share: float, rng: np.random.Generator) -> His
 
 
 class DistillationLoss:
-    """Cross-entropy of a teacher's beliefs after histories, beside that of the log's next items."""
+    """Cross-entropy of a teacher's probabilities after histories, beside that of the log's next items."""
 
-    def __init__(self, model: TokenModel, beliefs: Beliefs, config: DistillationConfig, hard: NextItemLoss) -> None:
-        self.model, self.beliefs, self.config, self.hard = model, beliefs, config, hard
+    def __init__(self, model: TokenModel, targets: SoftTargets, config: DistillationConfig, hard: NextItemLoss) -> None:
+        self.model, self.targets, self.config, self.hard = model, targets, config, hard
 
     @property
     def lengths_R(self) -> IntArray:
         """How many positions each history takes, the start included, shape (histories,)."""
         longest = self.model.config.max_history
-        return np.array([min(len(history.items), longest) + 1 for history in self.beliefs.histories])
+        return np.array([min(len(history.items), longest) + 1 for history in self.targets.histories])
 
     def __call__(self, group: IntArray, rng: np.random.Generator) -> Tensor:
         """Return the weighted sum of both losses for some histories and for windows drawn beside them."""
         model, device = self.model, self.model.device
-        shown = [drop_events(self.beliefs.histories[row], self.config.event_dropout, rng) for row in group.tolist()]
-        prob_RZ = torch.from_numpy(self.beliefs.prob_RZ[group].astype(np.float32)).to(device)
+        shown = [drop_events(self.targets.histories[row], self.config.event_dropout, rng) for row in group.tolist()]
+        prob_RZ = torch.from_numpy(self.targets.prob_RZ[group].astype(np.float32)).to(device)
         answers = Answers(
-            item_RZ=torch.from_numpy(self.beliefs.item_RZ[group].astype(np.int64)).to(device),
+            item_RZ=torch.from_numpy(self.targets.item_RZ[group].astype(np.int64)).to(device),
             prob_RZ=prob_RZ / prob_RZ.sum(1, keepdim=True),
             absent_X=self.hard.absent_X,
         )
@@ -133,7 +135,7 @@ class DistillationLoss:
         return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)
 
     def _windows(self, rng: np.random.Generator) -> IntArray:
-        """Draw windows of like lengths that have about as many positions as the next-item loss wants.
+        """Draw windows of like lengths that have about as many positions as the next-item loss takes.
 
         They are neighbours in an order by length, from a random position on, so next to nothing of a batch is padding
         and all positions are equally likely.
@@ -150,10 +152,10 @@ class DistillationLoss:
         return np.asarray(drawn_W)
 
 
-def distil(  # noqa: PLR0913 (student, log, beliefs, settings, validation)
+def distil(  # noqa: PLR0913 (student, log, targets, settings, validation)
     model: TokenModel,
     log: EventLog,
-    beliefs: Beliefs,
+    targets: SoftTargets,
     config: DistillationConfig,
     fit: TokenFitConfig,
     *,
@@ -162,9 +164,9 @@ def distil(  # noqa: PLR0913 (student, log, beliefs, settings, validation)
     checkpoint: Path | None = None,
     precision: Precision = "auto",
 ) -> TokenModel:
-    """Train a token model further on a teacher's beliefs; with ``validate`` the epoch of the highest figure is kept."""
+    """Train a token model further on soft targets; with ``validate`` the epoch of the highest figure is kept."""
     rng = rng_for(seed, "distillation-batches")
-    loss = DistillationLoss(model, beliefs, config, NextItemLoss(model, log, fit, precision=precision))
+    loss = DistillationLoss(model, targets, config, NextItemLoss(model, log, fit, precision=precision))
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if model.device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "distillation"))
         train_best_epoch(
@@ -173,7 +175,7 @@ def distil(  # noqa: PLR0913 (student, log, beliefs, settings, validation)
             rng,
             lengths=loss.lengths_R,
             loss=loss,
-            targets=np.ones(len(beliefs.histories), np.int64),
+            targets=np.ones(len(targets.histories), np.int64),
             validate=None if validate is None else lambda: validate(model),
             name="distilled token model",
             checkpoint=checkpoint,

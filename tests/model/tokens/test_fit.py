@@ -8,7 +8,7 @@ from recsys.contracts import History
 from recsys.core.arrays import FloatArray
 from recsys.data.events import EventLog
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig
-from recsys.model.tokens.distil import Beliefs, DistillationLoss, ask_teacher, distil, drop_events
+from recsys.model.tokens.distil import DistillationLoss, SoftTargets, distil, drop_events, soft_targets_of
 from recsys.model.tokens.fit import NextItemLoss, TargetWindows, fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.model.tokens.network import TokenModel
@@ -137,18 +137,18 @@ def _teacher(histories: list[History]) -> FloatArray:
     return np.log(prob_BN).astype(np.float32)
 
 
-def test_teacher_when_asked_then_beliefs_stand_for_each_history_and_for_one_item_more() -> None:
-    beliefs = ask_teacher(_teacher, cycle_log(num_users=20), DistillationConfig(extended=2, kept=4), seed=0)
-    assert [len(history.items) for history in beliefs.histories] == [9] * 20 + [10] * 40
-    assert beliefs.item_RZ.shape == (60, 4)
-    np.testing.assert_allclose(beliefs.prob_RZ.sum(1), 1.0, atol=0.01)
-    best_R = beliefs.item_RZ[np.arange(60), beliefs.prob_RZ.argmax(1)]
-    np.testing.assert_array_equal(best_R, [(history.items[-1] + 2) % 20 for history in beliefs.histories])
+def test_soft_targets_when_made_then_they_stand_for_each_history_and_for_one_item_more() -> None:
+    targets = soft_targets_of(_teacher, cycle_log(num_users=20), DistillationConfig(extended=2, kept=4), seed=0)
+    assert [len(history.items) for history in targets.histories] == [9] * 20 + [10] * 40
+    assert targets.item_RZ.shape == (60, 4)
+    np.testing.assert_allclose(targets.prob_RZ.sum(1), 1.0, atol=0.01)
+    best_R = targets.item_RZ[np.arange(60), targets.prob_RZ.argmax(1)]
+    np.testing.assert_array_equal(best_R, [(history.items[-1] + 2) % 20 for history in targets.histories])
 
 
 def test_distillation_when_the_teacher_contradicts_the_log_then_the_student_follows_the_teacher() -> None:
     log, config = cycle_log(), DistillationConfig(epochs=20, batch_positions=200, learning_rate=0.02, hard_weight=0.0)
-    student = distil(tiny_model(), log, ask_teacher(_teacher, log, config, seed=0), config, FIT, seed=1)
+    student = distil(tiny_model(), log, soft_targets_of(_teacher, log, config, seed=0), config, FIT, seed=1)
     ends = [log.history(user) for user in range(20)]
     wanted_B = [(history.items[-1] + 2) % 20 for history in ends]
     assert (token_log_probs(student)(ends).argmax(1) == wanted_B).mean() >= 0.9
@@ -165,7 +165,7 @@ def test_distillation_when_it_draws_windows_then_they_are_of_like_lengths_and_ho
     config = DistillationConfig(hard_positions=40, kept=4)
     model = tiny_model()
     hard = NextItemLoss(model, log, FIT)
-    loss = DistillationLoss(model, ask_teacher(_teacher, log, config, seed=0), config, hard)
+    loss = DistillationLoss(model, soft_targets_of(_teacher, log, config, seed=0), config, hard)
     rng, lengths_W = np.random.default_rng(0), loss.hard.windows.lengths_W
     drawn = [lengths_W[loss._windows(rng)] for _ in range(200)]
     assert all(40 <= lengths.sum() <= 40 + 2 * 7 for lengths in drawn)
@@ -191,6 +191,6 @@ def test_dropped_events_when_most_go_then_the_last_one_stays() -> None:
     )
 
 
-def test_beliefs_when_rows_do_not_match_then_the_error_counts_them() -> None:
+def test_soft_targets_when_rows_do_not_match_then_the_error_counts_them() -> None:
     with pytest.raises(ValueError, match="got 0 histories and 1 rows"):
-        Beliefs(histories=(), item_RZ=np.zeros((1, 2), np.int32), prob_RZ=np.zeros((1, 2), np.float16))
+        SoftTargets(histories=(), item_RZ=np.zeros((1, 2), np.int32), prob_RZ=np.zeros((1, 2), np.float16))
