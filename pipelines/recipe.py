@@ -96,6 +96,12 @@ class SelectionConfig(Config):
     """The pruning threshold is this quantile of the JS divergences seen on validation paths."""
     max_users: int = 2000
     """How many validation users the choice is made on."""
+    popularity_discount: Annotated[bool, Neutral(False)] = False
+    """Whether rare items get what accuracy leaves: an item's logit loses the largest multiple of the log of its
+    training events at which NDCG@10 of the item head on validation is not below that of the pre-trained model. An
+    aligned model that ranks better so passes its gain on to rare items; set ``keep`` to ``aligned`` then."""
+    discount_users: Annotated[int, Neutral(20_000)] = Field(default=20_000, ge=1)
+    """How many validation users that multiple is chosen on."""
 
 
 class EvaluationConfig(Config):

@@ -14,6 +14,7 @@ BEYOND = {
     "popularity": "popularity",
     "diversity": "diversity",
     "cold_recall@10": "cold R@10",
+    "rare_recall@10": "rare R@10",
     "milliseconds_a_user": "ms a user",
     "train_seconds": "trained, s",
     "peak_memory_mb": "memory, MiB",
@@ -117,6 +118,8 @@ def _beyond(row: EvaluationRow, key: str) -> str:
         return ""
     if key == "milliseconds_a_user":
         return f"{value:.1f}"
+    if key.endswith("recall@10"):
+        return share(value)
     return f"{value:.0f}" if key in ("train_seconds", "peak_memory_mb") else share(value, 3)
 
 

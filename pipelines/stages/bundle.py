@@ -11,11 +11,13 @@ from recsys.codes.catalogue import Catalogue
 from recsys.core.device import Device, pick_device
 from recsys.core.seeds import derive_seed
 from recsys.core.telemetry import LOG
+from recsys.data.events import EventLog
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
 from recsys.decoding.config import DecoderConfig
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.features.assemble import FeatureBuilder
+from recsys.model.calibrate import discount_popularity, item_head_ndcg
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import BundleParts, save_bundle
 from recsys.recommender.consistency import observed_divergences
@@ -72,6 +74,8 @@ def select_and_bundle(job: Job) -> None:
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
         _say_what_alignment_did(tried, best)
+    if job.recipe.selection.popularity_discount:
+        _discount_popularity(job, models[best.model], than=models["pre-trained"], log=prepared.log)
     tokens = _tokens(job.parent("tokens"), job.recipe.device)
     if tokens is not None and best.model == "aligned":
         tokens = reweighed(tokens, models[best.model], asked)
@@ -87,6 +91,15 @@ def select_and_bundle(job: Job) -> None:
         tokens=tokens,
     )
     save_bundle(job.out, parts, kept=best.to_json(), validation=[candidate.to_json() for candidate in tried])
+
+
+def _discount_popularity(job: Job, generator: Generator, *, than: Generator, log: EventLog) -> None:
+    """Discount popular items in a model's item head as far as it ranks no worse than another does on validation."""
+    seed = derive_seed(job.recipe.seed, "discount")
+    asked = questions(log, "validation").sample(job.recipe.selection.discount_users, seed=seed)
+    least = item_head_ndcg(than, asked)
+    kept = discount_popularity(generator, asked, training_log(log).counts_N, least_ndcg=least)
+    LOG.info("item head: logits lose %s times the log of an item's training events, ndcg@10 at least %.4f", kept, least)
 
 
 def _tokens(folder: Path, device: Device) -> TokenRanker | None:

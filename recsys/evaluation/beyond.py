@@ -1,4 +1,4 @@
-"""Beyond-accuracy metrics of slates: popularity and diversity of their items, and which targets are cold items.
+"""Beyond-accuracy metrics of slates: popularity and diversity of their items, and which targets are cold or rare items.
 
 Axes: N item, S place in a slate, U user, B slate.
 """
@@ -13,6 +13,9 @@ from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.data.events import EventLog
 
 _SLATES_AT_ONCE = 2048
+
+RARE_EVENTS = 4
+"""An item of so many training events or fewer is rare, one without any too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,11 @@ class TrainingPart:
         """Which items no training event names, shape (items,)."""
         return self.counts_N == 0
 
+    @property
+    def rare_N(self) -> BoolArray:
+        """Which items have at most :data:`RARE_EVENTS` training events, shape (items,)."""
+        return self.counts_N <= RARE_EVENTS
+
 
 def popularity(shown: Sequence[IntArray], part: TrainingPart) -> float:
     """Return the mean popularity percentile of recommended items: .5 is a random draw, 1 the most popular item only.
@@ -82,3 +90,8 @@ def diversity(shown: Sequence[IntArray], part: TrainingPart) -> float:
 def cold_questions(targets_U: IntArray, part: TrainingPart) -> IntArray:
     """Return the questions whose answer no training event names, as indices."""
     return np.flatnonzero(part.cold_N[targets_U])
+
+
+def rare_questions(targets_U: IntArray, part: TrainingPart) -> IntArray:
+    """Return the questions whose answer is a rare item, as indices."""
+    return np.flatnonzero(part.rare_N[targets_U])

@@ -13,7 +13,7 @@ from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.core.telemetry import track
 from recsys.data.splits import Questions, length_order
-from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
+from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity, rare_questions
 from recsys.evaluation.intervals import bootstrap_intervals
 from recsys.evaluation.metrics import coverage, ranks_of_targets, recall_at
 from recsys.evaluation.results import Beyond, Estimate, EvaluationRow
@@ -173,11 +173,18 @@ def _accuracy(ranks_U: IntArray, seed: int) -> dict[str, Estimate]:
 
 
 def _beyond(shown: list[IntArray], questions: Questions, ranks_U: IntArray, training: TrainingPart) -> Beyond:
-    """Return popularity, diversity, and recall where the answer is an item that training never saw."""
-    cold = cold_questions(questions.targets_U, training)
+    """Return popularity, diversity, and recall where the answer is an item that training saw never or seldom."""
+    cold, rare = (of(questions.targets_U, training) for of in (cold_questions, rare_questions))
     return Beyond(
         popularity=popularity(shown, training),
         diversity=diversity(shown, training),
         cold_users=float(len(cold)),
-        cold_recall=float(recall_at(ranks_U[cold], DEEPEST).mean()) if len(cold) else 0.0,
+        cold_recall=_recall(ranks_U[cold]),
+        rare_users=float(len(rare)),
+        rare_recall=_recall(ranks_U[rare]),
     )
+
+
+def _recall(ranks_U: IntArray) -> float:
+    """Return Recall@10 on some questions, 0 where there are none."""
+    return float(recall_at(ranks_U, DEEPEST).mean()) if len(ranks_U) else 0.0

@@ -28,6 +28,10 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
+_AT_TEN = ("cold_recall", "rare_recall")
+"""The figures of :class:`Beyond` whose names in JSON end in ``@10``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beyond:
     """Beyond-accuracy metrics of a ranking, on the first ten items."""
@@ -40,11 +44,15 @@ class Beyond:
     """How many questions have an answer that training never saw."""
     cold_recall: float
     """Recall@10 on those questions; 0 where there are none."""
+    rare_users: float | None = None
+    """How many questions have an answer of few training events (:data:`recsys.evaluation.beyond.RARE_EVENTS`)."""
+    rare_recall: float | None = None
+    """Recall@10 on those questions; 0 where there are none. None in files of before it was measured."""
 
     def to_json(self) -> dict[str, float]:
-        """Return the figures by the names that JSON and tables use."""
-        values = asdict(self)
-        return values | {"cold_recall@10": values.pop("cold_recall")}
+        """Return the figures that were measured by the names that JSON and tables use."""
+        named = zip(_keys(Beyond, *_AT_TEN), asdict(self).values(), strict=True)
+        return {name: value for name, value in named if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +115,7 @@ class EvaluationRow:
     def from_json(cls, row: Mapping[str, Any]) -> "EvaluationRow":
         """Read what :meth:`to_json` wrote."""
         intervals: Mapping[str, Sequence[float]] = row["interval"]
-        beyond = {name.removesuffix("@10"): row[name] for name in _keys(Beyond, "cold_recall") if name in row}
+        beyond = {name.removesuffix("@10"): row[name] for name in _keys(Beyond, *_AT_TEN) if name in row}
         cost = {name: row[name] for name in _keys(Cost) if name in row}
         return cls(
             recommender=row["recommender"],

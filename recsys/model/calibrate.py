@@ -1,20 +1,22 @@
-"""The choice of three numbers of the item head on validation, after training.
+"""The choice of numbers of the item head on validation, after training.
 
 The training loss cannot set them: its softmax leaves out items of the history and items without events, and the
-ensemble member was trained on the same targets.
+ensemble member was trained on the same targets. A discount of popular items trades accuracy for rare items, which no
+loss here asks for.
 
-Axes: B batch row, U user, N item, X unused item, V choice that is tried.
+Axes: B batch row, U user, N item, X unused item, V value that is tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recsys.contracts import History
-from recsys.core.arrays import Float64Array, FloatArray
+from recsys.core.arrays import Float64Array, FloatArray, IntArray
 from recsys.data.splits import Questions
 from recsys.model.generator import Generator
 from recsys.model.states import HistoryStates
@@ -28,6 +30,8 @@ ROOM_COST = 0.005
 """Share of NDCG@10 that a bias for unused items may cost; too few validation targets are unused to show its gain."""
 REPEAT_BIASES = (0.0, 1.0, 2.0, -1.0, -2.0, -4.0, -8.0, -16.0)
 """Biases of the items of a history that are tried: some logs have many repeats, some none."""
+DISCOUNTS = (0.3, 0.25, 0.2, 0.15, 0.125, 0.1, 0.075, 0.05, 0.025)
+"""Multiples of the log of an item's training events that are tried as a discount, the largest first."""
 BATCH_SIZE = 256
 
 
@@ -48,17 +52,47 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
     """
     choice = Choice()
     asked = _Encoded.of(generator, questions)
+
+    def ndcg_of(tried: Sequence[Choice], *, keep_seen: bool = False) -> Float64Array:
+        return _ndcg_of(
+            generator, [partial(_write, generator, one, unused_X) for one in tried], asked, keep_seen=keep_seen
+        )
+
     if generator.head.member is not None:
         tried = [replace(choice, member_share=share) for share in SHARES]
-        choice = tried[int(_ndcg_of(generator, tried, asked, unused_X).argmax())]
+        choice = tried[int(ndcg_of(tried).argmax())]
     if len(unused_X):
         tried = [replace(choice, unused_bias=bias) for bias in UNUSED_BIASES]
-        ndcg_V = _ndcg_of(generator, tried, asked, unused_X)
+        ndcg_V = ndcg_of(tried)
         choice = tried[int((ndcg_V >= (1 - ROOM_COST) * ndcg_V.max()).argmax())]
     tried = [replace(choice, repeat_bias=bias) for bias in REPEAT_BIASES]
-    choice = tried[int(_ndcg_of(generator, tried, asked, unused_X, keep_seen=True).argmax())]
+    choice = tried[int(ndcg_of(tried, keep_seen=True).argmax())]
     _write(generator, choice, unused_X)
     return choice
+
+
+def discount_popularity(
+    generator: Generator, questions: Questions, counts_N: IntArray, *, least_ndcg: float
+) -> float:
+    """Take the largest of :data:`DISCOUNTS` at which NDCG@10 is not below ``least_ndcg``, write and return it; 0: none.
+
+    A discount times the log of an item's training events is taken off its logit (logit adjustment, arXiv 2007.07314,
+    after training), seen items are out of the ranking. Items without events keep their logit.
+
+    Shape:
+        counts_N: (items,) training events.
+    """
+    bias_N = generator.head.bias_N.clone()
+    log_N = torch.from_numpy(np.log(np.maximum(counts_N, 1))).to(bias_N)
+
+    def write(discount: float) -> None:
+        generator.head.bias_N.copy_(bias_N - discount * log_N)
+
+    tried = [partial(write, discount) for discount in DISCOUNTS]
+    ndcg_V = _ndcg_of(generator, tried, _Encoded.of(generator, questions))
+    kept = next((discount for discount, ndcg in zip(DISCOUNTS, ndcg_V, strict=True) if ndcg >= least_ndcg), 0.0)
+    write(kept)
+    return kept
 
 
 def item_head_ndcg(generator: Generator, questions: Questions) -> float:
@@ -108,23 +142,23 @@ class _Encoded:
 
 @torch.inference_mode()
 def _ndcg_of(
-    generator: Generator, choices: Sequence[Choice], asked: _Encoded, unused_X: Tensor, *, keep_seen: bool = False
+    generator: Generator, tried: Sequence[Callable[[], None]], asked: _Encoded, *, keep_seen: bool = False
 ) -> Float64Array:
-    """Return each choice's NDCG@10, with the choice written into the generator.
+    """Return the NDCG@10 that each of several changes of the item head gives; a change overwrites the one before.
 
     Shape:
-        result: (choices,).
+        result: (changes,).
     """
     head, prior, questions = generator.head, generator.head.prior(), asked.questions
     keys_ND = head.keys(asked.vectors_ND)
-    total_V = np.zeros(len(choices))
+    total_V = np.zeros(len(tried))
     for start, states in zip(range(0, len(questions.targets_U), BATCH_SIZE), asked.states, strict=True):
         histories = questions.histories[start : start + BATCH_SIZE]
         items = [history.items for history in histories]
         scores = prior.scores(items)
         targets_B = questions.targets_U[start : start + BATCH_SIZE]
-        for place, choice in enumerate(choices):
-            _write(generator, choice, unused_X)
+        for place, change in enumerate(tried):
+            change()
             scores_BN = head.add_repeat_bias(head.logits(states, keys_ND, scores), items).cpu().numpy()
             total_V[place] += summed_ndcg(scores_BN, histories, targets_B, keep_seen=keep_seen)
     return total_V / max(1, len(questions.targets_U))

@@ -11,7 +11,7 @@ from recsys.core.errors import ConfigError
 from recsys.data.events import EventLog, build_log
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions
-from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity
+from recsys.evaluation.beyond import TrainingPart, cold_questions, diversity, popularity, rare_questions
 from recsys.recommender.bundle import load_bundle
 from recsys.recommender.parts import HEAD_ALONE, HEAD_RANKS_REACHED, PARTS, dissected
 
@@ -46,6 +46,13 @@ def test_diversity_when_items_share_users_then_is_one_less_their_cosine() -> Non
 
 def test_cold_questions_when_an_answer_was_never_seen_then_it_is_named() -> None:
     assert cold_questions(np.array([0, 3, 2, 3]), TrainingPart.of(small_log())).tolist() == [1, 3]
+
+
+def test_rare_questions_when_an_answer_has_four_events_or_fewer_then_it_is_named() -> None:
+    # item 0 used five times, item 1 four times, item 2 once, item 3 never
+    items = np.array([0] * 5 + [1] * 4 + [2])
+    log = build_log(np.arange(10), items, np.arange(10), np.arange(10), num_users=10, num_items=4)
+    assert rare_questions(np.array([0, 1, 2, 3, 0]), TrainingPart.of(log)).tolist() == [1, 2, 3]
 
 
 def test_dissected_when_some_parts_are_named_then_has_those_and_no_other_name(run) -> None:  # type: ignore[no-untyped-def]

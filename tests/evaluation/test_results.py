@@ -30,7 +30,15 @@ rows = st.builds(
     accuracy=accuracies,
     coverage=figures,
     beyond=st.none()
-    | st.builds(Beyond, popularity=figures, diversity=figures, cold_users=figures, cold_recall=figures),
+    | st.builds(
+        Beyond,
+        popularity=figures,
+        diversity=figures,
+        cold_users=figures,
+        cold_recall=figures,
+        rare_users=st.none() | figures,
+        rare_recall=st.none() | figures,
+    ),
     cost=st.none()
     | st.builds(
         Cost,

@@ -10,7 +10,15 @@ from transformers import AutoModel
 
 from recsys.contracts import History
 from recsys.data.splits import Questions, questions, training_log
-from recsys.model.calibrate import ROOM_COST, SHARES, UNUSED_BIASES, calibrate, item_head_ndcg
+from recsys.model.calibrate import (
+    DISCOUNTS,
+    ROOM_COST,
+    SHARES,
+    UNUSED_BIASES,
+    calibrate,
+    discount_popularity,
+    item_head_ndcg,
+)
 from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.fit import Pretrainer, pretrain
@@ -170,6 +178,28 @@ def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() 
     # nobody ever goes on to an unused item: the most room within the cost is given
     affordable = [ndcg >= (1 - ROOM_COST) * max(tried) for ndcg in tried]
     assert chosen.unused_bias == UNUSED_BIASES[affordable.index(True)]
+
+
+def test_discount_popularity_when_accuracy_has_a_floor_then_is_the_largest_that_trying_each_finds_above_it() -> None:
+    log = cycle_log(num_users=40)
+    generator, asked = tiny_generator(prior=CooccurrencePrior.of(log)), questions(log, "validation")
+    counts_N = np.array([0, 1, *range(2, 20)])  # not the log's: popularity that the log does not have costs accuracy
+    bias_N = torch.arange(20.0) / 10
+    log_N = torch.from_numpy(np.log(np.maximum(counts_N, 1))).float()
+    tried = []
+    for discount in (*DISCOUNTS, 0.0):
+        generator.head.bias_N.copy_(bias_N - discount * log_N)
+        tried.append(item_head_ndcg(generator, asked))
+    assert len(set(tried)) > 2
+    for floor in sorted(set(tried)):
+        generator.head.bias_N.copy_(bias_N)
+        found = discount_popularity(generator, asked, counts_N, least_ndcg=floor - 1e-9)
+        place = next((place for place, ndcg in enumerate(tried[:-1]) if ndcg >= floor - 1e-9), len(DISCOUNTS))
+        assert found == (*DISCOUNTS, 0.0)[place]
+        torch.testing.assert_close(generator.head.bias_N, bias_N - found * log_N)
+    generator.head.bias_N.copy_(bias_N)
+    assert discount_popularity(generator, asked, counts_N, least_ndcg=2.0) == 0  # no ranking is that good
+    assert torch.equal(generator.head.bias_N, bias_N)
 
 
 def test_summed_ndcg_when_ranked_then_is_the_discount_of_the_pessimistic_rank() -> None:

@@ -23,6 +23,8 @@ from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
 from recsys.evaluation.replay_results import Replay
+from recsys.model.calibrate import DISCOUNTS
+from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
@@ -130,6 +132,24 @@ def test_train_when_one_key_changes_then_only_what_depends_on_it_runs(world: Pat
     after = {name: entry["key"] for name, entry in Manifest(copy).read().items()}
     stages = {stage.name for stage in STAGES}
     assert {name for name in stages if before[name] != after[name]} == {"aligned", "bundle"}
+
+
+@pytest.mark.slow
+def test_train_when_rare_items_get_what_accuracy_leaves_then_the_bundle_has_a_discount_that_was_tried(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    keys = ("alignment.steps=1", "selection.keep=aligned", "selection.popularity_discount=true")
+    train(world, tmp_path / "copy", load_recipe("smoke", keys), use_ray=False)
+    counts_N = training_log(load_prepared(run / "data").log).counts_N
+    bundle = load_bundle(tmp_path / "copy" / "bundle", trace=False)
+    before, after = (
+        one.head.bias_N for one in (Generator.load(tmp_path / "copy" / "aligned"), bundle.generative.scorer.generator)
+    )
+    log_N = torch.from_numpy(np.log(np.maximum(counts_N, 1))).float()
+    found = float(((before - after) @ log_N) / (log_N @ log_N))
+    assert min(abs(found - tried) for tried in (*DISCOUNTS, 0.0)) < 1e-6
+    torch.testing.assert_close(after, before - found * log_N)
 
 
 @pytest.mark.slow
