@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
+from pipelines.renamed_keys import RENAMED
 from pipelines.update.config import UpdateConfig
 from recsys.alignment.config import AlignmentConfig
 from recsys.baselines.cooccurrence import CooccurrenceConfig
@@ -35,31 +36,6 @@ Rival = Literal["popularity", "cooccurrence", "sasrec", "ensemble", "rpg", "tige
 Way = Literal["experts", "tokens", "token paths", "not served", "item head"]
 """Ways to rank in a run with token experts: by each expert alone, by tokens exactly and by paths, by all evidence where
 it is not served (over the catalogue, or over what paths reach), and by the item head alone."""
-
-RENAMED = {
-    "companion": "member",
-    "model.memory": "model.cooccurrence",
-    "fit.memory_folds": "fit.prior_folds",
-    "fit.closing_epochs": "fit.final_epochs",
-    "fit.closing_events": "fit.final_events",
-    "fit.closing_rate": "fit.final_rate",
-    "alignment.memory_folds": "alignment.prior_folds",
-    "alignment.anchor.foresight": "alignment.supervised.self_distillation",
-    "alignment.anchor": "alignment.supervised",
-    "decoder.num_paths": "decoder.search.num_paths",
-    "decoder.finish_below": "decoder.search.finish_below",
-    "decoder.min_steps": "decoder.search.min_steps",
-    "decoder.order": "decoder.search.order",
-    "decoder.corp": "decoder.search.corp",
-    "decoder.theta": "decoder.search.theta",
-    "decoder.guidance": "decoder.search.guidance",
-    "decoder.overdraw": "decoder.search.overdraw",
-    "decoder.codes_per_path": "decoder.search.codes_per_path",
-    "decoder.item_head": "decoder.ranking.item_head",
-    "decoder.path_weight": "decoder.ranking.path_weight",
-    "decoder.ranked": "decoder.ranking.ranked",
-}
-"""Recipe keys of version 0.1 and what each is called now, the longer key first."""
 
 
 class BaselinesConfig(Config):

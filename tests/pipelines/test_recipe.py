@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.recipe import RENAMED, Recipe, apply_overrides, load_recipe, recipe_names, save_recipe
+from pipelines.recipe import Recipe, apply_overrides, load_recipe, recipe_names, save_recipe
+from pipelines.renamed_keys import RENAMED
 from pipelines.study import members
 from recsys.core.errors import ConfigError
 
