@@ -19,6 +19,7 @@ from recsys.core.telemetry import LOG, track
 from recsys.data.pairs import HeldOutPairs
 from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
+from recsys.evaluation.beyond import RARE_EVENTS
 from recsys.evaluation.intervals import paired_difference
 from recsys.evaluation.metrics import recall_at
 from recsys.features.assemble import FeatureBuilder
@@ -32,7 +33,7 @@ from recsys.tokenizer.facets import coverage, facets
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
 from recsys.tokenizer.quality import relative_error
 
-USERS, RARE = 10_000, 4
+USERS = 10_000
 SEEDS = (7, 8, 9)
 """Of tokenizer and token model; users are drawn by the first."""
 TERM = CollaborativeConfig(weight=1.0)
@@ -63,7 +64,7 @@ class Compared:
 
     Shape:
         rank_U: (validation users,) the rank of the next item, seen items removed.
-        rare_U: (validation users,) whether the next item has at most :data:`RARE` training events.
+        rare_U: (validation users,) whether the next item has at most :data:`RARE_EVENTS` training events.
     """
 
     rank_U: IntArray
@@ -120,7 +121,7 @@ def compared(  # noqa: PLR0913 (data, features, tokenizer, users)
     )
     return Compared(
         rank_U=ranks_of(token_log_probs(trained), asked.histories, asked.targets_U),
-        rare_U=training.counts_N[asked.targets_U] <= RARE,
+        rare_U=training.counts_N[asked.targets_U] <= RARE_EVENTS,
         error=relative_error(vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM)),
         perplexity=float(np.mean([perplexity(code_N) for code_N in codes_NM.T])) / config.codebook_size,
         words=words.at_least_half,
@@ -143,7 +144,7 @@ def _lines(name: str, seeds: Sequence[Compared], peer: Sequence[Compared] | None
         "N@10": float(ndcg_SU.mean()),
         "deviation over seeds": float(ndcg_SU.mean(axis=1).std(ddof=1)) if len(seeds) > 1 else float("nan"),
         "R@10": float(hit_SU.mean()),
-        f"R@10, at most {RARE} events": float(hit_SU[:, rare_U].mean()) if rare_U.any() else float("nan"),
+        f"R@10, at most {RARE_EVENTS} events": float(hit_SU[:, rare_U].mean()) if rare_U.any() else float("nan"),
         "reconstruction error": float(np.mean([one.error for one in seeds])),
         "perplexity over codes": float(np.mean([one.perplexity for one in seeds])),
         "codes with words": float(np.mean([one.words for one in seeds])),

@@ -11,7 +11,7 @@ from recsys.core.seeds import rng_for
 from recsys.core.workers import ALONE, Workers, weighted
 from recsys.model.batches import Batch
 from recsys.model.generator import Generator
-from recsys.model.training_objective import TrainingObjective
+from recsys.model.training_objective import TargetWindow, TrainingObjective
 
 
 class SupervisedLoss:
@@ -34,9 +34,8 @@ class SupervisedLoss:
         was_training = objective.generator.training
         objective.generator.train()
         config, rng = self.config, rng_for(objective.seed, "anchor", step)
-        known = objective.item_losses(
-            batch, rng, latest=config.supervised.latest_events, ahead=config.window, decay=config.decay
-        )
+        window = TargetWindow(latest=config.supervised.latest_events, ahead=config.window, decay=config.decay)
+        known = objective.item_losses(batch, rng, window)
         loss = objective.total(known)
         if config.supervised.self_distillation > 0 and len(open_ends(objective, batch)):
             loss = loss + config.supervised.self_distillation * objective.total(

@@ -71,9 +71,7 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
     return choice
 
 
-def discount_popularity(
-    generator: Generator, questions: Questions, counts_N: IntArray, *, least_ndcg: float
-) -> float:
+def discount_popularity(generator: Generator, questions: Questions, counts_N: IntArray, *, least_ndcg: float) -> float:
     """Take the largest of :data:`DISCOUNTS` at which NDCG@10 is not below ``least_ndcg``, write and return it; 0: none.
 
     A discount times the log of an item's training events is taken off its logit (logit adjustment, arXiv 2007.07314,

@@ -18,7 +18,7 @@ from recsys.model.config import FitConfig
 from recsys.model.generator import Generator
 from recsys.model.ladq import PrecisionController
 from recsys.model.pruning import Pruning
-from recsys.model.training_objective import TrainingObjective
+from recsys.model.training_objective import TargetWindow, TrainingObjective
 
 
 class Pretrainer:
@@ -79,7 +79,7 @@ class Pretrainer:
             for place, batch in batches:
                 if self.controller is not None:
                     self.controller.before(batch)
-                losses = self.objective.losses(batch, rng, latest=latest)
+                losses = self.objective.losses(batch, rng, TargetWindow(latest=latest))
                 where = f"pre-training, {what}, batch {place} of {self.batches}"
                 values = self.step(losses, where, weight=batch.weight)
                 sums = {name: sums[name] + value for name, value in values.items()}

@@ -33,6 +33,22 @@ from recsys.sequence.negatives import NegativeSampler
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetWindow:
+    """Which events of a training window have a loss, and which item after each is its target."""
+
+    latest: int | None = None
+    """How many of the latest events; None: all."""
+    ahead: int = 1
+    """The target is one of so many next items, drawn by :func:`draw_ahead`."""
+    decay: float = 1.0
+    """Weight of an item relative to the one before it."""
+
+
+NEXT_ITEMS = TargetWindow()
+"""The next item after every event."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _ItemPass:
     """The item head's loss on a batch, and what it was computed from, one row a position.
 
@@ -124,20 +140,9 @@ class TrainingObjective:
             for place, fold in enumerate(self.folds)
         ]
 
-    def losses(
-        self,
-        batch: Batch,
-        rng: np.random.Generator,
-        *,
-        latest: int | None = None,
-        ahead: int = 1,
-        decay: float = 1.0,
-    ) -> dict[str, Tensor]:
-        """Return the three losses of a batch of windows, of all their events or of so many ``latest`` ones.
-
-        The target is the next item, or one of the next ``ahead`` items, drawn by :func:`draw_ahead`.
-        """
-        items = self._item_pass(batch, rng, latest=latest, ahead=ahead, decay=decay)
+    def losses(self, batch: Batch, rng: np.random.Generator, window: TargetWindow = NEXT_ITEMS) -> dict[str, Tensor]:
+        """Return the three losses of a batch of windows."""
+        items = self._item_pass(batch, rng, window)
         picked_R = np.flatnonzero(rng.random(len(items.target_R)) < self.config.token_share)
         picked_R = picked_R if len(picked_R) else np.arange(1)
         rows = torch.from_numpy(picked_R).to(self.generator.device)
@@ -154,20 +159,12 @@ class TrainingObjective:
         )
 
     def item_losses(
-        self,
-        batch: Batch,
-        rng: np.random.Generator,
-        *,
-        latest: int | None = None,
-        ahead: int = 1,
-        decay: float = 1.0,
+        self, batch: Batch, rng: np.random.Generator, window: TargetWindow = NEXT_ITEMS
     ) -> dict[str, Tensor]:
         """Return the item head's loss alone, by its name, for the targets that :meth:`losses` has."""
-        return {"item": self._item_pass(batch, rng, latest=latest, ahead=ahead, decay=decay).loss}
+        return {"item": self._item_pass(batch, rng, window).loss}
 
-    def _item_pass(
-        self, batch: Batch, rng: np.random.Generator, *, latest: int | None, ahead: int, decay: float
-    ) -> _ItemPass:
+    def _item_pass(self, batch: Batch, rng: np.random.Generator, window: TargetWindow) -> _ItemPass:
         generator = self.generator
         items_BT = torch.from_numpy(batch.items_BT).to(generator.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(generator.device)
@@ -179,10 +176,10 @@ class TrainingObjective:
             items_BT[:, :-1], times_BT[:, :-1], vectors_ND, places_BT=places_BT[:, :-1]
         )
         from_end_BT = batch.lengths_B[:, None] - np.arange(items_BT.shape[1])
-        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (latest or items_BT.shape[1])))
+        windows_R, steps_R = np.nonzero((from_end_BT >= 1) & (from_end_BT <= (window.latest or items_BT.shape[1])))
         row_R, time_R = (torch.from_numpy(axis).to(generator.device) for axis in (windows_R, steps_R))
         states = prefixes.after(row_R, time_R)
-        ahead_R = draw_ahead(from_end_BT[windows_R, steps_R], ahead, decay, rng)
+        ahead_R = draw_ahead(from_end_BT[windows_R, steps_R], window, rng)
         target_R = items_BT[row_R, time_R + torch.from_numpy(ahead_R).to(generator.device)]
         before_RT = torch.arange(items_BT.shape[1], device=generator.device) < time_R[:, None]
         answer_R = target_R if near is None else near.places(target_R)
@@ -255,16 +252,16 @@ class TrainingObjective:
         }
 
 
-def draw_ahead(left_R: IntArray, ahead: int, decay: float, rng: np.random.Generator) -> IntArray:
+def draw_ahead(left_R: IntArray, window: TargetWindow, rng: np.random.Generator) -> IntArray:
     """Draw the target of each position among its next items, the j-th of those there are with weight decay^(j-1).
 
     Shape:
         left_R: (rows,) how many items follow, at least one.
         result: (rows,) how many items to pass over.
     """
-    if ahead == 1:
+    if window.ahead == 1:
         return np.zeros_like(left_R)
-    place_H = np.arange(ahead)
-    reached_RH = (decay**place_H * (place_H < left_R[:, None])).cumsum(axis=1)
+    place_H = np.arange(window.ahead)
+    reached_RH = (window.decay**place_H * (place_H < left_R[:, None])).cumsum(axis=1)
     drawn_R = rng.random(len(left_R)) * reached_RH[:, -1]
     return np.asarray((drawn_R[:, None] >= reached_RH).sum(axis=1))

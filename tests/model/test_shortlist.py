@@ -12,6 +12,7 @@ from recsys.model.fit import Pretrainer
 from recsys.model.item_head import LogitTerms
 from recsys.model.losses import ItemQueries, item_loss
 from recsys.model.shortlist import Shortlist
+from recsys.model.training_objective import TargetWindow
 from recsys.sequence.negatives import Drawn
 from tests.support.cycle_world import cycle_log, tiny_generator
 
@@ -87,7 +88,8 @@ def test_losses_when_few_items_are_drawn_then_the_mean_normaliser_is_that_of_all
     batch = replace(batch, **row)
     with torch.no_grad():
         wanted, *got = (
-            trainer.objective.item_losses(batch, rng, latest=1)["item"].item() for trainer in (exact, *[few] * 800)
+            trainer.objective.item_losses(batch, rng, TargetWindow(latest=1))["item"].item()
+            for trainer in (exact, *[few] * 800)
         )
     assert np.std(got) > 0.01
     assert np.exp(got).mean() == pytest.approx(np.exp(wanted), rel=0.1)
