@@ -25,7 +25,7 @@ from recsys.decoding.config import DecoderConfig
 from recsys.evaluation.gate import GateConfig
 from recsys.features.assemble import FeatureConfig
 from recsys.model.config import FitConfig, ModelConfig
-from recsys.recommender.token_config import ExpertsConfig, TokensConfig
+from recsys.recommender.token_config import ExpertsConfig, TokensConfig, require_scorer_of_new_items
 from recsys.sequence.id_transformer import IdTransformerConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 from recsys.tokenizer.quality import QualityConfig
@@ -165,10 +165,11 @@ class Recipe(Config):
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
     @model_validator(mode="after")
-    def _workers_are_some(self) -> "Recipe":
+    def _settings_fit(self) -> "Recipe":
         least, most = self.worker_range
         if not 1 <= least <= most:
             raise ValueError("workers must be a number from 1 on, or [least, most] with 1 <= least <= most")
+        require_scorer_of_new_items(self.experts, self.tokens)
         return self
 
 

@@ -5,11 +5,15 @@ is left, and two token models are trained briefly: one on codes of behaviour and
 as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the
 tenth are asked, and a sample of the others. All is done for three draws: few popular items among the tenth decide much.
 
-Axes: S seed, U user, B batch row, N item, I cold item, M codebook, E event, F feature.
+``N of ten places`` are kept as ``tokens.new_item_share`` keeps them (:mod:`recsys.decoding.kept_places`): a cold item
+is found where it is among the best N cold ones, another where it is among the best 10 - N others.
+
+Axes: W draw, U user, B batch row, N item, I cold item, M codebook, E event, F feature, S slate position.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +23,14 @@ from pipelines.benches.codes import FIT, MODEL
 from pipelines.benches.measure import Line
 from recsys.codes.layout import CodeLayout
 from recsys.contracts import History, ItemScores
-from recsys.core.arrays import BoolArray, FloatArray
-from recsys.core.ranking import ndcg_at
+from recsys.core.arrays import BoolArray, FloatArray, IntArray
+from recsys.core.ranking import MISS, ndcg_at
 from recsys.core.seeds import derive_seed, rng_for
 from recsys.core.telemetry import LOG, track
 from recsys.data.events import EventLog, log_in_order
 from recsys.data.prepare import Prepared, load_prepared
 from recsys.data.splits import Questions, questions, training_log
+from recsys.decoding.kept_places import kept_places
 from recsys.evaluation.metrics import recall_at
 from recsys.features.assemble import FeatureBuilder, FeatureConfig
 from recsys.model.tokens.config import TokenModelConfig
@@ -34,13 +39,15 @@ from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.growth import likeness
 from recsys.recommender.weights import ValidationScores, choose_weights
-from recsys.sequence.validation import DEPTH, ranks_of
+from recsys.sequence.validation import DEPTH, Ranks, pessimistic_ranks, ranks_of
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
 
 SEEDS, SHARE, USERS = (7, 8, 9), 0.1, 5_000
-BONUSES = (0.0, 0.25, 0.5, 1.0)
+BONUSES = (0.0, 0.5, 1.0)
+PLACES = (1, 2, 3)
 COLD = "cold items, R@10"
 BEHAVIOUR, AS_NEW = "codes by behaviour and words", "codes as new"
+MIXED = "both mixed, cold items by codes as new"
 TOKENIZER = TokenizerConfig(num_codebooks=32, width=8, epochs=12)
 
 
@@ -50,6 +57,14 @@ class Asked:
 
     cold: Questions
     others: Questions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to score and to rank."""
+
+    score: ItemScores
+    ranks: Ranks = pessimistic_ranks
 
 
 Figures = dict[str, float]
@@ -70,13 +85,13 @@ def bench_cold(
     """
     torch.set_num_threads(1)
     prepared = load_prepared(run / "data")
-    found_S = [_one_draw(prepared, tokenizer, model, share, seed) for seed in seeds]
+    found_W = [_one_draw(prepared, tokenizer, model, share, seed) for seed in seeds]
     lines = []
-    for name in found_S[0]:
-        same_S = [found[name] for found in found_S]
-        figures = {figure: float(np.mean([one[figure] for one in same_S])) for figure in same_S[0]}
+    for name in found_W[0]:
+        same_W = [found[name] for found in found_W]
+        figures = {figure: float(np.mean([one[figure] for one in same_W])) for figure in same_W[0]}
         if len(seeds) > 1:
-            figures["deviation over draws"] = float(np.std([one[COLD] for one in same_S], ddof=1))
+            figures["deviation over draws"] = float(np.std([one[COLD] for one in same_W], ddof=1))
         lines += [Line(what=name, figure=figure, ours=value, unit="") for figure, value in figures.items()]
     return lines
 
@@ -103,9 +118,9 @@ def _one_draw(
     weights = choose_weights(ValidationScores.of(sources, rest)).weights
     LOG.info("bench cold: weights on validation: %s", weights)
     asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N)
-    tried["cosine with the last item's words"] = _nearest(builder.as_new().vectors_NF)
+    tried["cosine with the last item's words"] = Way(score=_nearest(builder.as_new().vectors_NF))
     shown = track(tried.items(), what="ways to score", total=len(tried))
-    return {name: _figures(score, asked) for name, score in shown}
+    return {name: _figures(way, asked) for name, way in shown}
 
 
 def drawn_items(num_items: int, share: float, seed: int) -> BoolArray:
@@ -135,16 +150,55 @@ def asked_users(log: EventLog, cold_N: BoolArray) -> Asked:
     return Asked(cold=_clean(cold, cold_N), others=_others(test, cold_N))
 
 
-def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N: BoolArray) -> dict[str, ItemScores]:
-    """Return the ways to score: each token model by itself, both mixed, and cold items by codes as new alone."""
+def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N: BoolArray) -> dict[str, Way]:
+    """Return the ways to score: each token model by itself, both mixed, and cold items by codes as new alone.
+
+    The last of these compete by score and a bonus, or have places of their own.
+    """
     cold_I = np.flatnonzero(cold_N)
-    found = {f"{name}, alone": source for name, source in sources.items()}
-    found["both mixed"] = Evidence(sources, belief=weights, rank=weights).ranking
-    for bonus in BONUSES:
+    found = {f"{name}, alone": Way(score=source) for name, source in sources.items()}
+    found["both mixed"] = Way(score=Evidence(sources, belief=weights, rank=weights).ranking)
+
+    def as_new(bonus: float) -> ItemScores:
         new_items = NewItemEvidence(source=AS_NEW, item_I=cold_I, bonus=bonus)
-        name = f"both mixed, cold items by codes as new, bonus {bonus:g}"
-        found[name] = Evidence(sources, belief=weights, rank=weights, new_items=new_items).ranking
+        return Evidence(sources, belief=weights, rank=weights, new_items=new_items).ranking
+
+    found |= {f"{MIXED}, bonus {bonus:g}": Way(score=as_new(bonus)) for bonus in BONUSES}
+    kept = {f"{number} of ten places": kept_places(number / DEPTH, DEPTH) for number in PLACES}
+    kept |= {f"the last {number} of ten places": np.arange(DEPTH) >= DEPTH - number for number in PLACES if number > 1}
+    for name, kept_S in kept.items():
+        found[f"{MIXED}, {name}"] = Way(score=as_new(0.0), ranks=partial(kept_ranks, cold_N=cold_N, kept_S=kept_S))
     return found
+
+
+def kept_ranks(
+    scores_BN: FloatArray,
+    targets_B: IntArray,
+    seen: tuple[IntArray, IntArray],
+    /,
+    *,
+    cold_N: BoolArray,
+    kept_S: BoolArray,
+) -> IntArray:
+    """Return each target's place where some places are kept for cold items, ties ranked against it; MISS behind them.
+
+    There are as many items of both kinds as places.
+
+    Shape:
+        scores_BN: (histories, items); what is seen is written into it.
+        kept_S: (places,) which are kept.
+    """
+    scores_BN[seen] = -np.inf
+    wanted_B1 = scores_BN[np.arange(len(targets_B)), targets_B][:, None]
+    of_kind_B = ((scores_BN >= wanted_B1) & (cold_N == cold_N[targets_B][:, None])).sum(axis=1)
+    rank_B = np.full(len(targets_B), MISS)
+    for is_cold in (True, False):
+        place_S = np.flatnonzero(kept_S == is_cold) + 1
+        found = np.flatnonzero(
+            (cold_N[targets_B] == is_cold) & np.isfinite(wanted_B1[:, 0]) & (of_kind_B <= len(place_S))
+        )
+        rank_B[found] = place_S[of_kind_B[found] - 1]
+    return rank_B
 
 
 def _others(asked: Questions, cold_N: BoolArray) -> Questions:
@@ -172,9 +226,11 @@ def _nearest(vectors_NF: FloatArray) -> ItemScores:
     return score
 
 
-def _figures(score: ItemScores, asked: Asked) -> Figures:
+def _figures(way: Way, asked: Asked) -> Figures:
     """Return one way's figures, seen items removed."""
-    cold_U, other_U = (ranks_of(score, one.histories, one.targets_U) for one in (asked.cold, asked.others))
+    cold_U, other_U = (
+        ranks_of(way.score, one.histories, one.targets_U, rank=way.ranks) for one in (asked.cold, asked.others)
+    )
     return {
         COLD: float(recall_at(cold_U, DEPTH).mean()),
         "others, R@10": float(recall_at(other_U, DEPTH).mean()),

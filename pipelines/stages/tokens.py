@@ -82,7 +82,11 @@ def _new_items(experts: Sequence[ExpertConfig], training: EventLog, config: Toke
         if expert.as_new:
             absent = tuple(np.flatnonzero(training.counts_N == 0).tolist())
             return NewItemChoice(
-                expert=expert.name, trained=training.num_items, without_events=absent, bonus=config.new_item_bonus
+                expert=expert.name,
+                trained=training.num_items,
+                without_events=absent,
+                bonus=config.new_item_bonus,
+                share=config.new_item_share,
             )
     return None
 

@@ -1,7 +1,9 @@
 """From distributions over items to slates: paths are searched by one, and what they reach is ranked by another.
 
-Axes: B request, N item, P path, S slate position.
+Axes: B request, N item, P path, S slate position, V kept-for item.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +13,18 @@ from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.decoding.belief_search import BeliefSearch
 from recsys.decoding.beliefs import Categories, PathSearch, Searcher, bounded, item_probabilities
 from recsys.decoding.config import BeliefSearchConfig
-from recsys.decoding.evidence import RankedItems, ReachedItems, best_slates, cut_paths, fill_up, item_paths, rank, reach
+from recsys.decoding.evidence import (
+    RankedItems,
+    ReachedItems,
+    best_items,
+    best_slates,
+    cut_paths,
+    fill_up,
+    item_paths,
+    rank,
+    reach,
+)
+from recsys.decoding.kept_places import KeptPlaces, fill_places
 from recsys.decoding.paths import Beam
 
 CHUNK_ROWS = 32
@@ -29,11 +42,15 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
     categories: Categories | None = None,
     trace: bool = True,
     searcher: Searcher = BeliefSearch,
+    kept: KeptPlaces | None = None,
 ) -> list[Slate]:
     """Return one slate per row with ``min(n, eligible items)`` distinct eligible items, best first.
 
     Where the config ranks reached items only and they are too few, the best of the others follow. With ``trace`` every
     item that a path reached has its paths beside it, the most probable first; items that none reached have no path.
+
+    Items that places are kept for (see :mod:`recsys.decoding.kept_places`) are ranked all, whether a path reached them
+    or not, by ``rank_BN``.
 
     Shape:
         belief_BN: (rows, items) log-probabilities that decide the steps of paths.
@@ -52,15 +69,32 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
         eligible = None if eligible_BN is None else eligible_BN[rows]
         ranking_BN = bounded(rank_BN[rows], "scores of items")
         if config.ranked == "catalogue" and not trace:
-            slates += best_slates(ranking_BN, eligible, n=n)
+            slates += _unsearched(ranking_BN, eligible, n=n, kept=kept)
             continue
         search = searcher(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
-        slates += _searched(search, ranking_BN, eligible, n=n, trace=trace)
+        slates += _searched(search, ranking_BN, eligible, n=n, trace=trace, kept=kept)
     return slates
 
 
+def _unsearched(rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int, kept: KeptPlaces | None) -> list[Slate]:
+    """Return the slates of one chunk of rows over the whole catalogue, without paths."""
+    if kept is None:
+        return best_slates(rank_BN, eligible_BN, n=n)
+    others_BN = kept.others(rank_BN.shape, eligible_BN)
+    entries = [
+        _known(slate.items, rank_N) for slate, rank_N in zip(best_slates(rank_BN, others_BN, n=n), rank_BN, strict=True)
+    ]
+    return [_without_paths(entry) for entry in _with_kept(kept, entries, rank_BN, eligible_BN, n=n)]
+
+
 def _searched(
-    search: PathSearch, rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int, trace: bool
+    search: PathSearch,
+    rank_BN: FloatArray,
+    eligible_BN: BoolArray | None,
+    *,
+    n: int,
+    trace: bool,
+    kept: KeptPlaces | None,
 ) -> list[Slate]:
     """Return the slates of one chunk of rows."""
     row_P = np.flatnonzero(search.index.start(len(rank_BN), eligible_BN).sizes_P)
@@ -68,13 +102,16 @@ def _searched(
         return [Slate(items=np.empty(0, np.int64), scores=np.empty(0, np.float32)) for _ in rank_BN]
     beam = search.run(row_P, None if eligible_BN is None else eligible_BN[row_P])
     reached = reach(beam, rank_BN)
+    ranked_BN = eligible_BN if kept is None else kept.others(rank_BN.shape, eligible_BN)
     if search.config.ranked == "catalogue":
-        items = [slate.items for slate in best_slates(rank_BN, eligible_BN, n=n)]
-        entries = [_known(item_S, rank_BN[row], reached, row) for row, item_S in enumerate(items)]
+        best = best_slates(rank_BN, ranked_BN, n=n)
+        entries = [_known(slate.items, rank_BN[row], reached, row) for row, slate in enumerate(best)]
     else:
-        entries = _best_reached(reached, rank_BN, eligible_BN, n=n)
+        entries = _best_reached(reached, rank_BN, ranked_BN, n=n)
+    if kept is not None:
+        entries = _with_kept(kept, entries, rank_BN, eligible_BN, n=n, reached=reached)
     if not trace:
-        return [Slate(items=entry.item_S, scores=entry.score_S) for entry in entries]
+        return [_without_paths(entry) for entry in entries]
     pruned = cut_paths(search.cuts, rows=len(entries))
     return [
         Slate(items=entry.item_S, scores=entry.score_S, paths=_paths(entry, reached, beam), pruned=pruned[row])
@@ -82,30 +119,52 @@ def _searched(
     ]
 
 
+def _with_kept(
+    kept: KeptPlaces,
+    others: Sequence[RankedItems],
+    rank_BN: FloatArray,
+    eligible_BN: BoolArray | None,
+    *,
+    n: int,
+    reached: ReachedItems | None = None,
+) -> list[RankedItems]:
+    """Return each row's slate of the other items, and of those that places are kept for by their scores."""
+    found = []
+    for row, (other, rank_N) in enumerate(zip(others, rank_BN, strict=True)):
+        eligible_V = None if eligible_BN is None else eligible_BN[row, kept.item_V]
+        best = kept.item_V[best_items(rank_N[kept.item_V], np.empty(0, np.int64), eligible_V, n=n)]
+        found.append(fill_places(other, _known(best, rank_N, reached, row), share=kept.share, n=n))
+    return found
+
+
+def _without_paths(entry: RankedItems) -> Slate:
+    return Slate(items=entry.item_S, scores=entry.score_S)
+
+
 def _best_reached(
     reached: ReachedItems, rank_BN: FloatArray, eligible_BN: BoolArray | None, *, n: int
 ) -> list[RankedItems]:
-    """Return each row's best reached items, filled up with others where they are too few."""
+    """Return each row's best reached items that are eligible, filled up with others where they are too few."""
     score_I = rank_BN[reached.row_I, reached.item_I]
+    if eligible_BN is not None:
+        score_I[~eligible_BN[reached.row_I, reached.item_I]] = -np.inf
     ranking = rank(reached, score_I, n=n, rows=len(rank_BN))
-    return [
-        fill_up(
-            ranking.of_row(row, reached),
-            rank_BN[row],
-            None if eligible_BN is None else eligible_BN[row],
-            n=n,
-        )
-        if len(reached.items_of_row(row))
-        else RankedItems(item_S=np.empty(0, np.int64), score_S=np.empty(0, np.float32), reached_S=np.empty(0, np.int64))
-        for row in range(len(rank_BN))
-    ]
+    entries = []
+    for row in range(len(rank_BN)):
+        found = ranking.of_row(row, reached)
+        found = found.first(int(np.isfinite(found.score_S).sum()))
+        if len(reached.items_of_row(row)):
+            found = fill_up(found, rank_BN[row], None if eligible_BN is None else eligible_BN[row], n=n)
+        entries.append(found)
+    return entries
 
 
-def _known(item_S: IntArray, rank_N: FloatArray, reached: ReachedItems, row: int) -> RankedItems:
+def _known(item_S: IntArray, rank_N: FloatArray, reached: ReachedItems | None = None, row: int = 0) -> RankedItems:
     """Return ranked items with their indices among what the row's paths reached, -1 where none did."""
-    start, own_I = int(np.searchsorted(reached.row_I, row)), reached.items_of_row(row)
-    at_S = np.searchsorted(own_I, item_S)
-    reached_S = np.where(np.isin(item_S, own_I), start + at_S, -1)
+    reached_S = np.full(len(item_S), -1)
+    if reached is not None:
+        start, own_I = int(np.searchsorted(reached.row_I, row)), reached.items_of_row(row)
+        reached_S = np.where(np.isin(item_S, own_I), start + np.searchsorted(own_I, item_S), -1)
     return RankedItems(item_S=item_S, score_S=rank_N[item_S], reached_S=reached_S)
 
 

@@ -133,6 +133,8 @@ class RankedItems:
 def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None, *, n: int) -> RankedItems:
     """Append the eligible items with the highest head scores until there are ``n``, scored below what paths reached.
 
+    Where nothing was found they keep their head scores.
+
     Shape:
         head_N, eligible_N: (items,).
     """
@@ -141,8 +143,8 @@ def fill_up(found: RankedItems, head_N: FloatArray, eligible_N: BoolArray | None
     more = best_items(head_N, found.item_S, eligible_N, n=n - len(found.item_S))
     if not len(more):
         return found
-    below = found.score_S[-1] - 1.0 + (head_N[more] - head_N[more[0]])
-    return _joined(found, more, below)
+    top = found.score_S[-1] - 1.0 if len(found.item_S) else head_N[more[0]]
+    return _joined(found, more, top + (head_N[more] - head_N[more[0]]))
 
 
 def merge(

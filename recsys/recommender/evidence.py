@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys.contracts import History, ItemScores, Scorer
 from recsys.core.arrays import FloatArray, IntArray
+from recsys.decoding.kept_places import KeptPlaces
 from recsys.recommender.batch_cache import BatchCache
 
 
@@ -27,6 +28,13 @@ class NewItemEvidence:
     item_I: IntArray
     bonus: float = 0.0
     """What is added to their log-probabilities."""
+    share: float = 0.0
+    """The share of a slate's places that is kept for them; 0 ranks them among the others by score."""
+
+    @property
+    def kept(self) -> KeptPlaces | None:
+        """The places that are kept for them, None where they compete by score."""
+        return KeptPlaces(item_V=self.item_I, share=self.share) if self.share else None
 
 
 class Evidence:

@@ -84,6 +84,11 @@ class TokensConfig(Config):
     new_item_bonus: Annotated[float, Neutral(0.0)] = 0.0
     """What an expert with ``as_new`` adds to the log-probabilities of items without training events: 0 ranks them as
     likely as it finds them, more shows more of them."""
+    new_item_share: Annotated[float, Neutral(0.0)] = Field(default=0.0, ge=0, le=1)
+    """The share of a slate's places that is kept for items without training events where an expert has ``as_new``:
+    of ``n`` places ``floor(share * n)``, place ``i`` where ``floor(share * i)`` grows, so .2 keeps the 5th, the 10th,
+    .... They are for the best of these items alone, and other places are for the others alone, as long as there are
+    items of both kinds that the request admits. With 0 they compete by score."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer has all of them asked."""
     pruning_users: int = Field(default=1000, ge=0)
@@ -99,3 +104,16 @@ class TokensConfig(Config):
     """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""
     most_paths: int = Field(default=256, ge=1)
     """Where ``search.num_paths`` lose more, they are doubled up to so many; where these do, the catalogue is ranked."""
+
+
+def require_scorer_of_new_items(experts: ExpertsConfig, tokens: TokensConfig) -> None:
+    """Refuse places for new items where no expert scores them.
+
+    Raises:
+        ValueError: there is no such expert; a settings' validator turns this into its own error.
+    """
+    if tokens.new_item_share and not any(expert.as_new for expert in experts.trained):
+        raise ValueError(
+            f"tokens.new_item_share must be 0 where no expert scores new items, got {tokens.new_item_share}; set "
+            f"as_new = true for one of experts.trained"
+        )

@@ -39,6 +39,8 @@ class NewItemChoice(Config):
     """Items before them that had no training events."""
     bonus: float = 0.0
     """What is added to these items' log-probabilities."""
+    share: float = Field(default=0.0, ge=0, le=1)
+    """The share of a slate's places that is kept for these items (see :mod:`recsys.decoding.kept_places`)."""
 
     def any_among(self, num_items: int) -> bool:
         """Return whether some of so many items are new."""
@@ -48,7 +50,7 @@ class NewItemChoice(Config):
         """Return what counts for the new ones among so many items."""
         later_I = np.arange(self.trained, num_items)
         item_I = np.concatenate([np.asarray(self.without_events, np.int64), later_I])
-        return NewItemEvidence(source=self.expert, item_I=item_I, bonus=self.bonus)
+        return NewItemEvidence(source=self.expert, item_I=item_I, bonus=self.bonus, share=self.share)
 
 
 class TokenChoices(Config):

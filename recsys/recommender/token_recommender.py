@@ -26,6 +26,10 @@ class TokenRecommender:
 
     The paths beside an item are those that the search took, by the model that ranked or that proposed it; an item that
     no path reached has none.
+
+    Where the evidence keeps places for new items (see :mod:`recsys.decoding.kept_places`), every request's slate has
+    them, of its own length and among what it admits: an item that it bars has no place, and where it admits too few of
+    one kind, the others fill.
     """
 
     def __init__(  # noqa: PLR0913 (evidence, index, search settings)
@@ -69,6 +73,7 @@ class TokenRecommender:
         searches = self.trace or any(config.ranked == "reached" for config, _ in ways)
         belief_BN, rank_BN = self._evidence([request.history for request in requests], searches=searches)
         eligible_BN = eligible_or_all(requests, self.index.num_items)
+        new_items = self.evidence.new_items
         slates: dict[int, Slate] = {}
         for config, rows_B in ways:
             found = decode_beliefs(
@@ -81,6 +86,7 @@ class TokenRecommender:
                 categories=self.categories if config.corp else None,
                 trace=self.trace,
                 searcher=self.searcher,
+                kept=None if new_items is None else new_items.kept,
             )
             slates |= zip(rows_B, found, strict=True)
         return [slates[row].first(request.n) for row, request in enumerate(requests)]

@@ -4,6 +4,7 @@ Axes: B batch row, U user, N item, E event.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,14 @@ from recsys.core.ranking import MISS, ndcg_at
 from recsys.data.splits import length_order
 
 DEPTH = 10
+
+
+class Ranks(Protocol):
+    """Ranks targets by scores, as :func:`pessimistic_ranks` does."""
+
+    def __call__(self, scores_BN: FloatArray, targets_B: IntArray, seen: tuple[IntArray, IntArray], /) -> IntArray:
+        """Return each target's rank, MISS where it is taken out."""
+        ...
 
 
 def mean_ndcg(
@@ -43,16 +52,18 @@ def ranks_of(
     targets_U: IntArray,
     *,
     batch_size: int = 256,
+    rank: Ranks | None = None,
 ) -> IntArray:
     """Return the rank of the item that came next in each history, what a user already has taken out, (histories,).
 
-    Takes what :func:`mean_ndcg` takes.
+    Takes what :func:`mean_ndcg` takes, and how scores rank: :func:`pessimistic_ranks` unless another way is given.
     """
+    rank = rank or pessimistic_ranks
     order_U, rank_U = length_order(histories), np.full(len(histories), MISS, np.int64)
     for start in range(0, len(histories), batch_size):
         places = order_U[start : start + batch_size]
         batch = [histories[place] for place in places.tolist()]
-        rank_U[places] = pessimistic_ranks(score(batch), targets_U[places], seen_items(batch))
+        rank_U[places] = rank(score(batch), targets_U[places], seen_items(batch))
     return rank_U
 
 

@@ -4,11 +4,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.benches.cold import AS_NEW, BONUSES, asked_users, bench_cold, drawn_items, ways, without_items
+from pipelines.benches.cold import (
+    AS_NEW,
+    BONUSES,
+    MIXED,
+    PLACES,
+    asked_users,
+    bench_cold,
+    drawn_items,
+    kept_ranks,
+    ways,
+    without_items,
+)
 from recsys.contracts import History
+from recsys.core.arrays import IntArray
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import training_log
+from recsys.decoding.evidence import RankedItems
+from recsys.decoding.kept_places import fill_places, kept_places
 from recsys.model.tokens.config import TokenModelConfig
 from recsys.tokenizer.kinds import TokenizerConfig
 
@@ -46,10 +62,44 @@ def test_ways_when_cold_items_have_a_score_of_their_own_then_it_is_that_of_codes
     }
     tried = ways(sources, {"other": 0.75, AS_NEW: 0.25}, np.array([False, False, True]))
     # items 0 and 1: .75 * -2 + .25 * -4 = -2.5; item 2: -4 and the bonus
-    np.testing.assert_allclose(tried["both mixed"]([history]), [[-2.5, -2.5, -2.5]])
+    np.testing.assert_allclose(tried["both mixed"].score([history]), [[-2.5, -2.5, -2.5]])
     for bonus in BONUSES:
-        found = tried[f"both mixed, cold items by codes as new, bonus {bonus:g}"]([history])
+        found = tried[f"{MIXED}, bonus {bonus:g}"].score([history])
         np.testing.assert_allclose(found, [[-2.5, -2.5, -4 + bonus]])
+
+
+@given(seed=st.integers(0, 10_000), number=st.integers(0, 5))
+def test_kept_ranks_when_places_are_kept_then_they_are_those_in_the_slate_that_is_filled(
+    seed: int, number: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores_BN = rng.permutation(60)[None].astype(np.float32)
+    cold_N, seen = rng.permutation(60) < 20, rng.choice(60, 5, replace=False)
+    order_N = np.argsort(-scores_BN[0])
+    others, cold = (order_N[(cold_N[order_N] == kind) & ~np.isin(order_N, seen)] for kind in (False, True))
+    slate = fill_places(_ranked(others), _ranked(cold), share=number / 10, n=10).item_S.tolist()
+    for target in range(60):
+        (rank,) = kept_ranks(
+            scores_BN.copy(),
+            np.array([target]),
+            (np.zeros(5, np.int64), seen),
+            cold_N=cold_N,
+            kept_S=kept_places(number / 10, 10),
+        )
+        assert rank == (slate.index(target) + 1 if target in slate else 0)
+
+
+def test_kept_ranks_when_scores_tie_then_the_target_is_behind_those_of_its_kind() -> None:
+    # places 1 and 2 are the others', 3 is kept: item 0 ties with item 1, so is second; item 3 ties with 4, so behind 3
+    scores_BN, cold_N = np.array([[5, 5, 1, 7, 7]], np.float32), np.array([False, False, False, True, True])
+    kept_S = np.array([False, False, True])
+    seen = (np.empty(0, np.int64), np.empty(0, np.int64))
+    ranks = [kept_ranks(scores_BN.copy(), np.array([item]), seen, cold_N=cold_N, kept_S=kept_S)[0] for item in range(5)]
+    assert ranks == [2, 2, 0, 0, 0]
+
+
+def _ranked(items: IntArray) -> RankedItems:
+    return RankedItems(item_S=items, score_S=-np.arange(len(items), dtype=np.float32), reached_S=items)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -59,9 +109,16 @@ def test_bench_when_a_run_is_small_then_every_way_has_all_figures_and_a_bonus_on
         run, tokenizer=shape, model=TokenModelConfig(width=16, layers=1, heads=2), share=0.25, seeds=(1, 2)
     )
     found = {(line.what, line.figure): line.ours for line in lines}
-    assert len(found) == (4 + len(BONUSES)) * 4
-    by_bonus = [f"both mixed, cold items by codes as new, bonus {bonus:g}" for bonus in BONUSES]
-    cold, others = ([found[name, figure] for name in by_bonus] for figure in ("cold items, R@10", "others, R@10"))
-    assert cold == sorted(cold)
-    assert others == sorted(others, reverse=True)
+    assert len(found) == (4 + len(BONUSES) + 2 * len(PLACES) - 1) * 4
+    by_bonus = [f"{MIXED}, bonus {bonus:g}" for bonus in BONUSES]
+    by_places = [f"{MIXED}, {number} of ten places" for number in PLACES]
+    for names in (by_bonus, by_places):
+        cold, others = ([found[name, figure] for name in names] for figure in ("cold items, R@10", "others, R@10"))
+        assert cold == sorted(cold)
+        assert others == sorted(others, reverse=True)
+    for number in PLACES[1:]:
+        names = [f"{MIXED}, {number} of ten places", f"{MIXED}, the last {number} of ten places"]
+        for figure in ("cold items, R@10", "others, R@10"):
+            assert found[names[0], figure] == found[names[1], figure]
+        assert found[names[0], "others, N@10"] <= found[names[1], "others, N@10"]
     assert all(found[name, "others, R@10"] >= found[name, "others, N@10"] for name in by_bonus)

@@ -81,6 +81,14 @@ def test_evidence_when_items_are_new_then_their_one_source_counts_as_if_it_had_a
     np.testing.assert_array_equal(evidence.ranking(asked), evidence.of(asked)[1])
 
 
+def test_kept_when_a_share_is_set_then_places_are_kept_for_the_new_items_and_else_none() -> None:
+    item_I = np.array([4, 29])
+    kept = NewItemEvidence(source="words", item_I=item_I, share=0.2).kept
+    assert kept is not None
+    assert (kept.item_V.tolist(), kept.share) == ([4, 29], 0.2)
+    assert NewItemEvidence(source="words", item_I=item_I).kept is None
+
+
 def test_evidence_when_no_item_is_new_then_the_source_for_new_ones_is_not_asked() -> None:
     one = {"one": _random_source(1)}
     none = NewItemEvidence(source="words", item_I=np.array([], np.int64))

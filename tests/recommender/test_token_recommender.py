@@ -12,7 +12,7 @@ from recsys.decoding.beliefs import Categories
 from recsys.decoding.config import BeliefSearchConfig
 from recsys.decoding.decoder import decode
 from recsys.model.tokens.mixture import token_log_probs
-from recsys.recommender.evidence import Evidence
+from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.token_experts import TokenChoices
 from recsys.recommender.token_recommender import TokenRecommender
 from recsys.recommender.token_scorer import TokenScorer
@@ -112,6 +112,44 @@ def test_recommendations_when_requests_want_different_rankings_then_each_gets_it
     np.testing.assert_array_equal(both[0].items, both[2].items)
     # the one path leads to the tokens' first item, which all evidence (their opposite) ranks last of all
     assert both[1].items[0] != both[0].items[0]
+
+
+def _with_kept_places(config: BeliefSearchConfig, share: float) -> TokenRecommender:
+    plain = _recommender(config)
+    new_items = NewItemEvidence(source="tokens", item_I=np.arange(14, 20), share=share)
+    evidence = Evidence(plain.evidence.sources, belief=plain.evidence.belief, rank={"tokens": 1.0}, new_items=new_items)
+    return TokenRecommender("ours", evidence, plain.index, CATEGORIES, config)
+
+
+@pytest.mark.parametrize("ranked", ["reached", "catalogue"])
+@pytest.mark.parametrize("trace", [True, False])
+def test_recommendations_when_places_are_kept_then_requests_of_any_length_have_their_share(
+    ranked: str, trace: bool
+) -> None:
+    config = BeliefSearchConfig.model_validate({"ranked": ranked, "num_paths": 3})
+    recommender = _with_kept_places(config, 0.4)
+    recommender = recommender if trace else recommender.untraced()
+    lengths = (1, 2, 3, 5, 8)
+    requests = [Request(history=history, n=n) for history in histories() for n in lengths]
+    together = recommender.recommend(requests)
+    for request, slate in zip(requests, together, strict=True):
+        # the longest history leaves five others and six new items: of eight places .4 * 8 = 3.2, so three are new
+        assert len(slate.items) == request.n
+        assert (slate.items >= 14).sum() == int(0.4 * request.n)
+        (alone,) = recommender.recommend([request])
+        np.testing.assert_array_equal(alone.items, slate.items)
+        np.testing.assert_allclose(alone.scores, slate.scores, atol=1e-5)
+        assert not trace or len(slate.paths) == request.n
+
+
+def test_recommendations_when_no_place_is_kept_then_new_items_compete_by_score() -> None:
+    config = BeliefSearchConfig(ranked="catalogue")
+    requests = [Request(history=history, n=9) for history in histories()]
+    for kept, plain in zip(
+        _with_kept_places(config, 0.0).recommend(requests), _recommender(config).recommend(requests), strict=True
+    ):
+        np.testing.assert_array_equal(kept.items, plain.items)
+        np.testing.assert_array_equal(kept.scores, plain.scores)
 
 
 def test_recommendations_when_one_history_comes_with_many_masks_then_it_is_encoded_once() -> None:

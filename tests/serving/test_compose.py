@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from recsys.contracts import Slate
 from recsys.core.arrays import BoolArray, FloatArray
+from recsys.decoding.evidence import RankedItems
+from recsys.decoding.kept_places import KeptPlaces, fill_places
 from serving.compose import compose
 from serving.plan import Cap, Exploration, Pin, Plan
 
@@ -156,3 +158,35 @@ def test_compose_when_a_cap_binds_then_the_slate_is_filled_from_further_down() -
     scores_N = -np.arange(SIZE, dtype=np.float32)
     plan = Plan(n=4, eligible_N=np.ones(SIZE, np.bool_), caps=[cap_of([range(6)], 0.5)])
     assert [place.row for place in compose(plan, Table(scores_N), np.random.default_rng(0)).places] == [0, 1, 6, 7]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Ranks by a table of scores, but for half of the places, which are kept for some rows."""
+
+    scores_N: FloatArray
+    kept: KeptPlaces
+
+    def rank(self, masks: Sequence[BoolArray], n: int) -> list[Slate]:
+        slates = []
+        for mask in masks:
+            found = [self._ranked(mask & (np.isin(np.arange(SIZE), self.kept.item_V) == kind), n) for kind in (0, 1)]
+            slate = fill_places(*found, share=self.kept.share, n=n)
+            slates.append(Slate(items=slate.item_S, scores=slate.score_S))
+        return slates
+
+    def _ranked(self, mask: BoolArray, n: int) -> RankedItems:
+        (slate,) = Table(self.scores_N).rank([mask], n)
+        return RankedItems(item_S=slate.items, score_S=slate.scores, reached_S=slate.items)
+
+
+def test_compose_when_places_are_kept_and_a_rule_lifts_items_of_both_kinds_then_kept_places_stay() -> None:
+    # rows 4 to 7 have half of the places; 1 and 5 are lifted by 3
+    scores_N = np.array([-1, -2, -3, -4, -9, -10, -11, -12], np.float32)
+    ranker = Kept(scores_N, KeptPlaces(item_V=np.arange(4, 8), share=0.5))
+    plan = Plan(n=4, eligible_N=np.ones(SIZE, np.bool_))
+    # the 2nd and the 4th place are those of the best of rows 4 to 7
+    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [0, 4, 1, 5]
+    plan.lift(np.isin(np.arange(SIZE), [1, 5]), 3.0)
+    # lifted: 1 at 1, and 5 just below; the others: 0 at -1, and 4 just below
+    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [1, 5, 0, 4]
