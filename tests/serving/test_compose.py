@@ -181,12 +181,11 @@ class Kept:
 
 
 def test_compose_when_places_are_kept_and_a_rule_lifts_items_of_both_kinds_then_kept_places_stay() -> None:
-    # rows 4 to 7 have half of the places; 1 and 5 are lifted by 3
+    # rows 4 to 7 have half of the places; 1, 2 and 5 are lifted by 3
     scores_N = np.array([-1, -2, -3, -4, -9, -10, -11, -12], np.float32)
     ranker = Kept(scores_N, KeptPlaces(item_V=np.arange(4, 8), share=0.5))
-    plan = Plan(n=4, eligible_N=np.ones(SIZE, np.bool_))
-    # the 2nd and the 4th place are those of the best of rows 4 to 7
-    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [0, 4, 1, 5]
-    plan.lift(np.isin(np.arange(SIZE), [1, 5]), 3.0)
-    # lifted: 1 at 1, and 5 just below; the others: 0 at -1, and 4 just below
-    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [1, 5, 0, 4]
+    plan = Plan(n=6, eligible_N=np.ones(SIZE, np.bool_))
+    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [0, 4, 1, 5, 2, 6]
+    plan.lift(np.isin(np.arange(SIZE), [1, 2, 5]), 3.0)
+    # lifted: 1 at 1, 5 just below, 2 at 0; the others: 0 at -1, 4 just below, 3 at -4
+    assert [place.row for place in compose(plan, ranker, np.random.default_rng(0)).places] == [1, 5, 2, 0, 4, 3]
