@@ -130,8 +130,10 @@ def recommend(  # noqa: PLR0913 (its options are the call)
         return
     if users is None or to is None:
         raise CallError("--users needs --to FOLDER for the result")
-    asked = None if users == "all" else Path(users)
-    report = recommend_batch(BatchCall(run=run, users=asked, to=to, n=n, shard=Shard.parse(shard)), use_ray=not no_ray)
+    users_file = None if users == "all" else Path(users)
+    report = recommend_batch(
+        BatchCall(run=run, users=users_file, to=to, n=n, shard=Shard.parse(shard)), use_ray=not no_ray
+    )
     typer.echo(report.sentence(to))
     write_result(json_file, report.to_json())
 

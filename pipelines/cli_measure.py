@@ -69,7 +69,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
     from pipelines.show import bench_table, console
     from pipelines.tables import bench_markdown, rewrite_table
 
-    asked = BenchCall(
+    call = BenchCall(
         run=run,
         size=size,
         data=data,
@@ -80,7 +80,7 @@ def bench(  # noqa: PLR0913 (its options are the call)
         to=to,
         seconds=seconds,
     )
-    result = run_bench(name, asked)
+    result = run_bench(name, call)
     console().print(bench_table(result))
     write_result(json_file, result.to_json())
     if markdown is not None:

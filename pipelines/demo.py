@@ -1,4 +1,4 @@
-"""The demo: everything on real data, then what a person wants to see."""
+"""The demo: everything on real data, then its results."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one place of the pipelines that knows Ray: a session that is connected, used and closed."""
+"""The one place of the pipelines that starts Ray: a session that is connected, used and closed."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.core.artifacts import Manifest
 
-_UNSAID = (("workers", 1), ("folder", ""))
+_DEFAULTS = (("workers", 1), ("folder", ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class StageRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as the manifest keeps it: what says no more than earlier versions kept is left out."""
-        return {name: value for name, value in asdict(self).items() if (name, value) not in _UNSAID}
+        """Return the record as the manifest keeps it: newer fields are left out where they are the default."""
+        return {name: value for name, value in asdict(self).items() if (name, value) not in _DEFAULTS}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "StageRecord":

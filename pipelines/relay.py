@@ -12,7 +12,7 @@ from recsys.core.telemetry import WorkProgress, logging_to
 
 
 class FileDisplay:
-    """Appends what it is told to a file, one JSON object a line."""
+    """Appends reports to a file, one JSON object a line."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,14 +49,14 @@ UPDATED = "day"
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayCall:
-    """What a replay is asked for: which log, which recommenders, how."""
+    """The call of a replay: which log, which recommenders, how."""
 
     log: Path | None = None
     """A folder in the data contract; None replays the run's own log."""
     url: str | None = None
     """A server to ask beside the run's recommenders, over HTTP."""
     recommenders: tuple[str, ...] = ()
-    """Which of the run's recommenders are asked; empty asks all."""
+    """Which of the run's recommenders are replayed; empty replays all."""
     config: ReplayConfig = field(default_factory=ReplayConfig)
     """How to replay."""
 
@@ -71,7 +71,7 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
         dataset = None if call.log is None else read_dataset(call.log)
         replayed = own_log(prepared) if dataset is None else joined_log(prepared, dataset)
         _warn(replayed)
-        asked = _asked(run, recipe, prepared, call)
+        chosen = _chosen(run, recipe, prepared, call)
         seed = derive_seed(recipe.seed, "replay")
         impressions = None if dataset is None else dataset.impressions
         reason = unanswerable(replayed)
@@ -79,17 +79,17 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
             result = Replay(rows=(), note=f"{reason}.", split=replayed.split, counts=replayed.counts)
         else:
             result = replay(
-                asked,
+                chosen,
                 replayed,
                 training=training_log(prepared.log),
                 config=call.config,
                 categories_N=general_categories(prepared),
                 seed=seed,
             )
-        result = replace(result, counts={**result.counts, **_degraded(asked)})
+        result = replace(result, counts={**result.counts, **_degraded(chosen)})
         if impressions is not None:
-            result = with_off_policy(result, asked, replayed, prepared, impressions=impressions, seed=seed)
-            result = replace(result, shown=_shown(asked, replayed, prepared, impressions=impressions, seed=seed))
+            result = with_off_policy(result, chosen, replayed, prepared, impressions=impressions, seed=seed)
+            result = replace(result, shown=_shown(chosen, replayed, prepared, impressions=impressions, seed=seed))
         result = replace(result, log=source_name(run) if call.log is None else call.log.resolve().name)
         (run / REPORTS).mkdir(exist_ok=True)
         write_json(run / REPORTS / "replay.json", result.to_json())
@@ -98,7 +98,7 @@ def replay_run(run: Path, recipe: Recipe, call: ReplayCall | None = None) -> Rep
 
 def with_off_policy(
     result: Replay,
-    asked: Sequence[Recommender],
+    chosen: Sequence[Recommender],
     replayed: ReplayLog,
     prepared: Prepared,
     *,
@@ -118,12 +118,12 @@ def with_off_policy(
     for logged in logged_requests(impressions, items, prepared.users):
         usable = logged if prepared.log.cuts is None else logged.since(prepared.log.cuts.test)
         if len(usable):
-            rows += off_policy_rows(asked, replayed.log, usable, seed=seed)
+            rows += off_policy_rows(chosen, replayed.log, usable, seed=seed)
     return replace(result, off_policy=tuple(rows))
 
 
 def _shown(
-    asked: Sequence[Recommender], replayed: ReplayLog, prepared: Prepared, *, impressions: pa.Table, seed: int
+    chosen: Sequence[Recommender], replayed: ReplayLog, prepared: Prepared, *, impressions: pa.Table, seed: int
 ) -> ShownRanking | None:
     """Return how each recommender ranks what the log showed; with a global cut, what it showed from the cut on.
 
@@ -131,7 +131,7 @@ def _shown(
     """
     items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
     since = None if prepared.log.cuts is None else prepared.log.cuts.test
-    held = [one for one in asked if not isinstance(one, RemoteRecommender)]
+    held = [one for one in chosen if not isinstance(one, RemoteRecommender)]
     groups = shown_groups(impressions, items, prepared.users, since=since)
     return rank_shown(held, replayed.log, groups, seed=seed) if held else None
 
@@ -197,24 +197,24 @@ def general_categories(prepared: Prepared) -> list[str | None] | None:
     return found if any(found) else None
 
 
-def _asked(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> list[Recommender]:
-    """Return the recommenders to ask; ours, or the server where one is asked, comes last."""
+def _chosen(run: Path, recipe: Recipe, prepared: Prepared, call: ReplayCall) -> list[Recommender]:
+    """Return the recommenders to replay; ours, or the server where one is given, comes last."""
     stage = Stage(name="replay", work=lambda _: None, parents=EVALUATED, sections=("device",))
     job = Job(stage=stage, run=run, out=run, data_set=run, resolved=recipe, checkpoints=run)
     every = contestants(job)
-    asked: list[Recommender] = [one for one in every if not call.recommenders or one.name in call.recommenders]
+    chosen: list[Recommender] = [one for one in every if not call.recommenders or one.name in call.recommenders]
     if call.url is not None:
         items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
-        asked.append(RemoteRecommender(call.url, items, key=os.environ.get("RECSYS_API_KEY", "")))
-    if not asked:
+        chosen.append(RemoteRecommender(call.url, items, key=os.environ.get("RECSYS_API_KEY", "")))
+    if not chosen:
         names = [one.name for one in every]
         raise ArtifactError(f"recommenders must be among {names}, got {list(call.recommenders)}; name some of these")
-    return asked
+    return chosen
 
 
-def _degraded(asked: Sequence[Recommender]) -> dict[str, int]:
+def _degraded(chosen: Sequence[Recommender]) -> dict[str, int]:
     """Return how many answers of a server did not come from its model."""
-    counted = [one.degraded for one in asked if isinstance(one, RemoteRecommender)]
+    counted = [one.degraded for one in chosen if isinstance(one, RemoteRecommender)]
     if any(counted):
         LOG.warning("%d answers of the server did not come from its model", sum(counted))
     return {"answered by the server without its model": sum(counted)} if counted else {}

@@ -12,12 +12,12 @@ from recsys.evaluation.results import Estimate
 
 def replay_markdown(result: Replay) -> str:
     """Return a replay as Markdown tables under a line that says how the log was divided and how much was asked."""
-    head = f"{result.log}: replay in time order, {result.split}{_asked(result)}."
+    head = f"{result.log}: replay in time order, {result.split}{_counts_of(result)}."
     parts = [[head], _overall(result), _slices(result), _shown(result.shown), _off_policy(result)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _asked(result: Replay) -> str:
+def _counts_of(result: Replay) -> str:
     if not result.counts.get("asked"):
         return ""
     days = (datetime.fromtimestamp(moment, UTC) for row in result.over_time for moment in (row.start, row.end))
@@ -93,8 +93,8 @@ def _shown(shown: ShownRanking | None) -> list[str]:
         if row.slice == kind
     ]
     headings = ("users", "groups", "recommender", *(f"{name}, 95 %" for name in names), f"ours - theirs, {names[0]}")
-    said = f"Ranking what was shown, {shown.items:,} items, those taken against those passed over:"
-    return [said, "", *grid(headings, lines, texts=1)]
+    title = f"Ranking what was shown, {shown.items:,} items, those taken against those passed over:"
+    return [title, "", *grid(headings, lines, texts=1)]
 
 
 def _off_policy(result: Replay) -> list[str]:

@@ -32,7 +32,7 @@ def run_stages(stages: Sequence[Stage], plan: Plan, *, use_ray: bool) -> dict[st
 
     Raises:
         ArtifactError: such a parent is missing or was changed.
-        CallError: the recipe wants several workers where stages run in this process.
+        CallError: the recipe sets several workers where stages run in this process.
     """
     if not use_ray and plan.recipe.worker_range[0] > 1 and any(stage.by_workers for stage in stages):
         raise CallError(

@@ -17,8 +17,8 @@ from recsys.evaluation.results import METRICS, Evaluation
 
 def evaluation_table(result: Evaluation) -> Table:
     """Lay an evaluation out as a table of 80 columns: Recall and NDCG at 5 and 10, Recall@10's bootstrap interval."""
-    asked = f"{result.protocol}, {result.split}"
-    title = f"{result.dataset}: {asked}, {result.users:,} users, {result.items:,} items, full ranking"
+    task = f"{result.protocol}, {result.split}"
+    title = f"{result.dataset}: {task}, {result.users:,} users, {result.items:,} items, full ranking"
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("recommender", max_width=16)
     table.add_column("seen", no_wrap=True)

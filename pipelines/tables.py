@@ -56,7 +56,7 @@ def markdown_table(result: Evaluation) -> str:
     beyond = [[_name(row, len(seeds)), *(_beyond(row, key) for key in BEYOND)] for row in rows if row.seen == "removed"]
     return "\n".join(
         [
-            f"{result.dataset}: {sizes}, {_asked(result)}, full ranking, {spread}.",
+            f"{result.dataset}: {sizes}, {_protocol_of(result)}, full ranking, {spread}.",
             "",
             *grid(HEADINGS, accuracy, texts=2),
             "",
@@ -96,8 +96,8 @@ def _by_what(result: Bench) -> list[str]:
     )
 
 
-def _asked(result: Evaluation) -> str:
-    """Return which split was asked, and how the log was divided where that is not leave-one-out."""
+def _protocol_of(result: Evaluation) -> str:
+    """Return the split, and how the log was divided where that is not leave-one-out."""
     return result.split if result.protocol == "leave-one-out" else f"{result.protocol}, {result.split}"
 
 

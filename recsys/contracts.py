@@ -33,7 +33,7 @@ from recsys.core.errors import CallError
 class History:
     """What one user did, oldest first; ``timestamps`` are unix seconds, one per item.
 
-    An event that came without a time has that of the serving moment: now, unless the caller says another.
+    An event that came without a time has that of the serving moment: now, unless the caller gives another.
     """
 
     items: IntArray
@@ -70,7 +70,7 @@ class Steering:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
-    """What one user asks of a recommender.
+    """One user's request to a recommender.
 
     ``n`` is the wanted length of the slate; it is shorter only where fewer items are eligible. ``keep_seen`` says
     whether items of the history may be recommended again. ``whole_catalogue`` asks a recommender that ranks what paths
@@ -188,7 +188,7 @@ def require_unsteered(requests: Sequence[Request], name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepScores:
-    """What a scorer says about partial paths.
+    """A scorer's scores of partial paths.
 
     Shape:
         logits_PMK: (paths, codebooks, codes), unnormalised, every codebook scored whether used or not.

@@ -53,8 +53,8 @@ class Histories:
         threads: that ask it.
         limit: events of a history.
         seconds: how long an answer waits.
-        cached: users kept in memory; the least recently asked make room.
-        sole_writer: whether a cached past is current until :meth:`changed` says otherwise; else the cache serves only
+        cached: users kept in memory; the least recently used make room.
+        sole_writer: whether a cached past is current until :meth:`changed` is called; else the cache serves only
             while the store is away.
     """
 

@@ -28,10 +28,10 @@ INDEXED = frozenset({"item_id", "title", "categories"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facts:
-    """What a shop says of items beside their columns, one entry a row of the table.
+    """What a shop sets for items beside their columns, one entry a row of the table.
 
     Shape:
-        available_N: (items,) whether an item may be shown as far as the shop says.
+        available_N: (items,) whether an item may be shown by the shop's setting.
         starts_N, ends_N: (items,) unix seconds between which an item may be shown.
         added_N: (items,) unix seconds at which an item was first seen; 0 where unknown.
     """

@@ -13,7 +13,7 @@ class Trimmer:
     """Gives freed memory back after what a server keeps was replaced, at most every half a minute.
 
     A release of items that takes another's place frees tens of thousands of small objects between those that stay;
-    glibc keeps their pages, and asks for new ones for the next.
+    glibc keeps their pages, and allocates new ones for the next.
 
     Args:
         trim: gives back what can be; None is glibc's ``malloc_trim``, or nothing on other systems.

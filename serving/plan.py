@@ -54,7 +54,7 @@ class Exploration:
 class Plan:
     """One slate's plan.
 
-    ``bars`` names what bars items, with the items, where that is asked for; ``wanted_facets`` are the facets asked for.
+    ``bars`` names what bars items, with the items, where that is requested; ``wanted_facets`` are the facets asked for.
 
     Shape:
         eligible_N: (items,) True where an item may be shown.

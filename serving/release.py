@@ -51,7 +51,7 @@ class LoadedBundle(Protocol):
 
     @property
     def recommender(self) -> Recommender:
-        """The model, which tells the paths to its items."""
+        """The model, which returns the paths to its items."""
         ...
 
     @property

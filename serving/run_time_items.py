@@ -137,7 +137,7 @@ def fits(value: Any, kind: pa.DataType) -> bool:
 
 
 def _facts(base: Release, items: ItemTable, put: Sequence[StoredItem], first_seen: Mapping[str, int]) -> Facts:
-    """Return what a shop says of the items of a table, those of the base first."""
+    """Return what a shop sets for the items of a table, those of the base first."""
     facts = plain_facts(len(items))
     for item_id, at in first_seen.items():
         if (row := items.row_of_text(item_id)) is not None:

@@ -37,12 +37,12 @@ class _Comparison:
 
 
 class Shadow:
-    """Asks the shadow release on a thread of its own.
+    """Runs the shadow release on a thread of its own.
 
     Args:
-        releases: whose ``shadow`` is asked; nothing is done while there is none.
+        releases: whose ``shadow`` is run; nothing is done while there is none.
         metrics: where overlaps and losses are counted.
-        config: which share of requests is asked again, and whether comparisons are logged.
+        config: which share of requests is repeated, and whether comparisons are logged.
     """
 
     def __init__(self, releases: Releases, metrics: Metrics, config: ServingConfig) -> None:

@@ -22,7 +22,7 @@ _EXPIRE_EVERY_SECONDS = 3600.0
 
 
 class Sync:
-    """Keeps a server's items, rules and release those of the store, and forgets whom others forgot.
+    """Keeps a server's items, rules and release those of the store, and deletes the users whom others deleted.
 
     Releases have a thread of their own, because to load one takes seconds.
     """

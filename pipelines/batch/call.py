@@ -1,4 +1,4 @@
-"""What a batch job is asked, and what it reports."""
+"""The call of a batch job, and its report."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ class BatchCall:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchReport:
-    """How many users were asked and what became of them, in this shard.
+    """How many users were requested and what became of them, in this shard.
 
     ``asked`` users are distinct: ``answered`` got items and ``empty`` got none because none was eligible. ``unknown``
     of them are not in the run and were answered like a user without a history. ``duplicates`` are rows of the users

@@ -1,8 +1,8 @@
 """The target folder of a batch job: which job it belongs to, what is done, and when it is complete.
 
-TO/_batch.json                 what was asked, so that only the same job goes on here
+TO/_batch.json                 the job, so that only the same one goes on here
 TO/part-00017.parquet          recommendations: user_id, rank, item_id, score
-TO/_users/part-00017.parquet   every asked user of that part once: user_id, known, items; written last, marks it done
+TO/_users/part-00017.parquet   every user of that part once: user_id, known, items; written last, marks it done
 TO/_work/                      plan and lock of a job that is not complete
 TO/_report.json, TO/_SUCCESS   counts; the mark that all is there (with shards one of each a shard, ``_SUCCESS`` last)
 
@@ -55,11 +55,11 @@ class BatchFolder:
         """A folder of the shard's own for as long as the job is not complete."""
         return self.to / _WORK / f"shard{self.shard.suffix}"
 
-    def claim(self, asked: Mapping[str, Any]) -> None:
+    def claim(self, job: Mapping[str, Any]) -> None:
         """Make the folder this job's, or check that it is.
 
         Args:
-            asked: all that the result depends on, as JSON.
+            job: all that the result depends on, as JSON.
 
         Raises:
             CallError: it is a file, holds files that no batch job made, or the result of another job.
@@ -76,10 +76,10 @@ class BatchFolder:
                 f"({len(foreign)} such files); choose another folder"
             )
         if not claim.exists():
-            write_json(claim, dict(asked))
+            write_json(claim, dict(job))
         held = json.loads(claim.read_text(encoding="utf-8"))
-        if held != json.loads(json.dumps(asked)):
-            other = sorted(key for key in {*held, *asked} if held.get(key) != asked.get(key))
+        if held != json.loads(json.dumps(job)):
+            other = sorted(key for key in {*held, *job} if held.get(key) != job.get(key))
             raise CallError(
                 f"--to must be the folder of the same job, got {self.to}, whose {', '.join(other)} differ; "
                 f"choose another folder"

@@ -27,9 +27,9 @@ def recommend_batch(call: BatchCall, *, use_ray: bool = True) -> BatchReport:
         InUseError: another process works on the same shard in the same folder.
     """
     call = call.resolved()
-    asked = _asked(call)
+    job = _dependencies(call)
     folder = BatchFolder(call.to, call.shard)
-    folder.claim(asked)
+    folder.claim(job)
     with owned(folder.work):
         if folder.complete:
             LOG.info("%s is complete, nothing is done again", call.to)
@@ -46,7 +46,7 @@ def recommend_batch(call: BatchCall, *, use_ray: bool = True) -> BatchReport:
     return report
 
 
-def _asked(call: BatchCall) -> dict[str, Any]:
+def _dependencies(call: BatchCall) -> dict[str, Any]:
     """Return all that the result depends on, after a look at every input."""
     manifest = verify_bundle(call.run / "bundle")
     files = [] if call.users is None else user_files(call.users)

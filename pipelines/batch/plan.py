@@ -1,10 +1,10 @@
 """The plan of a batch job: requested users spread over parts, each written to a file of its own.
 
 A part holds known users whose rows in the run are near each other, so that their histories are read fast, and some of
-the unknown users. The part of a user depends on nothing but the user and the number of parts; a user asked twice is in
+the unknown users. The part of a user depends on nothing but the user and the number of parts; a user given twice is in
 one part twice, where the second time is counted and left out.
 
-Axes: V asked row of the users file.
+Axes: V row of the users file.
 """
 
 import json
@@ -74,7 +74,7 @@ def _spread(call: BatchCall, folder: Path) -> tuple[list[int], int]:
     invalid = 0
     with ExitStack() as stack:
         writers: dict[int, pq.ParquetWriter] = {}
-        for table, rows_V in _asked(files, users):
+        for table, rows_V in _requested(files, users):
             invalid += table[schema.USER].null_count
             part_V = _parts(table[schema.USER], rows_V, width=width, count=count)
             for part, chunk in _split(table, part_V, call.shard):
@@ -89,7 +89,7 @@ def _count_parts(rows: int, shard: Shard) -> int:
     return max(shard.count, min(-(-rows // PART_USERS), MAX_PARTS), 1)
 
 
-def _asked(files: list[Path], users: Vocabulary) -> Iterator[tuple[pa.Table, IntArray]]:
+def _requested(files: list[Path], users: Vocabulary) -> Iterator[tuple[pa.Table, IntArray]]:
     for file in files:
         for column in user_columns(file):
             texts = read_ids(column, f"{file}: column {schema.USER}").texts
@@ -98,7 +98,7 @@ def _asked(files: list[Path], users: Vocabulary) -> Iterator[tuple[pa.Table, Int
 
 
 def _parts(texts: pa.ChunkedArray, rows_V: IntArray, *, width: int, count: int) -> IntArray:
-    """Return the part of each asked row, -1 where there is no id; shape (asked rows,)."""
+    """Return the part of each row, -1 where there is no id; shape (rows,)."""
     part_V = np.where(rows_V == UNKNOWN, -1, rows_V // width)
     for place in np.flatnonzero(rows_V == UNKNOWN).tolist():
         text = texts[place].as_py()

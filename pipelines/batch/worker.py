@@ -20,7 +20,7 @@ from recsys.data.vocabulary import UNKNOWN
 from recsys.recommender.bundle import load_bundle
 
 USERS_PER_CALL: Final = 256
-"""Users that the model is asked at once."""
+"""Users of one call of the model."""
 
 
 class PartWorker:
@@ -34,11 +34,11 @@ class PartWorker:
 
     def answer(self, part: int) -> None:
         """Answer every user of a part once and write the part."""
-        asked = read_parquet(self._plan.asked_file(part))
-        texts = asked[schema.USER].to_pylist()
+        users_table = read_parquet(self._plan.asked_file(part))
+        texts = users_table[schema.USER].to_pylist()
         first = list({text: place for place, text in reversed(list(enumerate(texts)))}.values())
         places = np.sort(np.array(first, np.int64))
-        users, rows_U = pa.array([texts[place] for place in places]), asked[ROW].to_numpy()[places]
+        users, rows_U = pa.array([texts[place] for place in places]), users_table[ROW].to_numpy()[places]
         slates = self._slates(rows_U)
         lengths = [len(slate.items) for slate in slates]
         status = [users, pa.array(rows_U != UNKNOWN), pa.array(lengths, pa.int32())]

@@ -86,7 +86,7 @@ def bench_codes(
     """Fit each tokenizer and a token model on its codes, with several seeds, and compare them with OPQ's."""
     torch.set_num_threads(1)
     prepared, builder = load_prepared(run / "data"), FeatureBuilder.load(run / "features")
-    asked = questions(prepared.log, "validation").sample(USERS, seed=seeds[0])
+    queries = questions(prepared.log, "validation").sample(USERS, seed=seeds[0])
     found: dict[str, list[Compared]] = {name: [] for name in variants}
     tried = [(seed, name) for seed in seeds for name in variants]
     pairs_of = {
@@ -94,7 +94,7 @@ def bench_codes(
         for seed in seeds
     }
     for seed, name in track(tried, what="tokenizers", total=len(tried)):
-        one = compared(prepared, builder, variants[name], asked, pairs=pairs_of[seed], model=model, seed=seed)
+        one = compared(prepared, builder, variants[name], queries, pairs=pairs_of[seed], model=model, seed=seed)
         found[name].append(one)
         LOG.info("bench codes: %s, seed %d: ndcg@10 %.4f", name, seed, ndcg_at(one.rank_U, DEPTH).mean())
     return [line for name in variants for line in _lines(name, found[name], found.get(PEER))]
@@ -104,7 +104,7 @@ def compared(  # noqa: PLR0913 (data, features, tokenizer, users)
     prepared: Prepared,
     builder: FeatureBuilder,
     config: TokenizerConfig,
-    asked: Questions,
+    queries: Questions,
     *,
     pairs: list[HeldOutPairs],
     model: TokenModelConfig,
@@ -120,8 +120,8 @@ def compared(  # noqa: PLR0913 (data, features, tokenizer, users)
         codes_NM, prepared.items, facets(codes_NM, prepared.items, config.codebook_size), config.codebook_size
     )
     return Compared(
-        rank_U=ranks_of(token_log_probs(trained), asked.histories, asked.targets_U),
-        rare_U=training.counts_N[asked.targets_U] <= RARE_EVENTS,
+        rank_U=ranks_of(token_log_probs(trained), queries.histories, queries.targets_U),
+        rare_U=training.counts_N[queries.targets_U] <= RARE_EVENTS,
         error=relative_error(vectors_NF, tokenizer.reconstruct(vectors_NF, codes_NM)),
         perplexity=float(np.mean([perplexity(code_N) for code_N in codes_NM.T])) / config.codebook_size,
         words=words.at_least_half,

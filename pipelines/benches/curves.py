@@ -103,16 +103,16 @@ def bench_curves(run: Path) -> list[Line]:
     """
     bundle = load_served(run / "bundle")
     log = load_prepared(run / "data").log
-    asked = questions(log, "validation").sample(USERS, seed=0)
+    queries = questions(log, "validation").sample(USERS, seed=0)
     ranker = bundle.ranker
     if bundle.tokens is not None and isinstance(ranker, TokenRecommender):
-        tried = _of_tokens(ranker, bundle.tokens, asked)
+        tried = _of_tokens(ranker, bundle.tokens, queries)
     else:
-        tried = _of_generator(bundle.generative.untraced(), asked)
-    milliseconds = _milliseconds(tried, asked.histories[:TIMED])
+        tried = _of_generator(bundle.generative.untraced(), queries)
+    milliseconds = _milliseconds(tried, queries.histories[:TIMED])
     LOG.info("curves: %d ways to search are timed", len(tried))
-    points = _points(tried, milliseconds, asked, num_items=log.num_items)
-    content = {"users": len(asked.histories), "timed": TIMED, "points": [point.to_json() for point in points]}
+    points = _points(tried, milliseconds, queries, num_items=log.num_items)
+    content = {"users": len(queries.histories), "timed": TIMED, "points": [point.to_json() for point in points]}
     write_json(run / CURVES, content)
     return [
         Line(what=trial.label, figure=SHOWN[name][0], ours=value, unit=SHOWN[name][1])
@@ -121,7 +121,7 @@ def bench_curves(run: Path) -> list[Line]:
     ]
 
 
-def _of_generator(ours: ReasoningRecommender[Any], asked: Questions) -> list[Trial]:
+def _of_generator(ours: ReasoningRecommender[Any], queries: Questions) -> list[Trial]:
     """Return the generator's trials, which rank what paths reach; the catalogue's ranking does not depend on paths."""
     base = ours.config.with_ranking(ranked="reached", path_weight=0.0)
     free = ReasoningRecommender(ours.scorer, ours.catalogue, base.with_search(theta=None))
@@ -138,12 +138,12 @@ def _of_generator(ours: ReasoningRecommender[Any], asked: Questions) -> list[Tri
             recommender=ours.variant(ours.name, base.with_search(theta=theta)),
             paths=paths,
         )
-        for quantile, theta in _thetas(observed_divergences(free, asked.histories[:OBSERVED]))
+        for quantile, theta in _thetas(observed_divergences(free, queries.histories[:OBSERVED]))
     ]
     return beams + thetas
 
 
-def _of_tokens(served: TokenRecommender, experts: TokenExperts, asked: Questions) -> list[Trial]:
+def _of_tokens(served: TokenRecommender, experts: TokenExperts, queries: Questions) -> list[Trial]:
     """Return the trials of token experts: number of paths, paths by need, CORP, Reasoning Pruning, no search."""
     plain: dict[str, Any] = {"ranked": "reached", "corp": False, "theta": None, "pruning": "none", "fewest_paths": None}
     alone = experts.recommender(served.name, experts.choices.belief)
@@ -163,11 +163,11 @@ def _of_tokens(served: TokenRecommender, experts: TokenExperts, asked: Questions
     efforts = []
     for each in PERPLEXITIES:
         by_need = {"num_paths": WIDER[-1], "fewest_paths": FEWEST, "perplexity_per_path": each}
-        mean = _mean_paths(ours.variant(ours.name, **by_need), asked.histories[:OBSERVED])
+        mean = _mean_paths(ours.variant(ours.name, **by_need), queries.histories[:OBSERVED])
         efforts.append(trial("effort", each, paths=mean, **by_need))
     thetas = [
         trial("theta", quantile, corp=theta is not None, theta=theta)
-        for quantile, theta in _thetas(observed_jumps(ours, asked.histories[:OBSERVED]))
+        for quantile, theta in _thetas(observed_jumps(ours, queries.histories[:OBSERVED]))
     ]
     return [
         *(trial("beam", paths, paths=paths, num_paths=paths) for paths in WIDER),
@@ -190,7 +190,7 @@ def _mean_paths(recommender: TokenRecommender, histories: Sequence[History]) -> 
 
 
 def _points(
-    tried: Sequence[Trial], milliseconds: Sequence[float], asked: Questions, *, num_items: int
+    tried: Sequence[Trial], milliseconds: Sequence[float], queries: Questions, *, num_items: int
 ) -> list[CurvePoint]:
     """Return each trial's figures, seen items removed, and the time that it took."""
     shared = SharedSources()
@@ -200,7 +200,7 @@ def _points(
         for prefix, one in (("", trial.recommender), ("tokens_", trial.pure))
         if one is not None
     ]
-    found = evaluate_rows([(one, False) for _, _, one in rows], asked, num_items=num_items, seed=0)
+    found = evaluate_rows([(one, False) for _, _, one in rows], queries, num_items=num_items, seed=0)
     figures: list[dict[str, float]] = [{} for _ in tried]
     for (place, prefix, _), evaluated in zip(rows, found, strict=True):
         figures[place] |= {f"{prefix}{name}": evaluated.row.accuracy[name].value for name in ("recall@10", "ndcg@10")}

@@ -1,7 +1,7 @@
 """Bench days: the last days of a log, ranked for by a model left as it was, by one updated daily and by one retrained.
 
 Every event of a day whose user has one before it asks for its item, seen items removed. The three models start as one,
-trained on all before the first of the days, about which no question is asked. Items that are new to a model get codes
+trained on all before the first of the days, which are not evaluated. Items that are new to a model get codes
 and vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the
 bench may be several of the log. What a model took are the processor seconds of the stages of its run. A bench that is
 killed goes on where it was when it is given a folder for its runs.
@@ -46,10 +46,10 @@ OVERRIDES = ("alignment.steps=0", 'baselines.fitted=["popularity"]', "experts.tr
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Which days are asked about, and when models are retrained."""
+    """Which days are evaluated, and when models are retrained."""
 
     count: int = 5
-    """Days that are asked about."""
+    """Days that are evaluated."""
     every: int = 1
     """A model is retrained on the first day and on every so many after it."""
     length: int = 1
@@ -63,7 +63,7 @@ class Days:
     Shape:
         day_E: (rows,) the day of each row of the interactions, 0 for the log's last and -1 for the one before.
         first_N: (items,) the day of an item's first event.
-        last: the days that are asked about, behind the one on which the models first part.
+        last: the days that are evaluated, behind the one on which the models first part.
     """
 
     whole: Dataset
@@ -114,7 +114,7 @@ class Days:
         write_dataset(Dataset(interactions=rows, items=items, bad_rows=BadRows()), folder)
         return folder
 
-    def asked(self, day: int) -> Questions:
+    def queries(self, day: int) -> Questions:
         """Return the events of a day as questions: those whose user has one before, of an item the user lacks.
 
         At most :data:`MOST_QUESTIONS`, drawn at random; histories and targets are rows of the whole data set.
@@ -136,11 +136,11 @@ class Days:
         if new_N.any():
             bundle = bundle.with_items(self.whole.items.filter(pa.array(new_N)))
             known_N = bundle.vocabulary.find(ids).rows_V
-        asked = self.asked(day)
-        histories = [History(items=known_N[one.items], timestamps=one.timestamps) for one in asked.histories]
+        queries = self.queries(day)
+        histories = [History(items=known_N[one.items], timestamps=one.timestamps) for one in queries.histories]
         found = evaluate_recommender(
             bundle.ranker,
-            Questions(users_U=asked.users_U, histories=histories, targets_U=known_N[asked.targets_U]),
+            Questions(users_U=queries.users_U, histories=histories, targets_U=known_N[queries.targets_U]),
             num_items=len(bundle.catalogue.item_ids),
             keep_seen=False,
             seed=0,
@@ -153,7 +153,7 @@ class Answered:
     """How a day's models ranked its events, and what making them took.
 
     Shape:
-        users_Q: (questions,) who asked. ndcg[model]: (questions,). took: processor seconds of those made that day.
+        users_Q: (questions,) their users. ndcg[model]: (questions,). took: processor seconds of those made that day.
     """
 
     name: str
@@ -218,7 +218,7 @@ def _answered(days: Days, day: int, base: Path, made: Mapping[str, Path]) -> Ans
     ndcg = {name: days.ndcg(load_bundle(run / "bundle", trace=False), day) for name, run in runs.items()}
     LOG.info("bench days: %s %s", days.name(day), {name: round(float(each.mean()), 4) for name, each in ndcg.items()})
     took = {name: _processor_seconds(run) for name, run in made.items()}
-    return Answered(name=days.name(day), users_Q=days.asked(day).users_U, ndcg=ndcg, took=took)
+    return Answered(name=days.name(day), users_Q=days.queries(day).users_U, ndcg=ndcg, took=took)
 
 
 def _processor_seconds(run: Path) -> float:

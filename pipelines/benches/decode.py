@@ -43,8 +43,8 @@ PEER = "torch"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Asked:
-    """What is asked, and the items that came next where they are known, (users,)."""
+class _Queries:
+    """Histories, and the items that came next where they are known, (users,)."""
 
     histories: Sequence[History]
     targets_U: IntArray | None = None
@@ -65,7 +65,7 @@ class _Way:
 
 @dataclass(frozen=True, kw_only=True)
 class _Turn:
-    """One history asked one way: seconds of the runtime when it is new and when its states are kept, and of torch."""
+    """One history ranked one way: seconds of the runtime when it is new and when its states are kept, and of torch."""
 
     new: float
     kept: float
@@ -78,7 +78,7 @@ def bench_decode(run: Path | None = None) -> list[Line]:
     """Time one-user calls on one thread: of a run on its validation users, or of random codes and weights by size.
 
     Calls of the runtime and of torch, with paths and without, take turns on the same history. Of a run with token
-    experts all evidence ranks, what paths reach as the run's search says and, as a way of its own, the catalogue.
+    experts all evidence ranks, what paths reach by the run's search and, as a way of its own, the catalogue.
 
     Raises:
         ArtifactError: the run's bundle is not served by the runtime.
@@ -96,8 +96,8 @@ def bench_decode(run: Path | None = None) -> list[Line]:
         }
         if served.tokens is not None:
             ways["no paths, catalogue ranked"] = replace(ways["no paths"], whole_catalogue=True)
-        asked = _Asked(histories=users.histories, targets_U=users.targets_U)
-        return _timed(f"{len(served.catalogue.codes_NM):,} items", ways, asked, served.forget)
+        queries = _Queries(histories=users.histories, targets_U=users.targets_U)
+        return _timed(f"{len(served.catalogue.codes_NM):,} items", ways, queries, served.forget)
     lines: list[Line] = []
     for size, calls in CALLS.items():
         reference = random_recommender(size)
@@ -107,8 +107,8 @@ def bench_decode(run: Path | None = None) -> list[Line]:
             "paths": _Way(ours=ours, torch_model=reference),
             "no paths": _Way(ours=ours.untraced(), torch_model=reference.untraced()),
         }
-        asked = _Asked(histories=random_histories(size, WARM_UP + calls))
-        lines += _timed(f"{size:,} items", ways, asked, scorer.forget)
+        queries = _Queries(histories=random_histories(size, WARM_UP + calls))
+        lines += _timed(f"{size:,} items", ways, queries, scorer.forget)
     return lines
 
 
@@ -148,10 +148,10 @@ def random_histories(size: int, count: int) -> list[History]:
     return [History(items=rng.integers(0, size, HISTORY), timestamps=days_T) for _ in range(count)]
 
 
-def _timed(what: str, ways: dict[str, _Way], asked: _Asked, forget: Callable[[], None]) -> list[Line]:
+def _timed(what: str, ways: dict[str, _Way], queries: _Queries, forget: Callable[[], None]) -> list[Line]:
     """Time the runtime and torch on the same histories in turns, in every way; then the runtime alone."""
     turns: dict[str, list[_Turn]] = {how: [] for how in ways}
-    for place, history in enumerate(asked.histories):
+    for place, history in enumerate(queries.histories):
         for how, way in ways.items():
             turn = _turn(way, history, forget)
             if place >= WARM_UP:
@@ -159,8 +159,8 @@ def _timed(what: str, ways: dict[str, _Way], asked: _Asked, forget: Callable[[],
     lines = []
     for how, found in turns.items():
         lines += _compared(f"{what}, {how}", found)
-        lines += _alone(f"{what}, {how}, the runtime alone", ways[how], asked.histories, forget)
-        lines += _agreeing(f"{what}, {how}", found, asked)
+        lines += _alone(f"{what}, {how}, the runtime alone", ways[how], queries.histories, forget)
+        lines += _agreeing(f"{what}, {how}", found, queries)
     return lines
 
 
@@ -201,7 +201,7 @@ def _alone(what: str, way: _Way, histories: Sequence[History], forget: Callable[
     return lines
 
 
-def _agreeing(what: str, turns: Sequence[_Turn], asked: _Asked) -> list[Line]:
+def _agreeing(what: str, turns: Sequence[_Turn], queries: _Queries) -> list[Line]:
     """Return how far the slates are torch's, how long paths are, and NDCG@10 where it is known what came next."""
     slates = [(turn.ours, turn.theirs) for turn in turns if len(turn.ours.items)]
     shared = float(np.mean([np.isin(mine.items, theirs.items).mean() for mine, theirs in slates]))
@@ -209,8 +209,8 @@ def _agreeing(what: str, turns: Sequence[_Turn], asked: _Asked) -> list[Line]:
     steps = [len(paths[0].steps) for mine, _ in slates for paths in mine.paths if paths]
     if steps:
         lines.append(Line(what=f"{what}, steps of the best paths", ours=float(np.mean(steps)), unit="steps"))
-    if asked.targets_U is not None:
-        targets = asked.targets_U[WARM_UP:].tolist()
+    if queries.targets_U is not None:
+        targets = queries.targets_U[WARM_UP:].tolist()
         ours, theirs = (
             float(np.mean([_gain(slate, target) for slate, target in zip(own, targets, strict=True)]))
             for own in ([turn.ours for turn in turns], [turn.theirs for turn in turns])

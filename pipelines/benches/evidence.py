@@ -37,12 +37,12 @@ def bench_evidence(run: Path) -> list[Line]:
         raise CallError("bench evidence must have a run with token experts, got one without; set experts.trained")
     sources = bundle.tokens.sources() | head_parts(bundle.generative.scorer.keeping_states())
     chosen_on = ValidationScores.of(sources, questions(log, "validation"))
-    asked = ValidationScores.of(sources, questions(log, "test"))
+    queries = ValidationScores.of(sources, questions(log, "test"))
     choices = choices_of(bundle.tokens.mixture.codebooks, list(sources))
     ranks = {}
     for name, names in track(choices.items(), what="choices of sources", total=len(choices)):
         weights = choose_weights(chosen_on, names).weights
-        ranks[name] = asked.ranks(weights)
+        ranks[name] = queries.ranks(weights)
         LOG.info("bench evidence: %s: %s", name, weights)
     lines, whole_U = [], ndcg_at(ranks[ALL], DEPTH)
     for name, rank_U in ranks.items():

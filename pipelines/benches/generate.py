@@ -112,7 +112,7 @@ def bench_generate(run: Path) -> list[Line]:
     """Time slates of a run's bundle beside the peer's, in turns on the same validation users, on one thread.
 
     Every history is new to the bundle, as it is to the peer, which keeps the keys and values of a history while it
-    writes, as ``generate`` does unless told otherwise.
+    writes, as ``generate`` does by default.
 
     Raises:
         ArtifactError: the run's bundle is not served by the runtime.
@@ -124,7 +124,7 @@ def bench_generate(run: Path) -> list[Line]:
         raise ArtifactError(f"{run / 'bundle'} must be served by the runtime, got torch; the log says why")
     config = GeneratorConfig.from_pretrained(run / "bundle" / "model")
     peer = GeneratePeer(bundle.generative.catalogue.codes_NM, config)
-    asked = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS, seed=1)
+    queries = questions(load_prepared(run / "data").log, "validation").sample(WARM_UP + CALLS, seed=1)
     ways: dict[str, tuple[Recommender, bool | None]] = {
         "no paths": (bundle.ranker, None),
         "paths": (bundle.recommender, None),
@@ -133,7 +133,7 @@ def bench_generate(run: Path) -> list[Line]:
     if bundle.tokens is not None:
         ways["no paths, catalogue ranked"] = (bundle.ranker, True)
     milliseconds: dict[str, list[float]] = {how: [] for how in ways}
-    for history in asked.histories:
+    for history in queries.histories:
         for how, (recommender, whole) in ways.items():
             bundle.forget()
             began = time.perf_counter()

@@ -78,11 +78,11 @@ def bench_gpu(data: Path | None, sizes: Sizes | None = None, *, device: torch.de
 def _training(device: torch.device, sizes: Sizes, data: Path | None) -> list[Line]:
     """Train the same first steps on both, then whole epochs on the device, and rank with what it learned."""
     source = data or (DEMO_DATA if DEMO_DATA.exists() else None)
-    world, asked = TrainingWorld.made_up(USERS, ITEMS), None
+    world, queries = TrainingWorld.made_up(USERS, ITEMS), None
     if source is not None:
         log = prepare(read_dataset(source), PrepareConfig()).log
         world = TrainingWorld.with_random_codes(training_log(log))
-        asked = questions(log, "validation").sample(ASKED, seed=0)
+        queries = questions(log, "validation").sample(ASKED, seed=0)
     world = replace(world, fit=world.fit.model_copy(update={"epochs": sizes.epochs}))
     trainer, peer = (world.trainer("fp32", device=place) for place in (device, torch.device("cpu")))
     (speed, loss), (peer_speed, peer_loss) = (_first_steps(one, sizes.steps) for one in (trainer, peer))
@@ -100,8 +100,8 @@ def _training(device: torch.device, sizes: Sizes, data: Path | None) -> list[Lin
         Line(what="item loss of the same last step", ours=loss, peer=peer_loss, peer_name="CPU", unit="nats"),
         Line(what=f"pre-training, {trainer.epochs} epochs", ours=whole, unit="s"),
     ]
-    if asked is not None:
-        ndcg = item_head_ndcg(trainer.generator, asked)
+    if queries is not None:
+        ndcg = item_head_ndcg(trainer.generator, queries)
         lines.append(Line(what="item head after them, validation", ours=ndcg, unit="NDCG@10"))
     return lines
 

@@ -37,11 +37,11 @@ def bench_ladq(run: Path, *, seeds: tuple[int, ...] = SEEDS) -> list[Line]:
     """Return NDCG@10 and processor seconds of training in each precision, means over the seeds, beside fp32."""
     torch.set_num_threads(1)
     world = TrainingWorld.of_run(run)
-    asked = questions(load_prepared(run / "data").log, "test")
+    queries = questions(load_prepared(run / "data").log, "test")
     found: dict[str, list[Trained]] = {name: [] for name in (FP32, BF16, LADQ)}
     for seed in seeds:
         for name, each in found.items():
-            each.append(_trained(_trainer(world, name, seed), asked))
+            each.append(_trained(_trainer(world, name, seed), queries))
             LOG.info("bench ladq: seed %d, %s: %s", seed, name, each[-1])
     lines = []
     base = found[FP32]
@@ -86,7 +86,7 @@ def _trainer(world: TrainingWorld, name: str, seed: int) -> Pretrainer:
     return trainer
 
 
-def _trained(trainer: Pretrainer, asked: Questions) -> Trained:
+def _trained(trainer: Pretrainer, queries: Questions) -> Trained:
     began = time.process_time()
     for epoch in range(trainer.epochs):
         trainer.run_epoch(epoch)
@@ -99,4 +99,4 @@ def _trained(trainer: Pretrainer, asked: Questions) -> Trained:
         low = 1.0
     layers = LinearLayers(trainer.generator)
     layers.set_bf16(set())
-    return Trained(seconds=seconds, ndcg=item_head_ndcg(trainer.generator, asked), low=low)
+    return Trained(seconds=seconds, ndcg=item_head_ndcg(trainer.generator, queries), low=low)

@@ -95,7 +95,7 @@ class _Client:
         """
         self._due, self._start = due_R.tolist(), time.perf_counter()
         waiting = deque(range(len(self._due)))
-        heard = self._start
+        last_answer = self._start
         try:
             while waiting or self._busy:
                 now = time.perf_counter()
@@ -105,8 +105,8 @@ class _Client:
                 if waiting and len(self._busy) < self._room:
                     until = min(until, self._start + self._due[waiting[0]])
                 if self._receive(max(0.0, until - time.perf_counter())) or not self._busy:
-                    heard = time.perf_counter()
-                if time.perf_counter() - heard > _PATIENCE_SECONDS:
+                    last_answer = time.perf_counter()
+                if time.perf_counter() - last_answer > _PATIENCE_SECONDS:
                     raise LoadError(f"a server must answer within {_PATIENCE_SECONDS:g} seconds, and does not")
         finally:
             for connection in [*self._free, *self._busy.values()]:

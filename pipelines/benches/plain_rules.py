@@ -1,4 +1,4 @@
-"""What a slate may hold, told item by item in the plainest way from the words of the API; shares no code with it."""
+"""What a slate may hold, checked item by item in the plainest way from the text of the API; shares no code with it."""
 
 import math
 import time

@@ -67,7 +67,7 @@ class Setting:
     world: TrainingWorld
     teacher: Generator
     difficulty_U: FloatArray
-    asked: Questions
+    queries: Questions
 
 
 def bench_pruning(run: Path) -> list[Line]:
@@ -75,7 +75,7 @@ def bench_pruning(run: Path) -> list[Line]:
     setting, tried = _setting(run), list(_tried(run))
     whole, *points = (_student(setting, config) for config in track(tried, what="pruning", total=len(tried)))
     write_json(
-        run / CURVE, {"users": len(setting.asked.targets_U), "points": [asdict(one) for one in (whole, *points)]}
+        run / CURVE, {"users": len(setting.queries.targets_U), "points": [asdict(one) for one in (whole, *points)]}
     )
     lines = [
         Line(what=_WHOLE, ours=whole.ndcg, unit="NDCG@10"),
@@ -115,7 +115,7 @@ def _setting(run: Path) -> Setting:
         world=world,
         teacher=teacher,
         difficulty_U=difficulties(objective),
-        asked=validation_sample(load_prepared(run / "data").log, recipe.seed),
+        queries=validation_sample(load_prepared(run / "data").log, recipe.seed),
     )
 
 
@@ -126,7 +126,7 @@ def _student(setting: Setting, config: PruningConfig) -> Student:
     teacher = setting.teacher
     with measured() as usage:
         trainer = setting.world.trainer(pruning=pruning, prior=teacher.head.prior(), device=teacher.device)
-        pretrain(trainer, validate=lambda model: item_head_ndcg(model, setting.asked))
+        pretrain(trainer, validate=lambda model: item_head_ndcg(model, setting.queries))
     LOG.info("pruning %s: ndcg@10 %.4f in %.1f processor s", config, trainer.training.best, usage.cpu_seconds)
     return Student(
         keep=config.keep,

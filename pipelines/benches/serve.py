@@ -30,7 +30,7 @@ SAMPLES, REPEATS = 1200, 4
 """Requests whose 99th percentile is taken, and how often each body is sent for it at most."""
 CALM_SECONDS, HEAVY_SECONDS, IN_A_ROW = 4.0, 5.0, 10
 WHOLE = {"ranked": "catalogue"}
-"""What a request says to have all items ranked instead of what paths reach."""
+"""What a request holds to have all items ranked instead of what paths reach."""
 _READY_SECONDS = 120.0
 
 
@@ -41,29 +41,29 @@ class BenchError(RecsysError):
 def bench_serve(run: Path, *, requests: int = REQUESTS, rounds: int = ROUNDS) -> list[Line]:
     """Measure a run's service with histories sent along and with known users, and the peer with the histories.
 
-    A run with token experts is asked for what it serves, and for the whole catalogue ranked without paths as well. The
+    A run with token experts is measured on what it serves, and on the whole catalogue ranked without paths as well. The
     peer has as many items and no store, no model, no checks. Lines of milliseconds a request are one over the
     highest rate, so that the ratio is the share of the peer's rate.
     """
     prepared = load_prepared(run / "data")
     given, users = _bodies(prepared, requests)
     rows = _rows(prepared, requests)
-    asked = {"history sent": given, "known user": users}
+    bodies_of = {"history sent": given, "known user": users}
     if (run / "bundle" / "tokens").is_dir():
-        asked["history sent, catalogue ranked"] = [json.dumps(json.loads(body) | WHOLE).encode() for body in given]
+        bodies_of["history sent, catalogue ranked"] = [json.dumps(json.loads(body) | WHOLE).encode() for body in given]
     with TemporaryDirectory() as folder, _servers(run, Path(folder), prepared.log.num_items) as (ours, peer):
-        for port, bodies in (*((ours, bodies) for bodies in asked.values()), (peer, rows)):
+        for port, bodies in (*((ours, bodies) for bodies in bodies_of.values()), (peer, rows)):
             closed_loop(port, bodies[:50])
-        rates: dict[str, list[float]] = {what: [] for what in (*asked, PEER)}
+        rates: dict[str, list[float]] = {what: [] for what in (*bodies_of, PEER)}
         for _ in range(rounds):
-            for what, bodies in asked.items():
+            for what, bodies in bodies_of.items():
                 rates[what].append(closed_loop(ours, bodies))
             rates[PEER].append(closed_loop(peer, rows))
         lines = [
             beside(
                 f"ms a request at full load, {what}", _each(rates[what]), _each(rates[PEER]), peer_name=PEER, unit="ms"
             )
-            for what in asked
+            for what in bodies_of
         ]
         highest, theirs = float(np.median(rates["history sent"])), float(np.median(rates[PEER]))
         lines += _light(ours, given, LIGHT * highest, (peer, rows, LIGHT * theirs))

@@ -130,7 +130,7 @@ class Faults:
         self.failed: Counter[str] = Counter()
 
     def run(self, stop: threading.Event) -> None:
-        """Do one thing after the other until told to stop."""
+        """Do one thing after the other until stopped."""
         deeds: list[Callable[[], None]] = [self.garbage, self.hang_up, self.half_a_body, self.malformed, self.events]
         deeds += [self.item, self.forget] + ([self.swap] if self._versions else [])
         while not stop.wait(FAULT_SECONDS):

@@ -24,19 +24,21 @@ def bench_valid() -> list[Line]:
     torch.set_num_threads(1)
     rng = rng_for(0, "bench", "valid")
     ours = random_recommender(ITEMS)
-    asked = right = 0
+    recommended = right = 0
     for _ in track(range(HISTORIES // BATCH), what="recommending", total=HISTORIES // BATCH):
         lengths_B = rng.integers(0, 30, BATCH)
         histories = [History(items=rng.integers(0, ITEMS, n), timestamps=np.arange(n) * 3600) for n in lengths_B]
         eligible_N = rng.random(ITEMS) < 0.5
         slates = ours.recommend(requests_for(histories, n=SLATE, eligible_N=eligible_N))
         for slate, history in zip(slates, histories, strict=True):
-            asked += SLATE
+            recommended += SLATE
             right += _right(slate, history, eligible_N)
     agreed = _masks_agree(ours.catalogue.codes_NM, rng)
     return [
         Line(
-            what=f"valid, eligible, unseen and distinct, of {asked:,} recommendations", ours=right / asked, unit="share"
+            what=f"valid, eligible, unseen and distinct, of {recommended:,} recommendations",
+            ours=right / recommended,
+            unit="share",
         ),
         Line(what=f"masks equal to brute force, of {MASKS:,} partial paths", ours=agreed / MASKS, unit="share"),
     ]

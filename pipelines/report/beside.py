@@ -67,7 +67,7 @@ def write_comparison(runs: Sequence[Path]) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """One line about a run: version, sizes and last day of its log, our NDCG@10, and what the gate said.
+    """One line about a run: version, sizes and last day of its log, our NDCG@10, and the gate's verdict.
 
     What the run lacks is empty, or None.
     """

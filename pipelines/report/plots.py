@@ -127,24 +127,24 @@ def filled(rows: Mapping[str, Sequence[bool]], title: str, *, marks: Sequence[st
 
 
 def reliability(points: Sequence[tuple[float, float]], title: str) -> Markup:
-    """Draw how often what was said came true by the probability it was said with, both on a logarithmic scale."""
-    shown = [(said, came) for said, came in points if said > 0 and came > 0]
+    """Draw observed frequencies by predicted probability, both on a logarithmic scale."""
+    shown = [(predicted, observed) for predicted, observed in points if predicted > 0 and observed > 0]
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"reliability {title}"}):
         figure, axes = _figure(3.0, 2.8)
         ends = [min(map(min, shown), default=0.01), max(map(max, shown), default=1.0)]
         axes.plot(ends, ends, color=WARM, linewidth=0.8, linestyle=(0, (3, 2)))
         axes.plot(
-            [said for said, _ in shown],
-            [came for _, came in shown],
+            [predicted for predicted, _ in shown],
+            [observed for _, observed in shown],
             color=MAIN,
             linewidth=1.4,
             marker="o",
             markersize=3,
         )
-        axes.set(xscale="log", yscale="log", xlabel="said", ylabel="came true")
+        axes.set(xscale="log", yscale="log", xlabel="predicted", ylabel="observed")
         axes.minorticks_off()
         axes.set_title(title)
-        return _svg(figure, f"{title}: said beside how often it came true, dashes mark equal")
+        return _svg(figure, f"{title}: predicted beside observed frequency, dashes mark equal")
 
 
 def intervals(rows: Sequence[tuple[str, Estimate, bool]], title: str) -> Markup:

@@ -131,9 +131,9 @@ def curves(run: Path) -> CurvesSection:
     drawn = []
     for by, across in _PATH_CURVES.items():
         points = [point for point in map(CurvePoint.from_json, found["points"]) if point.by == by]
-        for name, said in _PATH_FIGURES.items() if points else ():
+        for name, title in _PATH_FIGURES.items() if points else ():
             marks = [(f"{point.at:g}", point.figures[name]) for point in points]
-            drawn.append(plots.marked(marks, said, across=across))
+            drawn.append(plots.marked(marks, title, across=across))
     return CurvesSection(users=found["users"], timed=found["timed"], plots=drawn)
 
 

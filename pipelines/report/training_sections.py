@@ -106,10 +106,10 @@ def data_pruning(run: Path) -> DataPruningSection:
     whole = points[0]
     across = "share of users trained on"
     drawn = [
-        plots.trade_off(_by_choice(points, taught=taught), f"NDCG@10, {said}", across=across, level=whole.ndcg)
-        for taught, said in _TEACHER.items()
+        plots.trade_off(_by_choice(points, taught=taught), f"NDCG@10, {label}", across=across, level=whole.ndcg)
+        for taught, label in _TEACHER.items()
     ]
-    seconds = {said: _mean_seconds(points, taught=taught) for taught, said in _TEACHER.items()}
+    seconds = {label: _mean_seconds(points, taught=taught) for taught, label in _TEACHER.items()}
     cost = plots.trade_off(seconds, "processor seconds", across=across)
     return DataPruningSection(users=found["users"], plots=[*drawn, cost])
 

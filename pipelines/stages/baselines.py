@@ -113,7 +113,7 @@ def _tiger_vectors(job: Job) -> FloatArray:
 
 
 def _member_alone(job: Job, training: EventLog) -> SASRec | None:
-    """Return the run's member as a rival; None where it has none, or the recipe wants a SASRec of its own."""
+    """Return the run's member as a rival; None where it has none, or the recipe has a SASRec of its own."""
     found = None if job.recipe.baselines.sasrec is not None else load_member(job.parent("member"))
     if found is None:
         return None

@@ -32,7 +32,7 @@ from recsys.tokenizer.kinds import load_tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One model with one weight of path evidence, and what validation says of both."""
+    """One model with one weight of path evidence, and the validation figures of both."""
 
     model: str
     path_weight: float
@@ -56,20 +56,20 @@ def select_and_bundle(job: Job) -> None:
     prepared = load_prepared(job.parent("data"))
     catalogue = Catalogue.load(job.parent("catalog"))
     seed = derive_seed(job.recipe.seed, "selection")
-    asked = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
+    queries = questions(prepared.log, "validation").sample(job.recipe.selection.max_users, seed=seed)
     folders = MODELS if job.recipe.alignment.steps else {"pre-trained": MODELS["pre-trained"]}
     device = pick_device(job.recipe.device)
     models = {name: Generator.load(job.parent(folder), device) for name, folder in folders.items()}
     tried: list[Candidate] = []
     for name, generator in models.items():
         scorer = GeneratorScorer(generator).keeping_states()
-        theta = _theta(job, scorer, catalogue, asked)
+        theta = _theta(job, scorer, catalogue, queries)
         for path_weight in job.recipe.selection.path_weights:
             config = job.recipe.decoder.with_ranking(path_weight=path_weight).with_search(theta=theta)
-            recall, ndcg = _accuracy(scorer, catalogue, config, asked)
+            recall, ndcg = _accuracy(scorer, catalogue, config, queries)
             tried.append(Candidate(model=name, path_weight=path_weight, theta=theta, recall=recall, ndcg=ndcg))
         alone = job.recipe.decoder.with_ranking(item_head=False).with_search(finish_below=1, theta=theta)
-        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(scorer, catalogue, alone, asked)[1])
+        LOG.info("%s by paths alone: ndcg@10 %.4f", name, _accuracy(scorer, catalogue, alone, queries)[1])
     best = choose(tried, keep=job.recipe.selection.keep, margin=job.recipe.selection.margin)
     LOG.info("kept the %s model with path weight %s: ndcg@10 %.4f", best.model, best.path_weight, best.ndcg)
     if job.recipe.alignment.steps:
@@ -78,7 +78,7 @@ def select_and_bundle(job: Job) -> None:
         _discount_popularity(job, models[best.model], than=models["pre-trained"], log=prepared.log)
     tokens = _tokens(job.parent("tokens"), job.recipe.device)
     if tokens is not None and best.model == "aligned":
-        tokens = reweighed(tokens, models[best.model], asked)
+        tokens = reweighed(tokens, models[best.model], queries)
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
@@ -87,7 +87,7 @@ def select_and_bundle(job: Job) -> None:
         counts_N=training_log(prepared.log).counts_N,
         tokenizer=load_tokenizer(job.parent("tokenizer")),
         features=FeatureBuilder.load(job.parent("features")),
-        probed=asked.histories,
+        probed=queries.histories,
         tokens=tokens,
     )
     save_bundle(job.out, parts, kept=best.to_json(), validation=[candidate.to_json() for candidate in tried])
@@ -107,7 +107,7 @@ def _tokens(folder: Path, device: Device) -> TokenRanker | None:
     return TokenRanker.load(folder, device=device) if (folder / "choices.json").exists() else None
 
 
-def reweighed(tokens: TokenRanker, generator: Generator, asked: Questions) -> TokenRanker:
+def reweighed(tokens: TokenRanker, generator: Generator, queries: Questions) -> TokenRanker:
     """Return token experts whose evidence is weighed anew beside another item head than they were trained with.
 
     Experts that neither searched nor ranked beside the old head go on without a weight: serving does not read them.
@@ -115,7 +115,7 @@ def reweighed(tokens: TokenRanker, generator: Generator, asked: Questions) -> To
     choices = tokens.choices
     used = {name for name in tokens.mixture.codebooks if choices.belief.get(name) or choices.rank.get(name)}
     sources = {name: source for name, source in tokens.sources().items() if name in used}
-    best = choose_weights(ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, asked))
+    best = choose_weights(ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, queries))
     rank = dict.fromkeys(tokens.mixture.codebooks, 0.0) | best.weights
     return replace(tokens, choices=choices.model_copy(update={"rank": rank}))
 
@@ -152,18 +152,18 @@ def _best_of_each(tried: Sequence[Candidate]) -> tuple[float, float]:
 MODELS = {"pre-trained": "calibrated", "aligned": "aligned"}
 
 
-def _theta(job: Job, scorer: GeneratorScorer, catalogue: Catalogue, asked: Questions) -> float | None:
+def _theta(job: Job, scorer: GeneratorScorer, catalogue: Catalogue, queries: Questions) -> float | None:
     if not job.recipe.decoder.search.corp:
         return None
     free = job.recipe.decoder.with_search(theta=None)
-    seen = observed_divergences(ReasoningRecommender(scorer, catalogue, free), asked.histories[:500])
+    seen = observed_divergences(ReasoningRecommender(scorer, catalogue, free), queries.histories[:500])
     return float(np.quantile(seen, job.recipe.selection.theta_quantile)) if len(seen) else None
 
 
 def _accuracy(
-    scorer: GeneratorScorer, catalogue: Catalogue, config: DecoderConfig, asked: Questions
+    scorer: GeneratorScorer, catalogue: Catalogue, config: DecoderConfig, queries: Questions
 ) -> tuple[float, float]:
     """Return Recall@10 and NDCG@10, seen items removed."""
     recommender = ReasoningRecommender(scorer, catalogue, config, trace=False)
-    row = evaluate_recommender(recommender, asked, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
+    row = evaluate_recommender(recommender, queries, num_items=len(catalogue.codes_NM), keep_seen=False, seed=0).row
     return row.accuracy["recall@10"].value, row.accuracy["ndcg@10"].value

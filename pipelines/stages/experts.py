@@ -35,7 +35,7 @@ def train_experts(job: Job) -> None:
         return
     _require_one_size(job)
     log = load_prepared(job.parent("data")).log
-    asked = validation_sample(log, derive_seed(job.recipe.seed, "model"))
+    queries = validation_sample(log, derive_seed(job.recipe.seed, "model"))
     for expert in job.recipe.experts.trained:
         began = time.perf_counter()
         seed = derive_seed(job.recipe.seed, "expert", expert.name)
@@ -50,7 +50,7 @@ def train_experts(job: Job) -> None:
             job.recipe.experts.fit,
             seed=seed,
             device=pick_device(job.recipe.device),
-            validate=partial(expert_ndcg, asked=asked),
+            validate=partial(expert_ndcg, queries=queries),
             checkpoint=job.checkpoints / f"{expert.name}.pt",
             precision=job.recipe.precision,
         )
@@ -76,9 +76,9 @@ def load_expert(folder: Path, name: str, job: Job) -> TokenModel:
     return TokenMixture.load(folder / name / "model", pick_device(job.recipe.device)).models()[0]
 
 
-def expert_ndcg(model: TokenModel, asked: Questions) -> float:
+def expert_ndcg(model: TokenModel, queries: Questions) -> float:
     """Return NDCG@10 of one token model over the whole catalogue, seen items removed."""
-    return mean_ndcg(token_log_probs(model), asked.histories, asked.targets_U)
+    return mean_ndcg(token_log_probs(model), queries.histories, queries.targets_U)
 
 
 def _codes(job: Job, expert: ExpertConfig, folder: Path, seed: int) -> tuple[IntArray, CodeLayout]:

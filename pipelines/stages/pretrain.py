@@ -53,7 +53,7 @@ def pretrain_model(job: Job) -> None:
     if job.recipe.model.behavioural_start and (behaviour_NV := features.blocks.get("behavioural")) is not None:
         generator.items.start_ids_from(torch.from_numpy(behaviour_NV))
     generator = generator.to(pick_device(job.recipe.device))
-    asked = validation_sample(log, seed)
+    queries = validation_sample(log, seed)
     fit, precision = job.recipe.fit, job.recipe.precision
     pruning = pruning_for(training, catalogue, fit, seed=seed, precision=precision, device=generator.device)
     trainer = Pretrainer(
@@ -61,7 +61,7 @@ def pretrain_model(job: Job) -> None:
     )
     epochs = pretrain(
         trainer,
-        validate=lambda model: item_head_ndcg(model, asked),
+        validate=lambda model: item_head_ndcg(model, queries),
         checkpoint=job.checkpoints / "checkpoint.pt",
     )
     generator.save(job.out)

@@ -32,20 +32,20 @@ def pruning_for(
     Raises:
         ConfigError: the teacher is of other items, or the catalogue so large that its softmax is sampled.
     """
-    asked = config.pruning
-    if asked.keep == 1 and not asked.distillation:
+    settings = config.pruning
+    if settings.keep == 1 and not settings.distillation:
         return None
-    if asked.distillation and training.num_items > config.sampled_above:
+    if settings.distillation and training.num_items > config.sampled_above:
         raise ConfigError(
-            f"fit.pruning.distillation must be 0 where the softmax is sampled, got {asked.distillation} and "
+            f"fit.pruning.distillation must be 0 where the softmax is sampled, got {settings.distillation} and "
             f"{training.num_items:,} items; raise fit.sampled_above, or set it to 0"
         )
-    teacher = load_teacher(Path(asked.teacher), catalogue, device) if asked.teacher else None
+    teacher = load_teacher(Path(settings.teacher), catalogue, device) if settings.teacher else None
     difficulty_U = np.where(training.lengths_U > 0, 0.0, np.nan)
-    if teacher is not None and asked.keep < 1 and asked.prefer != "random":
+    if teacher is not None and settings.keep < 1 and settings.prefer != "random":
         objective = TrainingObjective(teacher, training, catalogue.category_N, config, seed=seed, precision=precision)
         difficulty_U = difficulties(objective)
-    pruning = plan_pruning(asked, difficulty_U, teacher, seed=seed)
+    pruning = plan_pruning(settings, difficulty_U, teacher, seed=seed)
     LOG.info("pruning: %d of %d users are trained on", pruning.kept_U.sum(), (training.lengths_U > 0).sum())
     return pruning
 

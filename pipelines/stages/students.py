@@ -27,7 +27,7 @@ from recsys.recommender.weights import ValidationScores, choose_weights
 
 
 def train_students(job: Job) -> None:
-    """Distil a copy of every expert that the recipe wants distilled, and save it as a mixture of one."""
+    """Distil a copy of every expert that the recipe distils, and save it as a mixture of one."""
     config, seed = job.recipe.tokens, tokens_seed(job)
     distilled = [expert for expert in job.recipe.experts.trained if expert.distilled]
     if not distilled or not config.distillation.epochs:
@@ -48,7 +48,7 @@ def train_students(job: Job) -> None:
             config.distillation,
             job.recipe.experts.fit,
             seed=derive_seed(seed, expert.name),
-            validate=partial(expert_ndcg, asked=validated),
+            validate=partial(expert_ndcg, queries=validated),
             checkpoint=job.checkpoints / f"{expert.student}.pt",
             precision=job.recipe.precision,
         )
@@ -57,7 +57,7 @@ def train_students(job: Job) -> None:
 
 
 def _new_student(expert: TokenModel, config: DistillationConfig, *, seed: int) -> TokenModel:
-    """Return a copy of an expert; it gets untrained transitions where the expert has none and the recipe wants some."""
+    """Return a copy of an expert; it gets untrained transitions where the expert has none and the recipe sets some."""
     if expert.config.transition_width or not config.transition_width:
         return copy.deepcopy(expert)
     return expert.with_transitions(config.transition_width, seed=seed)
@@ -70,8 +70,8 @@ def tokens_seed(job: Job) -> int:
 
 def weighing_users(job: Job) -> Questions:
     """Return the validation users on whom sources are weighed, ``tokens.max_users`` of them."""
-    asked = questions(load_prepared(job.parent("data")).log, "validation")
-    return asked.sample(job.recipe.tokens.max_users, seed=tokens_seed(job))
+    queries = questions(load_prepared(job.parent("data")).log, "validation")
+    return queries.sample(job.recipe.tokens.max_users, seed=tokens_seed(job))
 
 
 def calibrated_head(job: Job) -> ItemScores:
@@ -79,11 +79,13 @@ def calibrated_head(job: Job) -> ItemScores:
     return head_of(GeneratorScorer(Generator.load(job.parent("calibrated"), pick_device(job.recipe.device))))
 
 
-def _teacher(models: Mapping[str, TokenModel], head: ItemScores, asked: Questions, config: TokensConfig) -> ItemScores:
+def _teacher(
+    models: Mapping[str, TokenModel], head: ItemScores, queries: Questions, config: TokensConfig
+) -> ItemScores:
     """Return the log-probabilities that students learn: the head's, or those of its mixture with all experts."""
     if config.teacher == "head":
         return head
     sources = {name: token_log_probs(model) for name, model in models.items()} | {HEAD: head}
-    best = choose_weights(ValidationScores.of(sources, asked), steps=config.weight_steps)
+    best = choose_weights(ValidationScores.of(sources, queries), steps=config.weight_steps)
     LOG.info("students: the teacher is %s: validation ndcg@10 %.4f", best.weights, best.ndcg)
     return mixed_scores(sources, best.weights)

@@ -1,4 +1,4 @@
-"""What validation says of the search of token paths: whether pruning pays, and whether the probabilities of paths hold.
+"""The search of token paths on validation: whether pruning pays, and whether the probabilities of paths hold.
 
 Axes: B row, N item, P path, C item of a path, U user.
 """
@@ -46,7 +46,7 @@ def restrict_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_
     return search.model_copy(update={"codebooks": tuple(np.flatnonzero(counts_M).tolist())})
 
 
-def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig) -> TokenRanker:
+def choose_search(ranker: TokenRanker, head: ItemScores, queries: Questions, config: TokensConfig) -> TokenRanker:
     """Return the ranker with its search as it ranks best on validation, and a note of what was tried.
 
     Pruning is kept where it is surely better than none. Where what paths reach, ranked by all evidence, loses more than
@@ -54,9 +54,9 @@ def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, confi
     too, the catalogue is ranked.
     """
     search = ranker.choices.search
-    pruning, pruned_U, figures = _best_pruning(ranker, head, asked, config)
+    pruning, pruned_U, figures = _best_pruning(ranker, head, queries, config)
     ways = ranker.all_evidence(head)
-    exact_U = _gains(ways.exact, asked)
+    exact_U = _gains(ways.exact, queries)
     figures["all evidence on the catalogue"] = float(exact_U.mean())
     num_paths, found_U = search.num_paths, pruned_U
     while found_U.mean() < (1 - config.paths_margin) * exact_U.mean():
@@ -65,13 +65,13 @@ def choose_search(ranker: TokenRanker, head: ItemScores, asked: Questions, confi
             pruning |= {"ranked": "catalogue"}
             num_paths = search.num_paths
             break
-        found_U = _gains(ways.paths.variant("", **pruning, num_paths=num_paths), asked)
+        found_U = _gains(ways.paths.variant("", **pruning, num_paths=num_paths), queries)
         figures[f"{num_paths} paths: all evidence on paths"] = float(found_U.mean())
     return _noting(_with_search(ranker, search.model_copy(update={**pruning, "num_paths": num_paths})), figures)
 
 
 def _best_pruning(
-    ranker: TokenRanker, head: ItemScores, asked: Questions, config: TokensConfig
+    ranker: TokenRanker, head: ItemScores, queries: Questions, config: TokensConfig
 ) -> tuple[dict[str, Any], Float64Array, dict[str, float]]:
     """Return the settings of the best pruning, each user's NDCG@10 with it, and the figures of all that were tried.
 
@@ -79,7 +79,7 @@ def _best_pruning(
     """
     off: dict[str, Any] = {"corp": False, "theta": None, "pruning": "none"}
     tokens, evidence = ranker.tokens_only().paths.variant("", **off), ranker.all_evidence(head).paths.variant("", **off)
-    jumps = observed_jumps(tokens, asked.histories)
+    jumps = observed_jumps(tokens, queries.histories)
     theta = float(np.quantile(jumps, config.theta_quantile)) if len(jumps) else None
     tried: dict[str, dict[str, Any]] = {
         NO_PRUNING: off,
@@ -87,10 +87,10 @@ def _best_pruning(
         "Reasoning Pruning by the mean": {**off, "pruning": "mean"},
         "Reasoning Pruning by two Weibull distributions": {**off, "pruning": "weibull"},
     }
-    served = {label: _gains(evidence.variant(label, **settings), asked) for label, settings in tried.items()}
+    served = {label: _gains(evidence.variant(label, **settings), queries) for label, settings in tried.items()}
     figures: dict[str, float] = {}
     for label, settings in tried.items():
-        figures[f"{label}: tokens by paths"] = float(_gains(tokens.variant(label, **settings), asked).mean())
+        figures[f"{label}: tokens by paths"] = float(_gains(tokens.variant(label, **settings), queries).mean())
         figures[f"{label}: all evidence on paths"] = float(served[label].mean())
     best = max(tried, key=lambda label: served[label].mean())
     _, low, _ = paired_difference(served[best], served[NO_PRUNING], rng_for(0, "pruning"))
@@ -98,13 +98,13 @@ def _best_pruning(
     return tried[best], served[best], figures
 
 
-def with_faithfulness(ranker: TokenRanker, asked: Questions, seed: int) -> TokenRanker:
+def with_faithfulness(ranker: TokenRanker, queries: Questions, seed: int) -> TokenRanker:
     """Return the ranker with a note of how far first items fall without the facets of their paths.
 
     There is no note where no path leaves as many codebooks as it took, so that nothing was measured.
     """
-    slates = ranker.tokens_only(trace=True).paths.recommend(requests_for(asked.histories, n=1))
-    found = facet_ablation(ranker.mixture, asked.histories, slates, rng_for(seed, "faithfulness"))
+    slates = ranker.tokens_only(trace=True).paths.recommend(requests_for(queries.histories, n=1))
+    found = facet_ablation(ranker.mixture, queries.histories, slates, rng_for(seed, "faithfulness"))
     if not found.items:
         return ranker
     notes = {"fall without the path's facets": found.path, "fall without random facets": found.random}
@@ -120,17 +120,17 @@ class Bin:
     paths: int
 
 
-def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
+def reliability(ranker: TokenRanker, queries: Questions) -> list[Bin]:
     """Return bins of equal numbers of searched paths, the least probable first.
 
-    A path says with which probability the next item is one of those that it leads to; seen items are left out on both
+    A path's probability is that the next item is one of those that it leads to; seen items are left out on both
     sides, and so are users whose next item is one that they have.
     """
-    asked = asked.take(
+    queries = queries.take(
         np.array(
             [
                 row
-                for row, (history, target) in enumerate(zip(asked.histories, asked.targets_U, strict=True))
+                for row, (history, target) in enumerate(zip(queries.histories, queries.targets_U, strict=True))
                 if target not in history.items
             ],
             np.int64,
@@ -138,21 +138,21 @@ def reliability(ranker: TokenRanker, asked: Questions) -> list[Bin]:
     )
     recommender = ranker.tokens_only().paths
     categories = recommender.categories if recommender.config.corp else None
-    said, came = [np.empty(0)], [np.empty(0, np.bool_)]
-    for start in range(0, len(asked.targets_U), _BATCH):
-        batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
+    predicted, observed = [np.empty(0)], [np.empty(0, np.bool_)]
+    for start in range(0, len(queries.targets_U), _BATCH):
+        batch = queries.take(np.arange(start, min(start + _BATCH, len(queries.targets_U))))
         eligible_BN = eligible_items(requests_for(batch.histories, n=1), recommender.index.num_items)
         prob_BN = item_probabilities(recommender.evidence.of(batch.histories)[0], eligible_BN)
         search = recommender.searcher(recommender.index, prob_BN, recommender.config, categories=categories)
         beam = search.run(np.arange(len(batch.histories)), eligible_BN)
         path_C = np.repeat(np.arange(len(beam)), beam.candidates.sizes_P)
         hit_C = beam.candidates.items_C == batch.targets_U[beam.row_P[path_C]]
-        said.append(np.exp(beam.log_prob_P))
-        came.append(np.bincount(path_C, weights=hit_C, minlength=len(beam)) > 0)
-    said_P, came_P = np.concatenate(said), np.concatenate(came)
-    parts = np.array_split(np.argsort(said_P, kind="stable"), BINS)
+        predicted.append(np.exp(beam.log_prob_P))
+        observed.append(np.bincount(path_C, weights=hit_C, minlength=len(beam)) > 0)
+    predicted_P, observed_P = np.concatenate(predicted), np.concatenate(observed)
+    parts = np.array_split(np.argsort(predicted_P, kind="stable"), BINS)
     return [
-        Bin(predicted=float(said_P[part].mean()), observed=float(came_P[part].mean()), paths=len(part))
+        Bin(predicted=float(predicted_P[part].mean()), observed=float(observed_P[part].mean()), paths=len(part))
         for part in parts
         if len(part)
     ]
@@ -168,12 +168,14 @@ def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker
 
 
 def _noting(ranker: TokenRanker, figures: Mapping[str, float]) -> TokenRanker:
-    """Return the ranker with more figures among what validation said."""
+    """Return the ranker with more figures among those of validation."""
     validation = {**ranker.choices.validation, **figures}
     return replace(ranker, choices=ranker.choices.model_copy(update={"validation": validation}))
 
 
-def _gains(recommender: TokenRecommender, asked: Questions) -> Float64Array:
+def _gains(recommender: TokenRecommender, queries: Questions) -> Float64Array:
     """Return NDCG@10 of each user, seen items removed."""
-    evaluated = evaluate_recommender(recommender, asked, num_items=recommender.index.num_items, keep_seen=False, seed=0)
+    evaluated = evaluate_recommender(
+        recommender, queries, num_items=recommender.index.num_items, keep_seen=False, seed=0
+    )
     return ndcg_at(evaluated.ranks_U, DEPTH)

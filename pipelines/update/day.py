@@ -62,30 +62,30 @@ def _scores(job: Job, previous: Path, prepared: Prepared, of_day_E: BoolArray, *
     log = prepared.log
     if log.cuts is not None:
         return None
-    asked = questions(log, "test")
-    of_day_U = of_day_E[log.offsets_U1[asked.users_U + 1] - 1]
+    queries = questions(log, "test")
+    of_day_U = of_day_E[log.offsets_U1[queries.users_U + 1] - 1]
     if not of_day_U.any():
         return None
     places = np.flatnonzero(of_day_U)
-    asked = Questions(
-        users_U=asked.users_U[places],
-        histories=[asked.histories[place] for place in places.tolist()],
-        targets_U=asked.targets_U[places],
+    queries = Questions(
+        users_U=queries.users_U[places],
+        histories=[queries.histories[place] for place in places.tolist()],
+        targets_U=queries.targets_U[places],
     ).sample(job.recipe.update.max_users, seed=derive_seed(job.recipe.seed, "day"))
     before = load_bundle(previous / "bundle", trace=False)
     if log.num_items > trained:
         before = before.with_items(prepared.items.slice(trained))
     after = load_bundle(job.parent("bundle"), trace=False)
     return Scores(
-        questions=len(asked.targets_U),
-        before=_ndcg(before.recommender, asked, log.num_items),
-        after=_ndcg(after.recommender, asked, log.num_items),
+        questions=len(queries.targets_U),
+        before=_ndcg(before.recommender, queries, log.num_items),
+        after=_ndcg(after.recommender, queries, log.num_items),
         own_test=_own_test(previous),
     )
 
 
-def _ndcg(recommender: Recommender, asked: Questions, num_items: int) -> float:
-    evaluated = evaluate_recommender(recommender, asked, num_items=num_items, keep_seen=False, seed=0)
+def _ndcg(recommender: Recommender, queries: Questions, num_items: int) -> float:
+    evaluated = evaluate_recommender(recommender, queries, num_items=num_items, keep_seen=False, seed=0)
     return evaluated.row.accuracy["ndcg@10"].value
 
 

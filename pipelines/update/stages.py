@@ -160,12 +160,12 @@ def go_on_with_model(job: Job, previous: Path) -> None:
             "learning_rate": job.recipe.fit.learning_rate * settings.rate,
         }
     )
-    asked = validation_sample(log, derive_seed(job.recipe.seed, "model"))
-    before, start = copy.deepcopy(generator.state_dict()), item_head_ndcg(generator, asked)
+    queries = validation_sample(log, derive_seed(job.recipe.seed, "model"))
+    before, start = copy.deepcopy(generator.state_dict()), item_head_ndcg(generator, queries)
     torch.manual_seed(seed)
     trainer = Pretrainer(generator, training, catalogue.category_N, fit, seed=seed, precision=job.recipe.precision)
     checkpoint = job.checkpoints / "checkpoint.pt"
-    epochs = pretrain(trainer, validate=lambda model: item_head_ndcg(model, asked), checkpoint=checkpoint)
+    epochs = pretrain(trainer, validate=lambda model: item_head_ndcg(model, queries), checkpoint=checkpoint)
     if max(epoch["validation"] for epoch in epochs) < start:
         LOG.info("model: ranks best as it was (ndcg@10 %.4f), and stays so", start)
         generator.load_state_dict(before)

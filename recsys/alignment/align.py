@@ -261,7 +261,7 @@ def _random_states_restored() -> Iterator[None]:
 
 @contextmanager
 def _without_member(generator: Generator) -> Iterator[None]:
-    """Take the ensemble member out within the block: it was trained on the items that the prompts ask for."""
+    """Take the ensemble member out within the block: it was trained on the targets of the prompts."""
     member, generator.head.member = generator.head.member, None
     try:
         yield

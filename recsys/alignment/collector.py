@@ -52,7 +52,7 @@ class RolloutCollector:
     def collect(self, prompt_R: torch.Tensor, draw: int | str, *, demonstrate: bool = True) -> Rollouts:
         """Return one path per row, where each prompt fills a group of consecutive rows.
 
-        The first places of a group demonstrate items of the window, as many as the recipe says and the window has.
+        The first places of a group demonstrate items of the window, at most as many as the recipe sets.
         """
         rng = torch.Generator(device=self.policy.device).manual_seed(derive_seed(self.seed, "rollouts", draw))
         began = time.perf_counter()

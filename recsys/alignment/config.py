@@ -40,7 +40,7 @@ class AlignmentConfig(Config):
     method: Literal["grpo", "dpo"] = "grpo"
     """GRPO samples new paths at every step; DPO samples once and prefers each group's best path to its worst."""
     steps: int = Field(default=340, ge=0)
-    """Gradient steps: the supervised loss sees a log of 130,000 events twice. 0 leaves the model as it is."""
+    """Gradient steps: the supervised loss passes twice over a log of 130,000 events. 0 leaves the model as it is."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Histories per gradient step."""
     group_size: int = Field(default=16, ge=2)
@@ -63,14 +63,14 @@ class AlignmentConfig(Config):
     schedule: Literal["constant", "cosine"] = "cosine"
     """The learning rate stays, or falls to zero along a cosine after a warm-up of a twentieth of the steps."""
     dropout: bool = True
-    """Whether training sees paths through the generator's dropout; sampling never does."""
+    """Whether training scores paths with the generator's dropout; sampling never does."""
     window: int = Field(default=3, ge=1)
     """How many next items a path is rewarded for (h)."""
     latest_events: int = Field(default=3, ge=0)
-    """Prompts ask for one of so many latest events of a user's training history; 0 asks for any of its events."""
+    """The target of a prompt is one of so many latest events of a user's training history; 0: any of its events."""
     rarity: float = Field(default=0.0, ge=0)
     """Prompts are drawn in proportion to the training events of their next item to the power of minus this; 0 draws
-    all alike, 1 asks for every item about as often."""
+    all alike, 1 takes every item about as often."""
     decay: float = Field(default=0.5, gt=0, le=1)
     """Weight of an item of the window relative to the one before it (w); the paper has .8."""
     top_n: int = Field(default=10, ge=1)

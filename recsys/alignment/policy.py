@@ -171,7 +171,7 @@ class PathPolicy(PreTrainedModel):
     """A generator, bound to a validity index and to prompts, that trl can train as a language model.
 
     The generator is shared, not copied. Without dropout a path's probability in training is the probability it was
-    sampled with; with it, training sees the path through dropout and sampling does not.
+    sampled with; with it, training scores the path with dropout and sampling does not.
     """
 
     config_class = PathPolicyConfig

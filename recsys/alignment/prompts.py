@@ -1,6 +1,6 @@
 """The prompts of alignment: histories inside the training log, the items that followed, and cross-fitted prior scores.
 
-Axes: B prompt, H next item of a window, E event, N item, J co-occurrence window, X prompt asked for, or entry.
+Axes: B prompt, H next item of a window, E event, N item, J co-occurrence window, X chosen prompt, or entry.
 """
 
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ class PromptTable:
         return len(self.histories)
 
     def new_to(self, prompt_X: IntArray) -> BoolArray:
-        """Return which items are not in the prompts' histories, shape (prompts asked for, items)."""
+        """Return which items are not in the prompts' histories, shape (chosen prompts, items)."""
         new_XN = np.ones((len(prompt_X), self.num_items), np.bool_)
         for row, prompt in enumerate(prompt_X.tolist()):
             new_XN[row, self.histories[prompt].items] = False
         return new_XN
 
     def prior_scores_of(self, prompt_X: IntArray) -> list[csr_array]:
-        """Return each window's scores of some prompts, sparse (prompts asked for, items) each."""
+        """Return each window's scores of some prompts, sparse (chosen prompts, items) each."""
         return [prior_BN[prompt_X] for prior_BN in self.prior_scores]
 
 
@@ -67,7 +67,7 @@ def draw_prompts(  # noqa: PLR0913 (log, number of prompts, and how they are dra
         window: how many next items (h).
         rng: where the draw comes from.
         folds: users with a prior counted without their own pairs; none for no prior.
-        latest: ask only for so many of a user's latest events; 0 asks for any.
+        latest: targets are among so many of a user's latest events; 0 takes any.
         rarity: a position is drawn in proportion to the events of its next item to the power of minus this; 0 draws
             all alike.
     """

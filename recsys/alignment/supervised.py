@@ -55,7 +55,7 @@ class SupervisedLoss:
 class SharedStep:
     """A step of one of trl's trainers that several workers take together.
 
-    Each worker has a trainer of trl's that knows of no other, and a share of the prompts; its loss is weighted by that
+    Each worker has a trainer of trl's of its own, and a share of the prompts; its loss is weighted by that
     share, and gradients are added up before the optimizer's step.
     """
 

@@ -83,13 +83,13 @@ class Ensemble:
             slates += slates_from_scores(_mixed(parts_XBN, self.config.shares), batch, name=self.name)
         return slates
 
-    def _best_shares(self, asked: Questions) -> tuple[float, float, float]:
+    def _best_shares(self, queries: Questions) -> tuple[float, float, float]:
         """Return the shares, in steps that sum to one, with the best NDCG@10 on some users, seen items removed."""
         steps = self.config.steps
         tried = [share for share in itertools.product(range(steps + 1), repeat=3) if sum(share) == steps]
         total = np.zeros(len(tried))
-        for start in range(0, len(asked.targets_U), _BATCH):
-            batch = asked.take(np.arange(start, min(start + _BATCH, len(asked.targets_U))))
+        for start in range(0, len(queries.targets_U), _BATCH):
+            batch = queries.take(np.arange(start, min(start + _BATCH, len(queries.targets_U))))
             parts_XBN, seen = self.parts(batch.histories), seen_items(batch.histories)
             for place, share in enumerate(tried):
                 mixed_BN = _mixed(parts_XBN, [one / steps for one in share])

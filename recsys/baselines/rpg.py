@@ -131,14 +131,16 @@ class RPG:
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(seed, cls.name))
             made = cls(RPGNetwork(config, codes_NM), log.counts_N.astype(np.float32), config)
-            asked = None if validation is None else validation.sample(config.max_validation_users, seed=seed)
+            queries = None if validation is None else validation.sample(config.max_validation_users, seed=seed)
             train_best_epoch(
                 made.network,
                 config,
                 rng,
                 lengths=windows.lengths_W - 1,
                 loss=lambda group, _: made.network.loss(*windows.padded(group)),
-                validate=None if asked is None else lambda: mean_ndcg(made.scores, asked.histories, asked.targets_U),
+                validate=None
+                if queries is None
+                else lambda: mean_ndcg(made.scores, queries.histories, queries.targets_U),
                 name=cls.name,
             )
         made.network.eval()

@@ -15,8 +15,8 @@ def slates_from_scores(scores_BN: FloatArray, requests: Sequence[Request], *, na
     """Return the best items of each row, best first, ties by index; items scored -inf are never returned.
 
     Args:
-        scores_BN: what the recommender thinks of each item; left as it is.
-        requests: what is asked, one a row.
+        scores_BN: the recommender's score of each item; left as it is.
+        requests: one a row.
         name: of the recommender, for the message to those who try to steer it.
 
     Shape:

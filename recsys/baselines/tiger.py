@@ -190,13 +190,14 @@ def _loss(network: TIGERNetwork, items_BT: Tensor, lengths_B: Tensor, label_smoo
 def _validate(model: TIGER, validation: Questions, *, seed: int) -> float:
     """Return NDCG@10 of narrower beams, seen items removed, on a fixed sample of users."""
     users = len(validation.targets_U)
-    asked = rng_for(seed, "tiger-validation").permutation(users)[: model.config.max_validation_users]
+    sampled = rng_for(seed, "tiger-validation").permutation(users)[: model.config.max_validation_users]
     narrow = TIGER(
         model.network, model.ids_NL, model.config.model_copy(update={"beams": model.config.validation_beams})
     )
-    slates = narrow.recommend(requests_for([validation.histories[u] for u in asked.tolist()], n=10))
+    slates = narrow.recommend(requests_for([validation.histories[u] for u in sampled.tolist()], n=10))
     places = [
-        np.flatnonzero(slate.items == target) for slate, target in zip(slates, validation.targets_U[asked], strict=True)
+        np.flatnonzero(slate.items == target)
+        for slate, target in zip(slates, validation.targets_U[sampled], strict=True)
     ]
     ranks_U = np.array([place[0] + 1 if len(place) else MISS for place in places], np.int64)
-    return float(ndcg_at(ranks_U, 10).sum()) / max(1, len(asked))
+    return float(ndcg_at(ranks_U, 10).sum()) / max(1, len(sampled))

@@ -19,8 +19,8 @@ def require_finite(parts: Mapping[str, float], where: str) -> None:
     """
     if all(math.isfinite(value) for value in parts.values()):
         return
-    said = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
-    raise TrainingError(f"{where}: a loss must be finite, got {said}; lower the learning rate, or look for odd events")
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    raise TrainingError(f"{where}: a loss must be finite, got {shown}; lower the learning rate, or look for odd events")
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:

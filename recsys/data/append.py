@@ -58,8 +58,7 @@ def append(previous: Prepared, day: Dataset, config: PrepareConfig) -> Appended:
     The k-core of the configuration is not applied: a day's new items have few events.
 
     Raises:
-        DataError: the day has no event that the run wants and does not have, or its item ids cannot stand beside the
-            run's.
+        DataError: the day has no new event that belongs into the run, or its item ids cannot stand beside the run's.
     """
     rows = day.interactions
     wanted_E = wanted_events(rows, config)
@@ -181,8 +180,8 @@ def _new_items(old: pa.Table, day: pa.Table, known: Vocabulary) -> tuple[pa.Tabl
 
 def _named_again(day: pa.Table, known: Vocabulary) -> int:
     """Return how many known items the day has more than an id of."""
-    told = [name for name in day.column_names if name != schema.ITEM and day[name].null_count < len(day)]
-    return int((known.rows_of(day[schema.ITEM], "item_id") != UNKNOWN).sum()) if told else 0
+    with_values = [name for name in day.column_names if name != schema.ITEM and day[name].null_count < len(day)]
+    return int((known.rows_of(day[schema.ITEM], "item_id") != UNKNOWN).sum()) if with_values else 0
 
 
 def _one_type(ids: Sequence[int | str]) -> list[int | str]:

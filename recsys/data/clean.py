@@ -19,7 +19,7 @@ from recsys.data.columns import decode, item_columns
 from recsys.data.ids import NULL, NULL_WORDS, IdColumn, stored_ids
 from recsys.data.numbers import floats, read_numbers
 from recsys.data.options import ImportOptions
-from recsys.data.preferences import said_of_types
+from recsys.data.preferences import event_types_note
 from recsys.data.repeats import repeated
 from recsys.data.times import Times, read_times
 
@@ -165,7 +165,7 @@ def _values(columns: dict[str, pa.ChunkedArray], where: str) -> tuple[str, ...]:
         if pa.types.is_nested(kind):
             raise DataError(f"{where}: column 'event_type' must hold text, got {kind}; convert it")
         columns[schema.EVENT_TYPE] = pc.utf8_trim_whitespace(columns[schema.EVENT_TYPE].cast(pa.string()))
-        notes.append(said_of_types(columns[schema.EVENT_TYPE]))
+        notes.append(event_types_note(columns[schema.EVENT_TYPE]))
     known = {*schema.REQUIRED_INTERACTION_COLUMNS, *schema.OPTIONAL_INTERACTION_COLUMNS}
     if others := [name for name in columns if name not in known]:
         notes.append(f"columns of the interactions that nothing uses: {', '.join(map(repr, others[:20]))}")

@@ -42,14 +42,14 @@ class Join:
         return 2 * self.without_metadata > self.in_log
 
     def __str__(self) -> str:
-        """Say the counts, an example of each side and the guess."""
-        said = f"{self.without_metadata:,} of {self.in_log:,} items of the log have no metadata"
+        """Return the counts, an example of each side and the guess."""
+        note = f"{self.without_metadata:,} of {self.in_log:,} items of the log have no metadata"
         if self.example_of_log is not None:
-            said += f" (e.g. {self.example_of_log!r})"
-        said += f"; {self.never_used:,} of {self.in_table:,} items with metadata are in no event"
+            note += f" (e.g. {self.example_of_log!r})"
+        note += f"; {self.never_used:,} of {self.in_table:,} items with metadata are in no event"
         if self.example_of_table is not None:
-            said += f" (e.g. {self.example_of_table!r})"
-        return said + (f"; perhaps {self.guess}" if self.guess else "")
+            note += f" (e.g. {self.example_of_table!r})"
+        return note + (f"; perhaps {self.guess}" if self.guess else "")
 
 
 def join_items(log_ids: pa.Array, table_ids: pa.Array) -> Join:

@@ -64,13 +64,13 @@ def counts_by_type(rows: pa.Table, left_out_E: BoolArray) -> dict[str, int]:
     return {"no type" if entry["values"] is None else entry["values"]: entry["counts"] for entry in counted}
 
 
-def said_of_types(types: pa.ChunkedArray) -> str:
-    """Say which event types a log has and which of them are no likes unless a recipe gives them a weight."""
+def event_types_note(types: pa.ChunkedArray) -> str:
+    """Return which event types a log has and which of them are no likes unless a recipe gives them a weight."""
     counted = sorted(pc.value_counts(types).to_pylist(), key=lambda entry: -entry["counts"])
-    said = ", ".join(f"{entry['values'] or 'no type'} {entry['counts']:,}" for entry in counted[:10])
+    listed = ", ".join(f"{entry['values'] or 'no type'} {entry['counts']:,}" for entry in counted[:10])
     no_likes = [entry["values"] for entry in counted if _type_weight(entry["values"], {}) == 0]
     left = f"; no likes unless data.event_weights says so: {', '.join(no_likes[:10])}" if no_likes else ""
-    return f"event types: {said}{', ...' if len(counted) > 10 else ''}{left}"
+    return f"event types: {listed}{', ...' if len(counted) > 10 else ''}{left}"
 
 
 def _type_weight(name: str | None, types: Mapping[str, float]) -> float:

@@ -86,7 +86,7 @@ def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, 
     """Return a column's times; the unit is recognised unless it is given.
 
     Times that cannot be (in the future; of 1970 in a log of today) are invalid and counted. With a unit given they
-    stay and are noted, because the caller has said what the numbers mean.
+    stay and are noted, because the caller has given the unit.
 
     Args:
         column: numbers, text, dates or timestamps.
@@ -217,10 +217,10 @@ def _recognised_dates(column: pa.ChunkedArray, where: str) -> tuple[str, Dates] 
         form: dates.valid_E & ~_any([(other, one.valid_E) for other, one in found.items() if other != form])
         for form, dates in found.items()
     }
-    said = [(UNITS[form].partition(",")[0], only_E) for form, only_E in only.items() if only_E.any()]
+    found_forms = [(UNITS[form].partition(",")[0], only_E) for form, only_E in only.items() if only_E.any()]
     forms = [form for form, only_E in only.items() if only_E.any()]
     if len(forms) > 1:
-        _refuse_mixed(where, said, column, max(forms, key=lambda form: int(found[form].valid_E.sum())))
+        _refuse_mixed(where, found_forms, column, max(forms, key=lambda form: int(found[form].valid_E.sum())))
     if not forms:
         example = column[int(np.flatnonzero(found["dmy"].valid_E)[0])].as_py()
         raise DataError(
@@ -290,11 +290,11 @@ def _any(classes: list[tuple[str, BoolArray]]) -> BoolArray:
 
 
 def _refuse_mixed(where: str, parts: list[tuple[str, BoolArray]], column: pa.ChunkedArray, unit: str) -> None:
-    said = " and ".join(
+    found_forms = " and ".join(
         f"{int(class_E.sum()):,} as {name} (e.g. {column[int(np.flatnonzero(class_E)[0])].as_py()})"
         for name, class_E in parts
         if class_E.any()
     )
     raise DataError(
-        f"{where} must be written in one way, got {said}; convert them, or read all alike by --time-unit {unit}"
+        f"{where} must be written in one way, got {found_forms}; convert them, or read all alike by --time-unit {unit}"
     )

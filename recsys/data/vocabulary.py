@@ -1,7 +1,7 @@
 """The step from external ids to rows: of a catalogue's items, of a log's users, and of a history from outside.
 
 Ids are read by :mod:`recsys.data.ids`, the same way in files, calls and requests. So are times: an event that comes
-without a time counts as of the serving moment, which is now unless the caller says another.
+without a time counts as of the serving moment, which is now unless the caller gives another.
 
 Axes: N id of the vocabulary, V looked-up value, T event.
 """

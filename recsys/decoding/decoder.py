@@ -59,12 +59,12 @@ def decode(  # noqa: PLR0913 (the entry of the package: scorers, histories, sett
         histories: what to decode for.
         n: how many items are wanted.
         config: how to search and to rank.
-        item_scorer: scores items from the scorer's context; asked only where the config lets it take part.
+        item_scorer: scores items from the scorer's context; called only where the config gives it a weight.
         eligible_BN: (histories, items), True means the item may be recommended; None allows all.
         trace: whether slates have paths.
 
     Raises:
-        DecodingError: the config wants an item scorer and there is none; or a score is not a number.
+        DecodingError: the config needs an item scorer and there is none; or a score is not a number.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")

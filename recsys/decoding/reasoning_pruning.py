@@ -37,7 +37,7 @@ def likely_paths(
         row_P: the row of each path.
         log_prob_P: their log-probabilities.
         rule: which paths go.
-        lower_part: tells what the ``weibull`` rule takes out of a row; :func:`in_lower_part` without one.
+        lower_part: what the ``weibull`` rule takes out of a row; :func:`in_lower_part` without one.
 
     Shape:
         row_P, log_prob_P, result: (paths,).

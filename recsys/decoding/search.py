@@ -81,7 +81,7 @@ class Search:
         return join_beams(finished)
 
     def score(self, beam: Beam) -> StepScores:
-        """Score the next step of paths, by the token heads and, as far as the config says, by the item scorer."""
+        """Score the next step of paths, by the token heads and, by the config's weight, by the item scorer."""
         scores = self.scorer.score_steps(self.context, beam.row_P, beam.codes_PM)
         if self.head_BN is None or self.config.guidance == 0:
             return scores

@@ -35,7 +35,7 @@ class GateConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class GateCheck:
-    """One slice: both figures, their difference with its 95 % interval, and what the rule says."""
+    """One slice: both figures, their difference with its 95 % interval, and the rule's verdict."""
 
     slice: str
     events: int

@@ -1,4 +1,4 @@
-"""Leave-one-out with full ranking: ask every evaluated user's next item and report the means with intervals."""
+"""Leave-one-out with full ranking: every evaluated user's next item, and the means with intervals."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def evaluate_rows(  # noqa: PLR0913 (the settings of one evaluation)
     training: TrainingPart | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Evaluated]:
-    """Evaluate several recommenders on all questions; each batch is asked of all before the next one.
+    """Evaluate several recommenders on all questions; each batch goes to all before the next one.
 
     So recommenders that share what they compute of a history need it for one batch at a time.
 
@@ -81,7 +81,7 @@ def evaluate_rows(  # noqa: PLR0913 (the settings of one evaluation)
         rows: who is evaluated, and whether items of the history stay in the ranking.
         questions: histories and the items that came next.
         num_items: size of the catalogue.
-        batch_size: questions per call; those of like lengths are asked together, so that a batch pads little.
+        batch_size: questions per call; those of like lengths share a batch, so that a batch pads little.
         seed: root of the bootstrap's randomness.
         training: what was learned from, to measure popularity, diversity and items that are new; none leaves them out.
         clock: what the seconds of each row are read from.
@@ -99,19 +99,19 @@ def evaluate_rows(  # noqa: PLR0913 (the settings of one evaluation)
     for start in track(starts, what=f"evaluating {what}", total=len(starts)):
         places_B = order_U[start : start + batch_size]
         for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
-            asked_B = places_B if keep_seen else places_B[open_U[places_B]]
-            answer.ask(recommender, questions, places_B=asked_B, keep_seen=keep_seen, clock=clock)
+            rows_B = places_B if keep_seen else places_B[open_U[places_B]]
+            answer.add(recommender, questions, places_B=rows_B, keep_seen=keep_seen, clock=clock)
     found = []
     for (recommender, keep_seen), answer in zip(rows, answers, strict=True):
         places_U = np.arange(len(open_U)) if keep_seen else np.flatnonzero(open_U)
-        asked = questions if len(places_U) == len(open_U) else questions.take(places_U)
+        counted = questions if len(places_U) == len(open_U) else questions.take(places_U)
         shown, ranks_U = answer.shown(places_U), answer.ranks_U[places_U]
         row = EvaluationRow(
             recommender=recommender.name,
             seen="kept" if keep_seen else "removed",
             accuracy=_accuracy(ranks_U, seed),
             coverage=coverage(shown, num_items=num_items),
-            beyond=None if training is None else _beyond(shown, asked, ranks_U, training),
+            beyond=None if training is None else _beyond(shown, counted, ranks_U, training),
         )
         found.append(Evaluated(row=row, ranks_U=ranks_U, seconds=answer.seconds))
     return found
@@ -134,7 +134,7 @@ class _Answers:
         """Return room for the answers to so many users."""
         return cls(items_US=np.full((users, DEEPEST), -1, np.int32), ranks_U=np.full(users, MISS))
 
-    def ask(
+    def add(
         self,
         recommender: Recommender,
         questions: Questions,
@@ -143,7 +143,7 @@ class _Answers:
         keep_seen: bool,
         clock: Callable[[], float],
     ) -> None:
-        """Ask a recommender about some users, and keep what came."""
+        """Keep a recommender's answers for some users."""
         if not len(places_B):
             return
         histories = [questions.histories[place] for place in places_B.tolist()]

@@ -165,7 +165,7 @@ def _shown(recommender: Recommender, histories: Sequence[History], *, places: in
     shown_BS = np.full((len(histories), places), EMPTY, np.int64)
     starts = range(0, len(histories), MOST_PER_CALL)
     for start in track(starts, what=f"off policy: {recommender.name}", total=len(starts)):
-        asked = requests_for(histories[start : start + MOST_PER_CALL], n=places)
-        for row, slate in enumerate(recommender.recommend(asked), start=start):
+        requests = requests_for(histories[start : start + MOST_PER_CALL], n=places)
+        for row, slate in enumerate(recommender.recommend(requests), start=start):
             shown_BS[row, : len(slate.items)] = slate.items
     return shown_BS

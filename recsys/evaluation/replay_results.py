@@ -29,7 +29,7 @@ class ReplayRow:
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicyRow:
-    """What one estimator says a target policy would have earned, from a log of another."""
+    """One estimate of what a target policy would have earned, from a log of another."""
 
     target: str
     logging: str

@@ -62,7 +62,7 @@ class Cost:
     train_seconds: float
     """Wall time of the stages that trained it."""
     milliseconds_a_user: float
-    """Wall time of a question, asked in batches."""
+    """Wall time of a question, in batches."""
     peak_memory_mb: float | None = None
     """The largest resident size of any stage that trained it, where it was measured apart from others."""
     peak_cpu_threads: float | None = None
@@ -170,7 +170,7 @@ class Evaluation:
     paired: tuple[PairedRow, ...] = ()
     """Ours against each other row; only where several runs are evaluated together."""
     protocol: str = "leave-one-out"
-    """How the log was divided into what is learned from and what is asked."""
+    """How the log was divided into training and questions."""
 
     def row(self, recommender: str, seen: Seen = "removed") -> EvaluationRow:
         """Return one recommender's row.

@@ -156,8 +156,8 @@ def _values(
     starts = range(0, len(groups), PER_CALL)
     for start in track(starts, what=f"ranking what was shown: {recommender.name}", total=len(starts)):
         call = slice(start, start + PER_CALL)
-        asked = [_request(*one, num_items) for one in zip(histories[call], groups[call], strict=True)]
-        for group, slate in zip(groups[call], recommender.recommend(asked), strict=True):
+        requests = [_request(*one, num_items) for one in zip(histories[call], groups[call], strict=True)]
+        for group, slate in zip(groups[call], recommender.recommend(requests), strict=True):
             scores_S = _scores(slate, group.items_S)
             first_S = scores_S == scores_S.max()
             found.append((auc(scores_S, group.taken_S), float(group.taken_S[first_S].mean())))

@@ -60,8 +60,8 @@ def side_by_side(
         num_items: size of the catalogue.
         n: length of the slates.
     """
-    asked = requests_for(histories, n=n)
-    olds, news = before.recommend(asked), after.recommend(asked)
+    requests = requests_for(histories, n=n)
+    olds, news = before.recommend(requests), after.recommend(requests)
     gained_N, lost_N = np.zeros(num_items, np.int64), np.zeros(num_items, np.int64)
     changed: list[Changed] = []
     shared: list[float] = []

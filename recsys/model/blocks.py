@@ -51,7 +51,7 @@ class CausalBlock(nn.Module):
 
 
 class CausalEncoder(nn.Module):
-    """A stack of causal blocks whose attention knows positions and time gaps by learned biases per head."""
+    """A stack of causal blocks whose attention has learned biases per head for positions and time gaps."""
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float, max_length: int) -> None:
         super().__init__()

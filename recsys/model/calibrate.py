@@ -51,11 +51,11 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
     bias of repeats is chosen with seen items left in the ranking, the others with seen items taken out.
     """
     choice = Choice()
-    asked = _Encoded.of(generator, questions)
+    encoded = _Encoded.of(generator, questions)
 
     def ndcg_of(tried: Sequence[Choice], *, keep_seen: bool = False) -> Float64Array:
         return _ndcg_of(
-            generator, [partial(_write, generator, one, unused_X) for one in tried], asked, keep_seen=keep_seen
+            generator, [partial(_write, generator, one, unused_X) for one in tried], encoded, keep_seen=keep_seen
         )
 
     if generator.head.member is not None:
@@ -140,17 +140,17 @@ class _Encoded:
 
 @torch.inference_mode()
 def _ndcg_of(
-    generator: Generator, tried: Sequence[Callable[[], None]], asked: _Encoded, *, keep_seen: bool = False
+    generator: Generator, tried: Sequence[Callable[[], None]], encoded: _Encoded, *, keep_seen: bool = False
 ) -> Float64Array:
     """Return the NDCG@10 that each of several changes of the item head gives; a change overwrites the one before.
 
     Shape:
         result: (changes,).
     """
-    head, prior, questions = generator.head, generator.head.prior(), asked.questions
-    keys_ND = head.keys(asked.vectors_ND)
+    head, prior, questions = generator.head, generator.head.prior(), encoded.questions
+    keys_ND = head.keys(encoded.vectors_ND)
     total_V = np.zeros(len(tried))
-    for start, states in zip(range(0, len(questions.targets_U), BATCH_SIZE), asked.states, strict=True):
+    for start, states in zip(range(0, len(questions.targets_U), BATCH_SIZE), encoded.states, strict=True):
         histories = questions.histories[start : start + BATCH_SIZE]
         items = [history.items for history in histories]
         scores = prior.scores(items)

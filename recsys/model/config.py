@@ -31,9 +31,9 @@ class ModelConfig(Config):
     """Dropout on the concatenated code embeddings of an item."""
     item_codes: Annotated[bool, Neutral(True)] = True
     """Whether an item's vector has its codes' embeddings beside its id vector; without them it is the id vector alone,
-    which says what codes are worth and cannot rank new items."""
+    which shows what codes are worth and cannot rank new items."""
     max_history: PositiveInt = 50
-    """How many of the latest events the encoder sees."""
+    """How many of the latest events the encoder reads."""
     calendar: int = Field(default=64, ge=1)
     """Number of calendar spans with equal numbers of training events; the encoder embeds each event's span."""
     behavioural_start: bool = False
@@ -110,8 +110,8 @@ class PruningConfig(Config):
 
     @model_validator(mode="after")
     def _has_teacher(self) -> "PruningConfig":
-        asks = self.distillation > 0 or (self.keep < 1 and self.prefer != "random")
-        if asks and not self.teacher:
+        needs_teacher = self.distillation > 0 or (self.keep < 1 and self.prefer != "random")
+        if needs_teacher and not self.teacher:
             raise ValueError(
                 "fit.pruning.teacher must name a run where users are kept by difficulty or a teacher's probabilities "
                 "are learned, got none; train in full first and give that run's folder"

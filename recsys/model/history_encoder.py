@@ -1,4 +1,4 @@
-"""The history encoder: a causal Transformer over item vectors that knows time gaps and calendar time.
+"""The history encoder: a causal Transformer over item vectors, time gaps and calendar time.
 
 Axes: B batch row, T time, N item, D width, E event.
 """

@@ -1,4 +1,4 @@
-"""Keeps what a function of histories returned, for callers that ask about the same batches of histories again."""
+"""A cache of what a function of histories returned, for callers with the same batches of histories again."""
 
 import time
 from collections.abc import Callable, Sequence

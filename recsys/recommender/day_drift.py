@@ -25,7 +25,7 @@ class DayBounds(Config):
     max_divergence: float = Field(default=0.1, gt=0, le=1)
     """Largest Jensen-Shannon divergence, in bits, of the day's events from the reference's, by category or by code."""
     max_new_item_events: float = Field(default=0.3, gt=0, le=1)
-    """Largest share of the day's events that are of items which no training saw."""
+    """Largest share of the day's events that are of items that were in no training."""
     max_grown_items: float = Field(default=0.2, gt=0)
     """By what share the catalogue may have grown since features and tokenizer were fitted."""
     max_score_drop: float = Field(default=0.3, gt=0, le=1)
@@ -118,7 +118,7 @@ class DayFacts:
     Shape:
         reference_items_E, day_items_E: (events,) catalogue indices.
         category_N: (items,), codes_NM: (items, codebooks).
-        fitted: how many items features and tokenizer were fitted on; trained: how many the model before knows.
+        fitted: how many items features and tokenizer were fitted on; trained: how many the model before has.
     """
 
     reference_items_E: IntArray

@@ -3,7 +3,7 @@
 Axes: N training item, I new item, F feature, Y draw.
 
 New items are held against the training items as these would look if they too were new (a guessed behavioural row,
-nearest codes): what is told apart is the kind of item, not the lack of behaviour.
+nearest codes): what is measured is the kind of item, not the lack of behaviour.
 """
 
 from collections.abc import Mapping

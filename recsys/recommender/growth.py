@@ -4,7 +4,7 @@ Axes: N item of the bundle, I new item, D width, F feature.
 
 Nothing that was learned changes. A new item's codes come from the frozen tokenizers, so token experts, token heads and
 code embeddings know it. What a generator holds per item is taken from the training items most alike: the mean of their
-id vectors and biases, weighted by likeness; an ensemble member, which knows ids alone, gets zeros as for an item
+id vectors and biases, weighted by likeness; an ensemble member, which has id vectors alone, gets zeros as for an item
 without events.
 """
 

@@ -1,6 +1,6 @@
 """The probe set of a bundle: some histories and the slates that its model gave when the bundle was made.
 
-Who loads a bundle on another machine asks the probes again: equal slates mean that model, catalogue and decoding came
+Loading a bundle on another machine runs the probes again: equal slates mean that model, catalogue and decoding came
 across whole. Slates need not be equal to the bit, because arithmetic differs between machines.
 """
 
@@ -36,7 +36,7 @@ class Probe:
 def make_probes(recommender: Recommender, vocabulary: Vocabulary, histories: Sequence[History]) -> list[Probe]:
     """Return a probe of each of up to :data:`PROBES` histories, spread evenly over those given."""
     places = np.unique(np.linspace(0, len(histories) - 1, min(PROBES, len(histories))).astype(int)).tolist()
-    asked = [histories[place] for place in places]
+    probed = [histories[place] for place in places]
     ids = vocabulary.ids
     return [
         Probe(
@@ -47,7 +47,7 @@ def make_probes(recommender: Recommender, vocabulary: Vocabulary, histories: Seq
             expected=tuple(ids[item] for item in slate.items.tolist()),
             scores=tuple(round(score, 4) for score in slate.scores.tolist()),
         )
-        for history, slate in zip(asked, recommender.recommend(requests_for(asked, n=SLATE)), strict=True)
+        for history, slate in zip(probed, recommender.recommend(requests_for(probed, n=SLATE)), strict=True)
     ]
 
 

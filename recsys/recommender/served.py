@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TOLERANCE: Final = 1e-3
 """Largest difference from a score of torch's that the runtime may have; probes hold scores to four decimals."""
 KEPT_STATES: Final = 4096
-"""Histories whose encoded states are kept in memory, a few kB each: a release keeps no more, however many ask."""
+"""Histories whose encoded states are kept in memory, a few kB each: a release keeps no more, however many request."""
 
 FAST_ITEMS: Final = 50_000
 """Largest catalogue that the runtime ranks within some two milliseconds."""
@@ -68,7 +68,7 @@ class ServedExperts(TokenExperts):
         return cls(scorer=scorer, catalogue=catalogue, choices=choices)
 
     def sources(self) -> Mapping[str, ItemScores]:
-        """Return the log-probabilities of each expert that is asked, by its name."""
+        """Return the log-probabilities of each expert that takes part, by its name."""
         return self.scorer.sources()
 
     def searcher(self, index: ValidityIndex) -> Searcher:

@@ -1,6 +1,6 @@
 """How much each source of evidence counts: coordinate ascent of NDCG@10 on validation.
 
-Every source is asked once. Of its scores the best items of each user are kept, and an item that is among the best of
+Every source is computed once. Of its scores the best items of each user are kept, and an item that is among the best of
 no source is taken to be below the target; so one mixture is evaluated in milliseconds, on all validation users.
 
 Axes: U user, B batch of users, Z candidate item of a user, X source, N item. Local: V factor.
@@ -50,16 +50,16 @@ class ValidationScores:
     found_U: BoolArray
 
     @classmethod
-    def of(cls, sources: Mapping[str, ItemScores], asked: Questions, *, kept: int = KEPT) -> "ValidationScores":
+    def of(cls, sources: Mapping[str, ItemScores], queries: Questions, *, kept: int = KEPT) -> "ValidationScores":
         """Ask every source about all users, and keep its best items of each, seen ones removed."""
-        asked = asked.by_length()
+        queries = queries.by_length()
         parts: list[tuple[FloatArray, BoolArray]] = []
-        starts = range(0, len(asked.targets_U), BATCH_SIZE)
-        for start in track(starts, what="asking for evidence", total=len(starts)):
-            batch = asked.take(np.arange(start, min(start + BATCH_SIZE, len(asked.targets_U))))
+        starts = range(0, len(queries.targets_U), BATCH_SIZE)
+        for start in track(starts, what="scoring by each source", total=len(starts)):
+            batch = queries.take(np.arange(start, min(start + BATCH_SIZE, len(queries.targets_U))))
             parts.append(_candidates([source(batch.histories) for source in sources.values()], batch, kept))
         widest = max((score_XBZ.shape[2] for score_XBZ, _ in parts), default=1)
-        shape = (len(sources), len(asked.targets_U), widest)
+        shape = (len(sources), len(queries.targets_U), widest)
         score_XUZ, begin = np.full(shape, _NONE, np.float32), 0
         for score_XBZ, found_B in parts:
             score_XUZ[:, begin : begin + len(found_B), : score_XBZ.shape[2]] = score_XBZ
@@ -84,10 +84,10 @@ class ValidationScores:
         return float(ndcg_at(self.ranks(weights), DEPTH).sum()) / max(1, len(self.found_U))
 
 
-def _candidates(scores: Sequence[FloatArray], asked: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
+def _candidates(scores: Sequence[FloatArray], queries: Questions, kept: int) -> tuple[FloatArray, BoolArray]:
     """Return a batch's scores of each target and of the union of the sources' best other items, each once."""
-    rows_B, targets_B = np.arange(len(asked.targets_U)), asked.targets_U
-    seen = seen_items(asked.histories)
+    rows_B, targets_B = np.arange(len(queries.targets_U)), queries.targets_U
+    seen = seen_items(queries.histories)
     barred_BN = np.zeros(scores[0].shape, np.bool_)
     barred_BN[seen] = True
     found_B = ~barred_BN[rows_B, targets_B]
@@ -165,16 +165,16 @@ FACTORS = tuple(round(0.5 + 0.05 * step, 2) for step in range(31))
 """By how much a mixture may be sharpened: from half to double its log-probabilities."""
 
 
-def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], asked: Questions) -> dict[str, float]:
+def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], queries: Questions) -> dict[str, float]:
     """Return weights times the factor under which what came next is likeliest among the items that a user lacks.
 
     A weighted mean of log-probabilities is flatter than its parts. The factor changes path probabilities, no ranking.
-    Where every user has what came next, nothing tells one factor from another, and weights stay as they are.
+    Where every user has what came next, all factors are equal, and weights stay as they are.
     """
-    asked, scores = asked.by_length(), mixed_scores(sources, weights)
+    queries, scores = queries.by_length(), mixed_scores(sources, weights)
     total_V = np.zeros(len(FACTORS))
-    for start in range(0, len(asked.targets_U), BATCH_SIZE):
-        batch = asked.take(np.arange(start, min(start + BATCH_SIZE, len(asked.targets_U))))
+    for start in range(0, len(queries.targets_U), BATCH_SIZE):
+        batch = queries.take(np.arange(start, min(start + BATCH_SIZE, len(queries.targets_U))))
         scores_BN = scores(batch.histories).astype(np.float64)
         scores_BN[seen_items(batch.histories)] = -np.inf
         own_B = scores_BN[np.arange(len(batch.targets_U)), batch.targets_U]

@@ -18,7 +18,7 @@ class Rollout:
 
     Shape:
         book_RO: (rollouts, steps) the codebook of each step.
-        choice_RO: (rollouts, steps) whether more than one code was allowed at a step; a forced step says nothing.
+        choice_RO: (rollouts, steps) whether more than one code was allowed at a step; a forced step has no choice.
         tokens_RM: (rollouts, codebooks) the chosen code of each codebook, in codebook order.
         category_ROQ: (rollouts, steps, categories) the category distribution before each step, in step order.
         target_items_RH: (rollouts, window) the items at t+1..t+h, -1 where the history ends.

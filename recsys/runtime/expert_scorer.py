@@ -35,9 +35,9 @@ class ExpertScorer:
         experts: of :func:`recsys.runtime.export.export_experts`, or loaded.
         codes_NM: every item's codes in all experts' codebooks.
         codebook_size: number of codes of each codebook.
-        groups: names of the experts that score, those that are asked together in one group; others are left out. By
+        groups: names of the experts that score, those that are computed together in one group; others are left out. By
             default all are in one.
-        kept_states: for how many histories, one at least: experts are asked one after another.
+        kept_states: for how many histories, one at least: experts are computed one after another.
 
     Raises:
         ArtifactError: the codes are not of the experts' codebooks.

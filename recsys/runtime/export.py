@@ -1,4 +1,4 @@
-"""From torch's models to the weights that the runtime reads. This is the one module of the runtime that knows torch."""
+"""From torch's models to the weights that the runtime reads. The one module of the runtime that imports torch."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ def _expert(model: TokenModel) -> ExpertWeights:
 
 
 def export_causal(encoder: CausalEncoder) -> Encoder:
-    """Return the weights of an encoder that knows time gaps."""
+    """Return the weights of an encoder with time gaps."""
     blocks: list[Any] = list(encoder.blocks)
     return _encoder(
         [(block.qkv.weight, block.qkv.bias) for block in blocks],

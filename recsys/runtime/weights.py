@@ -45,7 +45,7 @@ class HistoryWeights(NamedTuple):
 
 
 class MemberWeights(NamedTuple):
-    """The ensemble member: its inputs and layers; one number each says how its state becomes a query.
+    """The ensemble member: its inputs and layers; one number each for how its state becomes a query.
 
     Shape:
         item_ND: (items, width). position_TD: (time, width). scale: the length of queries, 0 where it is the state's.

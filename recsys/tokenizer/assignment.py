@@ -54,23 +54,23 @@ def resolve_collisions(
 
     Args:
         distances: (items, codebooks, codes), or a function from row numbers to those rows,
-            asked for colliding rows only.
+            called for colliding rows only.
         codes_NM: the nearest codes.
         taken: paths of other items.
-        codebook_size: codes in a codebook, needed where ``distances`` is a function, to ask in pieces that fit memory.
+        codebook_size: codes in a codebook, needed where ``distances`` is a function, called in pieces that fit memory.
     """
     if taken is not None and taken.shape[1] != codes_NM.shape[1]:
         raise ValueError(
             f"taken paths must have {codes_NM.shape[1]} codes, got {taken.shape[1]}; use one tokenizer's codes"
         )
-    ask: Distances = distances if callable(distances) else distances.__getitem__
+    distances_of: Distances = distances if callable(distances) else distances.__getitem__
     codes_NM = codes_NM.astype(np.int64, copy=False)
     hash_N = _hashes(codes_NM)
     taken_hashes = set() if taken is None else set(_hashes(taken.astype(np.int64)).tolist())
     occupied = taken_hashes | set(hash_N.tolist())
     result_NM, prices, left = codes_NM.copy(), [], 0
     limit = max(1, _VALUES_AT_ONCE // (codes_NM.shape[1] * (codebook_size or 256)))
-    for rows_X, rises in _visits(_groups(codes_NM, hash_N, taken_hashes), codes_NM, ask, limit):
+    for rows_X, rises in _visits(_groups(codes_NM, hash_N, taken_hashes), codes_NM, distances_of, limit):
         group = _Group(codes_NM[rows_X[0]], int(hash_N[rows_X[0]]), occupied)
         stays = int(hash_N[rows_X[0]]) not in taken_hashes
         for place, (row, rise_MK) in enumerate(rises):
@@ -121,29 +121,29 @@ def _groups(codes_NM: IntArray, hash_N: HashArray, taken_hashes: set[int]) -> It
 
 
 def _visits(
-    groups: Iterator[IntArray], codes_NM: IntArray, ask: Distances, limit: int
+    groups: Iterator[IntArray], codes_NM: IntArray, distances_of: Distances, limit: int
 ) -> Iterator[tuple[IntArray, Iterator[tuple[int, FloatArray]]]]:
-    """Yield each group's rows, and its items with their rises, nearest first; many small groups are asked together."""
+    """Yield each group's rows, and its items with their rises, nearest first; small groups are computed together."""
     batch: list[IntArray] = []
     held = 0
     for rows_X in groups:
         if held + len(rows_X) > limit:
-            yield from _small(batch, codes_NM, ask)
+            yield from _small(batch, codes_NM, distances_of)
             batch, held = [], 0
         if len(rows_X) > limit:
-            yield rows_X, _large(rows_X, codes_NM, ask, limit)
+            yield rows_X, _large(rows_X, codes_NM, distances_of, limit)
         else:
             batch.append(rows_X)
             held += len(rows_X)
-    yield from _small(batch, codes_NM, ask)
+    yield from _small(batch, codes_NM, distances_of)
 
 
 def _small(
-    batch: list[IntArray], codes_NM: IntArray, ask: Distances
+    batch: list[IntArray], codes_NM: IntArray, distances_of: Distances
 ) -> Iterator[tuple[IntArray, Iterator[tuple[int, FloatArray]]]]:
     if not batch:
         return
-    distances_XMK = ask(np.concatenate(batch))
+    distances_XMK = distances_of(np.concatenate(batch))
     stop = 0
     for rows_X in batch:
         start, stop = stop, stop + len(rows_X)
@@ -153,14 +153,16 @@ def _small(
         yield rows_X, iter(pairs)
 
 
-def _large(rows_X: IntArray, codes_NM: IntArray, ask: Distances, limit: int) -> Iterator[tuple[int, FloatArray]]:
-    """Yield a group that is too large to be held: asked once for the order, then again in that order."""
+def _large(
+    rows_X: IntArray, codes_NM: IntArray, distances_of: Distances, limit: int
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield a group that is too large to be held: computed once for the order, then again in that order."""
     pieces = [rows_X[start : start + limit] for start in range(0, len(rows_X), limit)]
-    total_X = np.concatenate([_own(ask(piece), codes_NM[piece]).sum(axis=1) for piece in pieces])
+    total_X = np.concatenate([_own(distances_of(piece), codes_NM[piece]).sum(axis=1) for piece in pieces])
     ordered_X = rows_X[np.argsort(total_X, kind="stable")]
     for start in range(0, len(ordered_X), limit):
         piece = ordered_X[start : start + limit]
-        distances_XMK = ask(piece)
+        distances_XMK = distances_of(piece)
         own_XM = _own(distances_XMK, codes_NM[piece])
         for place, row in enumerate(piece):
             yield int(row), distances_XMK[place] - own_XM[place][:, None]
@@ -173,7 +175,7 @@ def _own(distances_XMK: FloatArray, codes_XM: IntArray) -> FloatArray:
 
 @dataclass
 class _Group:
-    """What is known of the paths near one crowded path: who asks later need not try again what was found taken."""
+    """What is known of the paths near one crowded path: later searches need not try again what was found taken."""
 
     codes_M: IntArray
     path_hash: int

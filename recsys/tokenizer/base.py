@@ -150,10 +150,10 @@ class ItemTokenizer(nn.Module, ABC):
     def move_apart(self, vectors_NF: FloatArray, codes_NM: IntArray, *, taken_NM: IntArray | None = None) -> IntArray:
         """Return the codes with items that share all of them moved to free paths at the least price."""
 
-        def ask(rows_X: IntArray) -> FloatArray:
+        def distances_of(rows_X: IntArray) -> FloatArray:
             return self.distances(vectors_NF[rows_X], codes_NM[rows_X])
 
-        resolution = resolve_collisions(ask, codes_NM, taken=taken_NM, codebook_size=self.config.codebook_size)
+        resolution = resolve_collisions(distances_of, codes_NM, taken=taken_NM, codebook_size=self.config.codebook_size)
         if resolution.moved or resolution.left:
             LOG.info(
                 "tokenizer: %d of %d items moved to a free path at a mean price of %.4f, %d still share one",

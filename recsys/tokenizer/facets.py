@@ -159,9 +159,9 @@ def _candidates(count_V: Float64Array, size: int, share_V: Float64Array, terms: 
 
 
 def _choose(term_X: IntArray, has_VN: csr_array, inside_N: BoolArray, terms: _Terms) -> list[str]:
-    """Return the terms whose union scores best, added greedily, without words that a chosen term already says.
+    """Return the terms whose union scores best, added greedily, without words that a chosen term already has.
 
-    A term that adds no item may still narrow what is said, if it covers enough of the code by itself.
+    A term that adds no item may still narrow the meaning, if it covers enough of the code by itself.
     """
     has_XN, size, num_items = has_VN[term_X], int(inside_N.sum()), len(inside_N)
     own_X = (has_XN @ inside_N.astype(float)) / size
@@ -169,7 +169,7 @@ def _choose(term_X: IntArray, has_VN: csr_array, inside_N: BoolArray, terms: _Te
     rank_X = np.arange(len(term_X))
     covered_N, best = np.zeros(num_items, bool), 0.0
     chosen: list[str] = []
-    said: set[str] = set()
+    used_words: set[str] = set()
     while len(chosen) < _MAX_TERMS:
         free_N = ~covered_N
         new_X = has_XN @ (free_N & inside_N).astype(float)
@@ -178,7 +178,7 @@ def _choose(term_X: IntArray, has_VN: csr_array, inside_N: BoolArray, terms: _Te
         gain_X = (union_X - best) * weight_X
         useful_X = (new_X >= max(2.0, _MIN_NEW_COVERAGE * size)) | (own_X >= _MIN_OWN_COVERAGE)
         fits_X = useful_X & (gain_X >= -1e-9) & (all_X <= _MAX_SHARE)
-        fits_X &= np.array([not _is_said(int(term), said, terms) for term in term_X])
+        fits_X &= np.array([not _repeats(int(term), used_words, terms) for term in term_X])
         if not chosen and not fits_X.any():
             fits_X[0] = True
         if not fits_X.any():
@@ -186,16 +186,16 @@ def _choose(term_X: IntArray, has_VN: csr_array, inside_N: BoolArray, terms: _Te
         pick = int(min(np.flatnonzero(fits_X), key=lambda place: (-round(gain_X[place], 9), rank_X[place])))
         shown = terms.shown[term_X[pick]]
         chosen.append(shown)
-        said |= _words_of(shown)
+        used_words |= _words_of(shown)
         covered_N[has_XN.indices[has_XN.indptr[pick] : has_XN.indptr[pick + 1]]] = True
         best = float(union_X[pick])
     return chosen
 
 
-def _is_said(term: int, said: set[str], terms: _Terms) -> bool:
-    """Tell whether a term repeats what is said: a name all of its words, free text any of them."""
+def _repeats(term: int, used_words: set[str], terms: _Terms) -> bool:
+    """Tell whether a term repeats words: a name if all of its words are used, free text if any is."""
     words = _words_of(terms.shown[term])
-    return words <= said if terms.kind_V[term] >= _BRAND else bool(words & said)
+    return words <= used_words if terms.kind_V[term] >= _BRAND else bool(words & used_words)
 
 
 def _terms(items: pa.Table) -> _Terms:

@@ -33,7 +33,7 @@ class OPQTokenizer(ItemTokenizer):
     """A rotation and a product quantiser (Ge et al. 2013); features are padded with zeros to a multiple of M.
 
     The rotation is faiss's ``OPQMatrix``. The quantiser is one faiss k-means a block, which is what its
-    ``ProductQuantizer`` runs, because that class knows only powers of two as codebook sizes.
+    ``ProductQuantizer`` runs, because that class allows only powers of two as codebook sizes.
     """
 
     kind: ClassVar[str] = "opq"

@@ -172,8 +172,8 @@ def information(left_NM: IntArray, right_NM: IntArray, *, seed: int) -> Float64A
 
     (MI - E) / (mean entropy - E), where E is the mutual information left after shuffling the right side's items (the
     mean of a few shuffles, all columns by the same ones): 0 is chance, 1 is equality up to renaming. Plain normalised
-    information would not do: 256 codes on 12,000 items look alike by chance alone. A column with one value says
-    nothing and gets 0, except that a column always says all of itself. What E is: Vinh, Epps & Bailey, JMLR 2010.
+    information would not do: 256 codes on 12,000 items look alike by chance alone. A column with one value has
+    no information and gets 0, except that a column always has all of itself. What E is: Vinh, Epps & Bailey, JMLR 2010.
 
     Shape:
         left_NM: (items, columns). right_NM: (items, columns of the right side).
@@ -193,8 +193,8 @@ def information(left_NM: IntArray, right_NM: IntArray, *, seed: int) -> Float64A
             joint = _entropy(base_N + right_NM[:, right], log_N)
             chance = float(np.mean([_entropy(base_N + other_NM[:, right], log_N) for other_NM in shuffled]))
             room = chance - (entropy_left[left] + entropy_right[right]) / 2
-            says = min(entropy_left[left], entropy_right[right]) > _TINY and room > _TINY
-            result_MM[left, right] = (chance - joint) / room if says else 0.0
+            informative = min(entropy_left[left], entropy_right[right]) > _TINY and room > _TINY
+            result_MM[left, right] = (chance - joint) / room if informative else 0.0
     return np.triu(result_MM) + np.triu(result_MM, 1).T if same else result_MM
 
 

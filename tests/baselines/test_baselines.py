@@ -101,9 +101,9 @@ def test_cooccurrence_when_an_item_is_popular_but_never_met_then_stays_below_any
 
 def test_sasrec_when_the_world_is_a_cycle_then_learns_the_next_item():
     model = fitted("sasrec")
-    asked = questions(cycle_log(), "test")
-    slates = model.recommend(requests_for(asked.histories, n=1, keep_seen=True))
-    hits = [slate.items[0] == target for slate, target in zip(slates, asked.targets_U, strict=True)]
+    queries = questions(cycle_log(), "test")
+    slates = model.recommend(requests_for(queries.histories, n=1, keep_seen=True))
+    hits = [slate.items[0] == target for slate, target in zip(slates, queries.targets_U, strict=True)]
     assert np.mean(hits) > 0.9
 
 
@@ -115,9 +115,9 @@ def test_sasrec_when_fitted_twice_by_one_seed_then_weights_are_equal_and_ambient
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
     second, third = SASRec.fit(log, config, seed=5), SASRec.fit(log, config, seed=6)
-    asked = [history(1, 2)]
-    assert np.array_equal(first.scores(asked), second.scores(asked))
-    assert not np.array_equal(first.scores(asked), third.scores(asked))
+    queries = [history(1, 2)]
+    assert np.array_equal(first.scores(queries), second.scores(queries))
+    assert not np.array_equal(first.scores(queries), third.scores(queries))
 
 
 def test_sasrec_when_later_items_change_then_earlier_states_do_not():
@@ -130,9 +130,9 @@ def test_sasrec_when_later_items_change_then_earlier_states_do_not():
 
 def test_sasrec_when_histories_are_batched_then_scores_are_those_of_each_alone():
     model = fitted("sasrec")
-    asked = [history(3), history(1, 2, 3, 4), empty_history(), history(*np.arange(70) % CYCLE)]
-    alone = np.concatenate([model.scores([one]) for one in asked])
-    assert model.scores(asked) == pytest.approx(alone, abs=1e-4)
+    queries = [history(3), history(1, 2, 3, 4), empty_history(), history(*np.arange(70) % CYCLE)]
+    alone = np.concatenate([model.scores([one]) for one in queries])
+    assert model.scores(queries) == pytest.approx(alone, abs=1e-4)
     assert alone[2].tolist() == model.counts_N.tolist()
 
 
@@ -150,16 +150,16 @@ def test_sasrec_loss_when_negatives_are_drawn_then_each_position_meets_them_and_
     for run in runs:
         hidden = network(torch.from_numpy(run[None, :-1]))[0]
         for state, target in zip(hidden, run[1:].tolist(), strict=True):
-            asked = torch.tensor([target, *sorted(drawn - {target})])
-            values.append(-torch.log_softmax(network.logits(state[None], asked)[0], dim=0)[0])
+            queries = torch.tensor([target, *sorted(drawn - {target})])
+            values.append(-torch.log_softmax(network.logits(state[None], queries)[0], dim=0)[0])
     assert loss.item() == pytest.approx(torch.stack(values).mean().item(), rel=1e-5)
 
 
 def test_sasrec_when_negatives_are_drawn_then_still_learns_the_cycle():
     model = SASRec.fit(training_log(cycle_log()), small(negatives=6), seed=3)
-    asked = questions(cycle_log(), "test")
-    slates = model.recommend(requests_for(asked.histories, n=1, keep_seen=True))
-    assert np.mean([s.items[0] == t for s, t in zip(slates, asked.targets_U, strict=True)]) > 0.9
+    queries = questions(cycle_log(), "test")
+    slates = model.recommend(requests_for(queries.histories, n=1, keep_seen=True))
+    assert np.mean([s.items[0] == t for s, t in zip(slates, queries.targets_U, strict=True)]) > 0.9
 
 
 def test_sasrec_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch):
@@ -193,11 +193,11 @@ def test_baseline_when_saved_and_loaded_then_answers_the_same(name, tmp_path):
     model = fitted(name)
     model.save(tmp_path / name)
     loaded = KINDS[name].load(tmp_path / name)
-    asked = [history(1, 2), empty_history()]
+    queries = [history(1, 2), empty_history()]
     assert loaded.name == name
     assert getattr(loaded, "config", None) == getattr(model, "config", None)  # popularity has no settings
     for ours, theirs in zip(
-        model.recommend(requests_for(asked, n=9)), loaded.recommend(requests_for(asked, n=9)), strict=True
+        model.recommend(requests_for(queries, n=9)), loaded.recommend(requests_for(queries, n=9)), strict=True
     ):
         assert ours.items.tolist() == theirs.items.tolist()
         assert ours.scores.tolist() == theirs.scores.tolist()
@@ -217,8 +217,8 @@ def test_baseline_when_its_folder_is_absent_then_says_what_to_do(name, tmp_path)
     ineligible=st.none() | st.sets(st.integers(0, CYCLE - 1)),
 )
 def test_baseline_when_asked_anything_then_keeps_the_protocol(name, items, n, keep_seen, ineligible):
-    asked = [history(*one) for one in items]
-    assert_promises(fitted(name), asked, num_items=CYCLE, n=n, keep_seen=keep_seen, ineligible=ineligible)
+    queries = [history(*one) for one in items]
+    assert_promises(fitted(name), queries, num_items=CYCLE, n=n, keep_seen=keep_seen, ineligible=ineligible)
 
 
 def test_slates_when_scores_are_minus_infinity_then_those_items_never_appear():

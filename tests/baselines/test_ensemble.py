@@ -25,13 +25,13 @@ def test_ensemble_when_shares_are_given_then_scores_are_the_sum_of_log_probabili
     parts: tuple[SASRec, SASRec, Cooccurrence],
 ) -> None:
     config = EnsembleConfig(shares=(0.5, 0.2, 0.3), floor=0.01)
-    asked = history(3, 4)
-    (slate,) = Ensemble.of(parts, config).recommend(requests_for([asked], n=3, keep_seen=True))
+    queries = history(3, 4)
+    (slate,) = Ensemble.of(parts, config).recommend(requests_for([queries], n=3, keep_seen=True))
     total = np.zeros(CYCLE)
     for share, part in zip((0.5, 0.2), parts[:2], strict=True):
-        logits = part.scores([asked])[0].astype(np.float64)
+        logits = part.scores([queries])[0].astype(np.float64)
         total += share * (logits - np.log(np.exp(logits).sum()))
-    votes = parts[2].scores([asked])[0].astype(np.float64)
+    votes = parts[2].scores([queries])[0].astype(np.float64)
     total += 0.3 * np.log(0.99 * votes / votes.sum() + 0.01 / CYCLE)
     np.testing.assert_array_equal(slate.items, np.argsort(-total)[:3])
     np.testing.assert_allclose(slate.scores, np.sort(total)[::-1][:3], rtol=1e-4)
@@ -40,17 +40,17 @@ def test_ensemble_when_shares_are_given_then_scores_are_the_sum_of_log_probabili
 def test_ensemble_when_validation_is_given_then_no_tried_shares_are_better(
     parts: tuple[SASRec, SASRec, Cooccurrence],
 ) -> None:
-    asked = questions(cycle_log(), "validation")
+    queries = questions(cycle_log(), "validation")
     config = EnsembleConfig(steps=2)
-    chosen = Ensemble.of(parts, config, validation=asked).config.shares
+    chosen = Ensemble.of(parts, config, validation=queries).config.shares
     assert sum(chosen) == 1
 
     def found(shares: tuple[float, float, float]) -> float:
         ensemble = Ensemble.of(parts, config.model_copy(update={"shares": shares}))
-        slates = ensemble.recommend(requests_for(asked.histories, n=10))
+        slates = ensemble.recommend(requests_for(queries.histories, n=10))
         ranks = [
             1 + slate.items.tolist().index(target) if target in slate.items else 0
-            for slate, target in zip(slates, asked.targets_U.tolist(), strict=True)
+            for slate, target in zip(slates, queries.targets_U.tolist(), strict=True)
         ]
         return sum(1 / np.log2(rank + 1) for rank in ranks if rank)
 
@@ -64,7 +64,7 @@ def test_ensemble_when_saved_and_loaded_then_it_says_the_same_and_keeps_every_pr
     ensemble = Ensemble.of(parts, EnsembleConfig(shares=(0.2, 0.3, 0.5)))
     ensemble.save(tmp_path)
     loaded = Ensemble.load(tmp_path)
-    asked = [history(1, 2), history(), history(7)]
-    for one, other in zip(*(model.recommend(requests_for(asked, n=5)) for model in (ensemble, loaded)), strict=True):
+    queries = [history(1, 2), history(), history(7)]
+    for one, other in zip(*(model.recommend(requests_for(queries, n=5)) for model in (ensemble, loaded)), strict=True):
         np.testing.assert_array_equal(one.items, other.items)
-    assert_promises(loaded, asked, num_items=CYCLE, n=4, keep_seen=False, ineligible={5})
+    assert_promises(loaded, queries, num_items=CYCLE, n=4, keep_seen=False, ineligible={5})

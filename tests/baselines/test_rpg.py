@@ -27,8 +27,8 @@ def trained() -> RPG:
 
 
 def test_scores_when_asked_then_each_is_the_mean_log_probability_of_the_items_codes(trained: RPG) -> None:
-    asked = [history(3, 4, 5), history(9)]
-    for one, scores_N in zip(asked, trained.scores(asked), strict=True):
+    queries = [history(3, 4, 5), history(9)]
+    for one, scores_N in zip(queries, trained.scores(queries), strict=True):
         with torch.inference_mode():
             state_D = trained.network(torch.from_numpy(one.items)[None])[0, -1]
             log_prob_MK = trained.network.code_log_probs(state_D[None])[0].numpy()
@@ -61,6 +61,6 @@ def test_rpg_when_the_world_is_a_cycle_then_learns_the_next_item(trained: RPG) -
 def test_rpg_when_saved_and_loaded_then_it_says_the_same_and_keeps_every_promise(trained: RPG, tmp_path: Path) -> None:
     trained.save(tmp_path)
     loaded = RPG.load(tmp_path)
-    asked = [history(1, 2), history()]
-    np.testing.assert_array_equal(loaded.scores(asked), trained.scores(asked))
-    assert_promises(loaded, asked, num_items=CYCLE, n=4, keep_seen=False, ineligible={5})
+    queries = [history(1, 2), history()]
+    np.testing.assert_array_equal(loaded.scores(queries), trained.scores(queries))
+    assert_promises(loaded, queries, num_items=CYCLE, n=4, keep_seen=False, ineligible={5})

@@ -155,8 +155,8 @@ def test_trie_when_two_ids_are_equal_then_refuses():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_recommend_when_beams_are_as_many_as_items_then_equals_scoring_every_item(items, layers):
     model = untrained(layers=layers)
-    asked = [history(*items), history(7, 7, 8)]  # a neighbour of another length, so that padding is met
-    slate = model.recommend(requests_for(asked, n=CYCLE, keep_seen=True))[0]
+    queries = [history(*items), history(7, 7, 8)]  # a neighbour of another length, so that padding is met
+    slate = model.recommend(requests_for(queries, n=CYCLE, keep_seen=True))[0]
     wanted = slow_scores(model, items)
     assert slate.items.tolist() == np.argsort(-wanted, kind="stable").tolist()
     assert slate.scores == pytest.approx(wanted[slate.items], abs=1e-3)
@@ -176,8 +176,8 @@ def test_recommend_when_beams_are_few_then_scores_are_still_the_items_own():
     ineligible=st.none() | st.sets(st.integers(0, CYCLE - 1)),
 )
 def test_recommend_when_asked_anything_then_keeps_the_protocol(items, n, keep_seen, ineligible):
-    asked = [history(*one) for one in items]
-    assert_promises(untrained(beams=3), asked, num_items=CYCLE, n=n, keep_seen=keep_seen, ineligible=ineligible)
+    queries = [history(*one) for one in items]
+    assert_promises(untrained(beams=3), queries, num_items=CYCLE, n=n, keep_seen=keep_seen, ineligible=ineligible)
 
 
 def test_recommend_when_n_is_below_one_then_refuses():
@@ -200,25 +200,25 @@ def test_network_when_later_items_change_then_earlier_states_do_not():
 
 def test_tiger_when_the_world_is_a_cycle_then_learns_the_next_item_and_popularity_cannot():
     log = cycle_log()
-    asked = questions(log, "test")
+    queries = questions(log, "test")
 
     def hit_rate(model):
-        slates = model.recommend(requests_for(asked.histories, n=1))
-        return np.mean([slate.items[0] == target for slate, target in zip(slates, asked.targets_U, strict=True)])
+        slates = model.recommend(requests_for(queries.histories, n=1))
+        return np.mean([slate.items[0] == target for slate, target in zip(slates, queries.targets_U, strict=True)])
 
     assert hit_rate(fitted()) > 0.9
     assert hit_rate(Popularity.fit(training_log(log))) < 0.2
 
 
 def test_tiger_when_fitted_twice_by_one_seed_then_slates_are_equal_and_ambient_randomness_untouched():
-    log, config, asked = training_log(cycle_log()), small(epochs=1), [history(1, 2), empty_history()]
+    log, config, queries = training_log(cycle_log()), small(epochs=1), [history(1, 2), empty_history()]
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = TIGER.fit(log, vectors(), config, seed=5).recommend(requests_for(asked, n=9))
+    first = TIGER.fit(log, vectors(), config, seed=5).recommend(requests_for(queries, n=9))
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
     second, third = (
-        TIGER.fit(log, vectors(), config, seed=seed).recommend(requests_for(asked, n=9)) for seed in (5, 6)
+        TIGER.fit(log, vectors(), config, seed=seed).recommend(requests_for(queries, n=9)) for seed in (5, 6)
     )
     for one, two, three in zip(first, second, third, strict=True):
         assert one.items.tolist() == two.items.tolist()
@@ -242,12 +242,12 @@ def test_tiger_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch)
 
 
 def test_tiger_when_saved_and_loaded_then_answers_the_same(tmp_path):
-    model, asked = fitted(), [history(1, 2), empty_history()]
+    model, queries = fitted(), [history(1, 2), empty_history()]
     model.save(tmp_path / "tiger")
     loaded = TIGER.load(tmp_path / "tiger")
     assert (loaded.name, loaded.config) == ("tiger", model.config)
     for ours, theirs in zip(
-        model.recommend(requests_for(asked, n=9)), loaded.recommend(requests_for(asked, n=9)), strict=True
+        model.recommend(requests_for(queries, n=9)), loaded.recommend(requests_for(queries, n=9)), strict=True
     ):
         assert ours.items.tolist() == theirs.items.tolist()
         assert ours.scores.tolist() == theirs.scores.tolist()

@@ -41,8 +41,8 @@ def test_new_events_when_compared_with_a_loop_over_users_then_tell_whose_target_
     log = build_log(user_E, item_E, time_E, time_E, num_users=len(rows), num_items=6)
     log = replace(log, cuts=TimeCuts(validation=2, test=4)) if cut else log
     for split in ("validation", "test"):
-        asked = questions(log, split)
+        queries = questions(log, split)
         users_U, event_U = target_events(log, split)
-        assert asked.users_U.tolist() == users_U.tolist()
-        had = [target in history.items for target, history in zip(asked.targets_U, asked.histories, strict=True)]
+        assert queries.users_U.tolist() == users_U.tolist()
+        had = [target in history.items for target, history in zip(queries.targets_U, queries.histories, strict=True)]
         assert (~log.new_E[event_U]).tolist() == had

@@ -27,7 +27,7 @@ def test_event_weights_when_no_recipe_says_more_then_dislikes_and_impressions_ar
     assert event_weights(rows, {}).tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
 
 
-def test_said_of_types_when_a_log_is_read_then_counts_them_and_names_no_likes() -> None:
+def test_event_types_note_when_a_log_is_read_then_counts_them_and_names_no_likes() -> None:
     assert _dataset(["view", "Dislike", "view", None]).notes[-1] == (
         "event types: view 2, Dislike 1, no type 1; no likes unless data.event_weights says so: Dislike"
     )

@@ -40,9 +40,9 @@ def test_questions_when_the_cut_is_global_then_ask_the_first_item_after_it() -> 
     log = log_of([0, 0, 0, 0, 0, 1, 2], [1, 2, 11, 21, 22, 23, 3], TimeCuts(validation=10, test=20))
     assert training_log(log).items_E.tolist() == [0, 1, 6]
     assert held_out_events(log).tolist() == [False, False, False, True, True, True, False]
-    asked = questions(log, "test")
-    assert (asked.users_U.tolist(), asked.targets_U.tolist()) == ([0], [3])
-    assert asked.histories[0].items.tolist() == [0, 1, 2]
+    queries = questions(log, "test")
+    assert (queries.users_U.tolist(), queries.targets_U.tolist()) == ([0], [3])
+    assert queries.histories[0].items.tolist() == [0, 1, 2]
     tuned = questions(log, "validation")
     assert (tuned.users_U.tolist(), tuned.targets_U.tolist()) == ([0], [2])
     assert tuned.histories[0].items.tolist() == [0, 1]
@@ -60,8 +60,8 @@ def test_splits_when_the_cut_is_global_then_nothing_learned_or_shown_lies_after_
     log = log_of([user for user, _ in rows], [time for _, time in rows], cuts)
     assert (training_log(log).timestamps_E < validation).all()
     for split, begin in (("validation", validation), ("test", validation + gap)):
-        asked = questions(log, split)  # type: ignore[arg-type]
-        for user, history, target in zip(asked.users_U, asked.histories, asked.targets_U, strict=True):
+        queries = questions(log, split)  # type: ignore[arg-type]
+        for user, history, target in zip(queries.users_U, queries.histories, queries.targets_U, strict=True):
             assert (history.timestamps < begin).all()
             place = log.offsets_U1[user] + len(history.items)
             assert log.items_E[place] == target

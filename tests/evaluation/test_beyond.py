@@ -66,8 +66,8 @@ def test_dissected_when_judged_then_each_part_ranks_as_it_says(run) -> None:  # 
     ours = load_bundle(run / "bundle", trace=False).generative
     parts = {part.name: part for part in dissected(ours)}
     assert set(parts) == set(PARTS)
-    asked = questions(load_prepared(run / "data").log, "test")
-    histories = list(asked.histories[:20])
+    queries = questions(load_prepared(run / "data").log, "test")
+    histories = list(queries.histories[:20])
     scores_BN = ours.scorer.score_items(ours.scorer.encode(histories))
     for row, got in enumerate(parts[HEAD_ALONE].recommend(requests_for(histories, n=5))):
         scores_N = scores_BN[row].copy()

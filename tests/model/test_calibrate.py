@@ -66,9 +66,11 @@ def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_pat
     validate, calls = id_transformer._validate, 0
 
     def fit(checkpoint: Path) -> IdTransformer:
-        asked, cpu = questions(log, "validation"), torch.device("cpu")
+        queries, cpu = questions(log, "validation"), torch.device("cpu")
         known = training_log(log)
-        return fit_id_transformer(known, config, seed=3, name="x", device=cpu, validation=asked, checkpoint=checkpoint)
+        return fit_id_transformer(
+            known, config, seed=3, name="x", device=cpu, validation=queries, checkpoint=checkpoint
+        )
 
     def dies_at_the_second(*args: Any) -> float:
         nonlocal calls
@@ -89,17 +91,17 @@ def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_pat
 
 def test_item_logits_when_there_is_a_member_then_are_the_shares_of_both() -> None:
     generator = with_member()
-    asked = [history(4, 5, 6), history(), history(*range(9))]
-    items = [one.items for one in asked]
+    queries = [history(4, 5, 6), history(), history(*range(9))]
+    items = [one.items for one in queries]
     assert generator.head.member is not None
 
     def logits(share: float) -> torch.Tensor:
         generator.config.member_share = share
         with torch.inference_mode():
             keys_ND = generator.head.keys(generator.items())
-            return generator.head.logits(generator.encode(asked), keys_ND, generator.head.prior().scores(items))
+            return generator.head.logits(generator.encode(queries), keys_ND, generator.head.prior().scores(items))
 
-    alone = torch.from_numpy(score_histories(generator.head.member, SMALL, asked))
+    alone = torch.from_numpy(score_histories(generator.head.member, SMALL, queries))
     assert torch.allclose(logits(1.0), alone, atol=1e-4)
     # linear in the share, prior included: .3 of the member and .7 of the rest
     assert torch.allclose(logits(0.3), 0.7 * logits(0.0) + 0.3 * alone, atol=1e-4)
@@ -114,9 +116,9 @@ def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equa
     assert loaded.head.member is not None
     assert not any(weight.requires_grad for weight in loaded.head.member.parameters())  # it stays as it is
     for again in (loaded, AutoModel.from_pretrained(tmp_path).eval()):
-        asked = [history(4, 5, 6)]
+        queries = [history(4, 5, 6)]
         with torch.inference_mode():
-            ours, theirs = (one.item_log_probs(one.encode(asked), [asked[0].items]) for one in (generator, again))
+            ours, theirs = (one.item_log_probs(one.encode(queries), [queries[0].items]) for one in (generator, again))
         assert torch.equal(ours, theirs)
 
 
@@ -137,13 +139,13 @@ def test_add_member_when_an_item_was_never_used_then_the_member_says_nothing_of_
 
 def test_calibrate_when_a_member_knows_more_then_gets_the_share_that_trying_each_finds_best() -> None:
     generator = with_member()
-    asked = questions(cycle_log(), "validation")
-    chosen = calibrate(generator, asked, NOBODY)
-    found = item_head_ndcg(generator, asked)
+    queries = questions(cycle_log(), "validation")
+    chosen = calibrate(generator, queries, NOBODY)
+    found = item_head_ndcg(generator, queries)
     tried = []
     for share in SHARES:
         generator.config.member_share = share
-        tried.append(item_head_ndcg(generator, asked))
+        tried.append(item_head_ndcg(generator, queries))
     assert chosen.member_share == SHARES[int(np.argmax(tried))]
     assert found == pytest.approx(max(tried))
 
@@ -167,14 +169,14 @@ def test_calibrate_when_an_item_was_never_used_then_validation_picks_its_bias() 
     assert trainer.objective.unused_X.tolist() == list(range(23, 30))
     pretrain(trainer, validate=lambda _: 1.0)
     assert not generator.items.id_embedding.weight[trainer.objective.unused_X].any()
-    asked = asked_for([log.history(user) for user in range(15)], [22] * 15)
-    chosen = calibrate(generator, asked, trainer.objective.unused_X)
+    queries = asked_for([log.history(user) for user in range(15)], [22] * 15)
+    chosen = calibrate(generator, queries, trainer.objective.unused_X)
     assert (generator.head.bias_N[trainer.objective.unused_X] == chosen.unused_bias).all()
     assert not generator.head.bias_N[:23].any()
     tried = []
     for bias in UNUSED_BIASES:
         generator.head.bias_N[trainer.objective.unused_X] = bias
-        tried.append(item_head_ndcg(generator, asked))
+        tried.append(item_head_ndcg(generator, queries))
     # nobody ever goes on to an unused item: the most room within the cost is given
     affordable = [ndcg >= (1 - ROOM_COST) * max(tried) for ndcg in tried]
     assert chosen.unused_bias == UNUSED_BIASES[affordable.index(True)]

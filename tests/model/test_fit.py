@@ -19,7 +19,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
     log = cycle_log()
     histories = [log.history(user, drop_last=1) for user in range(40)]
     targets = np.array([log.history(user).items[-1] for user in range(40)])
-    asked = Questions(users_U=np.arange(40), histories=histories, targets_U=targets)
+    queries = Questions(users_U=np.arange(40), histories=histories, targets_U=targets)
     config = FitConfig(epochs=epochs, batch_positions=64, learning_rate=1e-2)
     calls = 0
 
@@ -28,7 +28,7 @@ def fitted(tmp_path, epochs: int, stop_after: int | None = None) -> Generator:  
         calls += 1
         if stop_after is not None and calls > stop_after:
             raise KeyboardInterrupt
-        return item_head_ndcg(generator, asked)
+        return item_head_ndcg(generator, queries)
 
     generator = tiny_generator(prior=CooccurrencePrior.of(log))
     trainer = Pretrainer(generator, log, np.arange(20) % 3, config, seed=3)

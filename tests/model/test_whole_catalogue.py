@@ -34,9 +34,9 @@ def test_draw_prompts_when_a_history_holds_every_item_then_its_positions_are_pas
 
 def test_questions_when_a_user_has_every_item_then_the_history_lacks_none() -> None:
     histories = [History(items=np.array(items), timestamps=np.arange(len(items))) for items in ([0, 1, 2], [0, 1])]
-    asked = Questions(users_U=np.array([4, 7]), histories=histories, targets_U=np.array([0, 2]))
-    assert asked.lack_items(3).tolist() == [False, True]
-    assert asked.lack_items(4).tolist() == [True, True]
+    queries = Questions(users_U=np.array([4, 7]), histories=histories, targets_U=np.array([0, 2]))
+    assert queries.lack_items(3).tolist() == [False, True]
+    assert queries.lack_items(4).tolist() == [True, True]
 
 
 def test_require_finite_when_a_loss_is_no_number_then_names_the_batch() -> None:

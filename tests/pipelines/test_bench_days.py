@@ -52,10 +52,10 @@ def test_days_when_several_are_one_then_they_are_counted_back_from_the_last(tmp_
 def test_asked_when_a_user_is_new_or_has_the_item_then_the_event_asks_for_nothing(tmp_path: Path) -> None:
     # on the last day, user 1 asks for item 2; user 3 is new, with an item more once it has one; user 2 has item 0
     log = _log(tmp_path, [(1, 0, 0), (2, 0, 1), (2, 1, 1), (1, 2, 2), (2, 0, 2), (3, 1, 2), (3, 2, 2)], 3)
-    asked = Days.of(log, Schedule(count=1)).asked(0)
-    assert asked.users_U.tolist() == [0, 2]
-    assert asked.targets_U.tolist() == [2, 2]
-    assert [one.items.tolist() for one in asked.histories] == [[0], [1]]
+    queries = Days.of(log, Schedule(count=1)).queries(0)
+    assert queries.users_U.tolist() == [0, 2]
+    assert queries.targets_U.tolist() == [2, 2]
+    assert [one.items.tolist() for one in queries.histories] == [[0], [1]]
 
 
 def test_days_when_there_are_too_few_then_are_refused(tmp_path: Path) -> None:

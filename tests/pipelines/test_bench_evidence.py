@@ -36,12 +36,12 @@ def test_choices_when_a_part_is_missing_then_no_row_is_without_sources() -> None
 @pytest.mark.usefixtures("one_thread")
 def test_bench_when_a_run_is_small_then_single_sources_rank_as_over_the_whole_catalogue(run: Path) -> None:
     lines = {(line.what, line.figure): line.ours for line in bench_evidence(run)}
-    tokens, asked = load_bundle(run / "bundle").tokens, questions(load_prepared(run / "data").log, "test")
+    tokens, queries = load_bundle(run / "bundle").tokens, questions(load_prepared(run / "data").log, "test")
     assert tokens is not None
     for name, source in tokens.sources().items():
-        wanted = mean_ndcg(source, asked.histories, asked.targets_U)
+        wanted = mean_ndcg(source, queries.histories, queries.targets_U)
         assert lines[f"{name} alone", "N@10"] == pytest.approx(wanted, abs=1e-9)
-        rank_U = ranks_of(source, asked.histories, asked.targets_U)
+        rank_U = ranks_of(source, queries.histories, queries.targets_U)
         found = sum(rank != MISS and rank <= 10 for rank in rank_U.tolist())  # a miss is rank 0
         assert lines[f"{name} alone", "R@10"] == pytest.approx(found / len(rank_U))
         difference = lines[f"{name} alone", "beside all, N@10"]

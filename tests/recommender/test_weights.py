@@ -20,8 +20,8 @@ def _source(seed: int) -> ItemScores:
     """Scores that depend on a history's first item alone, with ties."""
     table_NN = np.random.default_rng(seed).integers(0, 40, (ITEMS, ITEMS)).astype(np.float32)
 
-    def source(asked: Sequence[History]) -> FloatArray:
-        return np.stack([table_NN[history.items[0]] for history in asked])
+    def source(queries: Sequence[History]) -> FloatArray:
+        return np.stack([table_NN[history.items[0]] for history in queries])
 
     return source
 
@@ -38,8 +38,8 @@ def _asked(users: int = 300) -> Questions:
     )
 
 
-def _by_full_ranking(sources: dict[str, ItemScores], weights: dict[str, float], asked: Questions) -> float:
-    return mean_ndcg(mixed_scores(sources, weights), asked.histories, asked.targets_U)
+def _by_full_ranking(sources: dict[str, ItemScores], weights: dict[str, float], queries: Questions) -> float:
+    return mean_ndcg(mixed_scores(sources, weights), queries.histories, queries.targets_U)
 
 
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"b": 1.0}, {"a": 0.5, "c": 0.5}, {"a": 0.2, "b": 0.3, "c": 0.5}])
@@ -57,14 +57,14 @@ def test_contest_when_few_items_are_kept_then_single_sources_are_still_exact() -
 
 
 def test_contest_when_the_history_holds_the_target_then_it_is_never_found() -> None:
-    asked = Questions(
+    queries = Questions(
         users_U=np.arange(2),
         histories=[History(items=np.array([3, 4]), timestamps=np.arange(2))] * 2,
         targets_U=np.array([4, 5]),
     )
     best = np.zeros((1, ITEMS), np.float32)
     best[0, [4, 5]] = 1
-    scored = ValidationScores.of({"sure": lambda histories: np.repeat(best, len(histories), axis=0)}, asked)
+    scored = ValidationScores.of({"sure": lambda histories: np.repeat(best, len(histories), axis=0)}, queries)
     assert scored.ndcg({"sure": 1.0}) == 0.5  # the first of two users has item 4 already, the second's is first
 
 
@@ -92,8 +92,8 @@ def test_weights_when_there_are_two_sources_in_quarters_then_the_best_of_all_fiv
     assert found.ndcg in local
 
 
-def _oracle(asked: Questions) -> Callable[[Sequence[History]], FloatArray]:
-    known = {id(history): target for history, target in zip(asked.histories, asked.targets_U.tolist(), strict=True)}
+def _oracle(queries: Questions) -> Callable[[Sequence[History]], FloatArray]:
+    known = {id(history): target for history, target in zip(queries.histories, queries.targets_U.tolist(), strict=True)}
 
     def oracle(batch: Sequence[History]) -> FloatArray:
         return np.stack([10.0 * (np.arange(ITEMS) == known[id(history)]) for history in batch]).astype(np.float32)
@@ -102,16 +102,16 @@ def _oracle(asked: Questions) -> Callable[[Sequence[History]], FloatArray]:
 
 
 def test_weights_when_one_source_knows_the_answer_then_every_unseen_target_is_first() -> None:
-    asked = _asked()
-    best = choose_weights(ValidationScores.of({"noise": _source(1), "oracle": _oracle(asked)}, asked), steps=2)
-    unseen = [target not in history.items for history, target in zip(asked.histories, asked.targets_U, strict=True)]
+    queries = _asked()
+    best = choose_weights(ValidationScores.of({"noise": _source(1), "oracle": _oracle(queries)}, queries), steps=2)
+    unseen = [target not in history.items for history, target in zip(queries.histories, queries.targets_U, strict=True)]
     assert best.weights["oracle"] > 0
     assert best.ndcg == pytest.approx(np.mean(unseen))
 
 
 def test_weights_when_sources_are_named_then_the_others_have_no_say() -> None:
-    asked = _asked()
-    scored = ValidationScores.of({"noise": _source(1), "other": _source(2), "oracle": _oracle(asked)}, asked)
+    queries = _asked()
+    scored = ValidationScores.of({"noise": _source(1), "other": _source(2), "oracle": _oracle(queries)}, queries)
     assert set(choose_weights(scored, ["noise", "other"]).weights) == {"noise", "other"}
 
 
@@ -124,9 +124,9 @@ def test_sharpen_when_targets_are_drawn_from_a_sharper_distribution_then_its_fac
         prob_N = np.exp(1.5 * scores_NN[history.items[0]])
         prob_N[history.items] = 0
         targets.append(int(rng.choice(ITEMS, p=prob_N / prob_N.sum())))
-    asked = Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
+    queries = Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
     table: ItemScores = lambda batch: np.stack([scores_NN[one.items[0]] for one in batch]).astype(np.float32)  # noqa: E731
-    found = sharpen({"a": table, "b": table}, {"a": 0.25, "b": 0.75}, asked)
+    found = sharpen({"a": table, "b": table}, {"a": 0.25, "b": 0.75}, queries)
     # 3,000 draws: the information on the factor is the variance of a score, about 1, so its error is about .02
     assert sum(found.values()) == pytest.approx(1.5, abs=0.11)
     assert found["b"] == pytest.approx(3 * found["a"])
@@ -134,5 +134,5 @@ def test_sharpen_when_targets_are_drawn_from_a_sharper_distribution_then_its_fac
 
 def test_sharpen_when_every_user_has_what_came_next_then_weights_stay() -> None:
     history = History(items=np.array([3, 4]), timestamps=np.arange(2))
-    asked = Questions(users_U=np.arange(2), histories=[history] * 2, targets_U=np.array([4, 3]))
-    assert sharpen({"a": _source(1), "b": _source(2)}, {"a": 0.25, "b": 0.75}, asked) == {"a": 0.25, "b": 0.75}
+    queries = Questions(users_U=np.arange(2), histories=[history] * 2, targets_U=np.array([4, 3]))
+    assert sharpen({"a": _source(1), "b": _source(2)}, {"a": 0.25, "b": 0.75}, queries) == {"a": 0.25, "b": 0.75}

@@ -31,8 +31,8 @@ def fitted(epochs: int = CONFIG.epochs) -> IdTransformer:
 
 
 def ndcg(network: IdTransformer) -> float:
-    asked = questions(cycle_log(), "validation")
-    return mean_ndcg(lambda batch: score_histories(network, CONFIG, batch), asked.histories, asked.targets_U)
+    queries = questions(cycle_log(), "validation")
+    return mean_ndcg(lambda batch: score_histories(network, CONFIG, batch), queries.histories, queries.targets_U)
 
 
 def test_go_on_training_when_there_is_more_to_learn_then_ranks_better_than_at_the_start() -> None:

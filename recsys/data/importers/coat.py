@@ -37,7 +37,7 @@ def import_coat(source: Path, options: ImportOptions) -> Dataset:
     chosen = pc.equal(rows[_SOURCE].cast(pa.string()), _SELF)
     kept = rows.filter(chosen).select([schema.USER, schema.ITEM, schema.TIMESTAMP, schema.RATING])
     bad = BadRows().plus({"rating of a coat given at random": rows.num_rows - kept.num_rows})
-    notes = ("there are no times: every event is at 0 and the order of a user's events says nothing",)
+    notes = ("there are no times: every event is at 0 and the order of a user's events means nothing",)
     dataset = build_dataset(kept, items, bad_rows=bad, notes=notes, where=where, options=options)
     return Dataset(
         interactions=dataset.interactions,

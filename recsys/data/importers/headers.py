@@ -131,14 +131,14 @@ def understood(table: pa.Table, kind: Kind, columns: Mapping[str, str], where: s
 def _meant(name: str, kind: Kind, names: list[str], columns: Mapping[str, str], where: str) -> str | None:
     """Return which column is meant by a contract name."""
     needed = name in _REQUIRED[kind]
-    said = columns.get(name)
-    if said is not None and said in names:
-        return said
-    if name in names and said is None:
+    mapped = columns.get(name)
+    if mapped is not None and mapped in names:
+        return mapped
+    if name in names and mapped is None:
         return name
     found = [other for other in names if _plain(other) in _ALIASES[kind][name] and other not in columns.values()]
-    if said is not None and kind == "interactions":
-        raise DataError(f"{where}: column {said!r} (--map {name}={said}) must be there, got columns {names[:20]}")
+    if mapped is not None and kind == "interactions":
+        raise DataError(f"{where}: column {mapped!r} (--map {name}={mapped}) must be there, got columns {names[:20]}")
     if len(found) == 1:
         return found[0]
     if found and needed:

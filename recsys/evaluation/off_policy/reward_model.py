@@ -12,7 +12,7 @@ from recsys.core.arrays import Float64Array, IntArray
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModel:
-    """Linear rewards of each item, one model per fold; a request is predicted by a model that never saw its group.
+    """Linear rewards of each item, one model per fold; a request is predicted by one not fitted on its group.
 
     Shape:
         coefficients_GFN: (folds, features, items). fold_B: (requests,). design_BF: (requests, features).

@@ -55,7 +55,7 @@ def try_estimators(
 
 
 def single_estimates(world: BanditWorld, requests: int, rng: np.random.Generator) -> list[PolicyValue]:
-    """Return every estimate that needs one item a request, from one log; the reward model knows the context."""
+    """Return every estimate that needs one item a request, from one log; the reward model reads the context."""
     contexts_B, items_B, rewards_B = world.log(requests, rng)
     target_BN, logging_BN = world.target_XN[contexts_B], world.logging_XN[contexts_B]
     rows_B = np.arange(requests)

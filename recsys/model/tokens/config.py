@@ -22,9 +22,9 @@ class TokenModelConfig(Config):
     input_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout on the encoder's inputs."""
     max_history: int = Field(default=50, ge=1)
-    """How many of the latest events the encoder sees."""
+    """How many of the latest events the encoder reads."""
     calendar: int = Field(default=64, ge=1)
-    """Into how many spans of equal numbers of training events time is cut; the encoder knows an event's span."""
+    """Into how many spans of equal numbers of training events time is cut; the encoder reads an event's span."""
     scale: float = Field(default=14.0, gt=0)
     """Length of a query before training; the length is learned."""
     transition_width: Annotated[int, Neutral(0)] = Field(default=0, ge=0)
@@ -85,7 +85,7 @@ class DistillationConfig(TrainingConfig):
     kept: int = Field(default=1024, ge=1)
     """The teacher's so many most probable items are kept for each history, renormalised."""
     event_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of a history's events that the student does not see; the last event always stays."""
+    """Share of a history's events that the student does not read; the last event always stays."""
     transition_width: Annotated[int, Neutral(0)] = Field(default=64, ge=0)
     """Width of the transitions that a student gets beside its expert's encoder; an expert that has some keeps its own.
     From the log alone they overfit, from a teacher's probabilities they learn."""

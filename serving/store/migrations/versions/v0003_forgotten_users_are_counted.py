@@ -1,4 +1,4 @@
-"""A counter of forgotten users, so that every server learns of them."""
+"""A counter of forgotten users, so that every server deletes them."""
 
 import sqlalchemy as sa
 from alembic import op
