@@ -74,8 +74,10 @@ class SelectionConfig(Config):
     """How many validation users the choice is made on."""
     popularity_discount: Annotated[bool, Neutral(False)] = False
     """Whether rare items get what accuracy leaves: an item's logit loses the largest multiple of the log of its
-    training events at which NDCG@10 of the item head on validation is not below that of the pre-trained model. An
-    aligned model that ranks better so passes its gain on to rare items; set ``keep`` to ``aligned`` then."""
+    training events at which the item head's NDCG@10 on validation is that of the pre-trained model, less at most
+    ``discount_margin``. What alignment gains so goes to rare items; set ``keep`` to ``aligned`` then."""
+    discount_margin: Annotated[float, Neutral(0.005)] = Field(default=0.005, ge=0)
+    """The share of NDCG@10 that such a discount may cost on validation."""
     discount_users: Annotated[int, Neutral(20_000)] = Field(default=20_000, ge=1)
     """How many validation users that multiple is chosen on."""
 

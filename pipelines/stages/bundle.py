@@ -94,10 +94,10 @@ def select_and_bundle(job: Job) -> None:
 
 
 def _discount_popularity(job: Job, generator: Generator, *, than: Generator, log: EventLog) -> None:
-    """Discount popular items in a model's item head as far as it ranks no worse than another does on validation."""
+    """Discount popular items in a model's item head, which may rank a margin worse than another on validation."""
     seed = derive_seed(job.recipe.seed, "discount")
     asked = questions(log, "validation").sample(job.recipe.selection.discount_users, seed=seed)
-    least = item_head_ndcg(than, asked)
+    least = (1 - job.recipe.selection.discount_margin) * item_head_ndcg(than, asked)
     kept = discount_popularity(generator, asked, training_log(log).counts_N, least_ndcg=least)
     LOG.info("item head: logits lose %s times the log of an item's training events, ndcg@10 at least %.4f", kept, least)
 
