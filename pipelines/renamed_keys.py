@@ -22,5 +22,7 @@ RENAMED = {
     "decoder.item_head": "decoder.ranking.item_head",
     "decoder.path_weight": "decoder.ranking.path_weight",
     "decoder.ranked": "decoder.ranking.ranked",
+    "tokens.untaught_margin": "tokens.undistilled_margin",
+    "tokens.least_voice": "tokens.min_codebook_weight",
 }
-"""Recipe keys of version 0.1 and what each is called now, the longer key first."""
+"""Recipe keys of version 0.1 and of 0.2 before its release, and what each is called now, the longer key first."""

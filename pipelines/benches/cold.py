@@ -157,11 +157,11 @@ def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N
     """
     cold_I = np.flatnonzero(cold_N)
     found = {f"{name}, alone": Way(score=source) for name, source in sources.items()}
-    found["both mixed"] = Way(score=Evidence(sources, belief=weights, rank=weights).ranking)
+    found["both mixed"] = Way(score=Evidence(sources, search_weights=weights, rank_weights=weights).ranking)
 
     def as_new(bonus: float) -> ItemScores:
         new_items = NewItemEvidence(source=AS_NEW, item_I=cold_I, bonus=bonus)
-        return Evidence(sources, belief=weights, rank=weights, new_items=new_items).ranking
+        return Evidence(sources, search_weights=weights, rank_weights=weights, new_items=new_items).ranking
 
     found |= {f"{MIXED}, bonus {bonus:g}": Way(score=as_new(bonus)) for bonus in BONUSES}
     kept = {f"{number} of ten places": kept_places(number / DEPTH, DEPTH) for number in PLACES}

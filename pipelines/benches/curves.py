@@ -18,7 +18,7 @@ from recsys.core.artifacts import write_json
 from recsys.core.telemetry import LOG
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions
-from recsys.decoding.beliefs import item_probabilities, paths_of
+from recsys.decoding.item_probabilities import item_probabilities, paths_of
 from recsys.evaluation.leave_one_out import evaluate_rows
 from recsys.recommender.consistency import observed_divergences
 from recsys.recommender.evidence import SharedSources
@@ -146,7 +146,7 @@ def _of_generator(ours: ReasoningRecommender[Any], queries: Questions) -> list[T
 def _of_tokens(served: TokenRecommender, experts: TokenExperts, queries: Questions) -> list[Trial]:
     """Return the trials of token experts: number of paths, paths by need, CORP, Reasoning Pruning, no search."""
     plain: dict[str, Any] = {"ranked": "reached", "corp": False, "theta": None, "pruning": "none", "fewest_paths": None}
-    alone = experts.recommender(served.name, experts.choices.belief)
+    alone = experts.recommender(served.name, experts.choices.search_weights)
     ours, width = served.variant(served.name, **plain), served.config.num_paths
 
     def trial(by: str, at: float, *, paths: float = width, **search: Any) -> Trial:

@@ -15,8 +15,8 @@ from recsys.codes.token_sums import token_sums, top_by_bounds, top_items
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.seeds import rng_for
-from recsys.decoding.beliefs import item_probabilities
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.item_probabilities import item_probabilities
 from recsys.runtime.path_search import compiled_searcher
 
 CATALOGUES = (12_000, 100_000, 1_000_000)
@@ -67,7 +67,7 @@ class PathsOfSums:
 
     def __init__(self, codes_NM: IntArray, codes_MN: NDArray[np.uint8]) -> None:
         self._codes_MN, self._index = codes_MN, ValidityIndex(codes_NM, CODES)
-        self._searcher, self._config = compiled_searcher(self._index), BeliefSearchConfig(num_paths=NUM_PATHS)
+        self._searcher, self._config = compiled_searcher(self._index), MarginalSearchConfig(num_paths=NUM_PATHS)
 
     def best(self, logits_MK: FloatArray) -> IntArray:
         """Return the items of the highest sums among those that paths reach, best first, at most ten."""

@@ -9,9 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipelines.recommend import item_titles
 from pipelines.report import sections
-from pipelines.report.belief_section import beliefs
 from pipelines.report.replay_section import replay
 from pipelines.report.run_files import made, read
+from pipelines.report.token_experts_section import token_experts
 from pipelines.report.tokenizer_sections import facet_sample, tokenizer
 from pipelines.report.training_sections import data_pruning, training
 from pipelines.show import share
@@ -139,7 +139,7 @@ _SECTIONS: dict[str, Callable[[Path], object]] = {
     "data_pruning": data_pruning,
     "alignment": sections.alignment,
     "curves": sections.curves,
-    "beliefs": beliefs,
+    "token_experts": token_experts,
     "tokenizer": tokenizer,
     "facets": facet_sample,
     "users": example_users,

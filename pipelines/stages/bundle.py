@@ -96,9 +96,9 @@ def select_and_bundle(job: Job) -> None:
 def _discount_popularity(job: Job, generator: Generator, *, than: Generator, log: EventLog) -> None:
     """Discount popular items in a model's item head, which may rank a margin worse than another on validation."""
     seed = derive_seed(job.recipe.seed, "discount")
-    asked = questions(log, "validation").sample(job.recipe.selection.discount_users, seed=seed)
-    least = (1 - job.recipe.selection.discount_margin) * item_head_ndcg(than, asked)
-    kept = discount_popularity(generator, asked, training_log(log).counts_N, least_ndcg=least)
+    queries = questions(log, "validation").sample(job.recipe.selection.discount_users, seed=seed)
+    least = (1 - job.recipe.selection.discount_margin) * item_head_ndcg(than, queries)
+    kept = discount_popularity(generator, queries, training_log(log).counts_N, least_ndcg=least)
     LOG.info("item head: logits lose %s times the log of an item's training events, ndcg@10 at least %.4f", kept, least)
 
 
@@ -113,11 +113,13 @@ def reweighed(tokens: TokenRanker, generator: Generator, queries: Questions) -> 
     Experts that neither searched nor ranked beside the old head go on without a weight: serving does not read them.
     """
     choices = tokens.choices
-    used = {name for name in tokens.mixture.codebooks if choices.belief.get(name) or choices.rank.get(name)}
+    used = {
+        name for name in tokens.mixture.codebooks if choices.search_weights.get(name) or choices.rank_weights.get(name)
+    }
     sources = {name: source for name, source in tokens.sources().items() if name in used}
     best = choose_weights(ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, queries))
-    rank = dict.fromkeys(tokens.mixture.codebooks, 0.0) | best.weights
-    return replace(tokens, choices=choices.model_copy(update={"rank": rank}))
+    rank_weights = dict.fromkeys(tokens.mixture.codebooks, 0.0) | best.weights
+    return replace(tokens, choices=choices.model_copy(update={"rank_weights": rank_weights}))
 
 
 def choose(tried: Sequence[Candidate], *, keep: str, margin: float) -> Candidate:

@@ -148,7 +148,7 @@ def _not_used(recommender: Recommender, *, experts: Collection[str]) -> tuple[st
         return ()
     if not isinstance(recommender, TokenRecommender):
         return ("experts", "students", "tokens")
-    if all(name in experts for name, weight in recommender.evidence.rank.items() if weight):
+    if all(name in experts for name, weight in recommender.evidence.rank_weights.items() if weight):
         return ("model", "member", "calibrated", "students", "tokens", "aligned", "bundle")
     return ("aligned", "bundle")
 

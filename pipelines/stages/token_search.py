@@ -16,8 +16,8 @@ from recsys.core.artifacts import write_json
 from recsys.core.ranking import ndcg_at
 from recsys.core.seeds import rng_for
 from recsys.data.splits import Questions
-from recsys.decoding.beliefs import item_probabilities
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.item_probabilities import item_probabilities
 from recsys.evaluation.intervals import paired_difference
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.model.tokens.mixture import TokenMixture
@@ -33,14 +33,16 @@ BINS = 12
 _BATCH = 32
 
 
-def restrict_codebooks(search: BeliefSearchConfig, mixture: TokenMixture, least_voice: float) -> BeliefSearchConfig:
+def restrict_codebooks(
+    search: MarginalSearchConfig, mixture: TokenMixture, min_codebook_weight: float
+) -> MarginalSearchConfig:
     """Return the search held to codebooks whose experts' weight is at least a share of the largest such weight.
 
     A search that names its codebooks is returned as it is.
     """
     weight_M = mixture.codebook_weights()
     # a millionth less is as much: weights are in float32, and rounding must not decide
-    counts_M = weight_M >= least_voice * weight_M.max() * (1 - 1e-6)
+    counts_M = weight_M >= min_codebook_weight * weight_M.max() * (1 - 1e-6)
     if search.codebooks or counts_M.all():
         return search
     return search.model_copy(update={"codebooks": tuple(np.flatnonzero(counts_M).tolist())})
@@ -163,7 +165,7 @@ def save_reliability(bins: list[Bin], folder: Path, *, users: int) -> None:
     write_json(folder / RELIABILITY, {"users": users, "bins": [asdict(one) for one in bins]})
 
 
-def _with_search(ranker: TokenRanker, search: BeliefSearchConfig) -> TokenRanker:
+def _with_search(ranker: TokenRanker, search: MarginalSearchConfig) -> TokenRanker:
     return replace(ranker, choices=ranker.choices.model_copy(update={"search": search}))
 
 

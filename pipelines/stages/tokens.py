@@ -42,23 +42,23 @@ def rank_by_tokens(job: Job) -> None:
     experts, config = job.recipe.experts.trained, job.recipe.tokens
     if not experts:
         return
-    seed, asked, head = tokens_seed(job), weighing_users(job), calibrated_head(job)
+    seed, queries, head = tokens_seed(job), weighing_users(job), calibrated_head(job)
     models = {expert.name: load_expert(job.parent("experts"), expert.name, job) for expert in experts}
     students = [expert.student for expert in experts if (job.parent("students") / expert.student).is_dir()]
     models |= {name: load_expert(job.parent("students"), name, job) for name in students}
     sources: dict[str, ItemScores] = {name: token_log_probs(model) for name, model in models.items()}
-    scored = ValidationScores.of(sources | {HEAD: head}, asked)
-    taught = {expert.name for expert in experts if expert.student in students}
-    mixed, ranked = served_weights(scored, taught=taught, config=config)
+    scored = ValidationScores.of(sources | {HEAD: head}, queries)
+    distilled = {expert.name for expert in experts if expert.student in students}
+    mixed, ranked = served_weights(scored, distilled=distilled, config=config)
     figures = {f"{name} alone": scored.ndcg({name: 1.0}) for name in scored.names}
     figures |= {"tokens mixed": mixed.ndcg, "all evidence": ranked.ndcg}
-    sharpened = sharpen(sources, mixed.weights, asked.sample(RELIABILITY_USERS, seed=seed))
+    sharpened = sharpen(sources, mixed.weights, queries.sample(RELIABILITY_USERS, seed=seed))
     codebooks = {expert.student: expert.name for expert in experts}
     mixture = TokenMixture(models, [sharpened[name] for name in models], codebooks)
-    search = restrict_codebooks(config.search, mixture, config.least_voice)
+    search = restrict_codebooks(config.search, mixture, config.min_codebook_weight)
     choices = TokenChoices(
-        belief=sharpened,
-        rank=ranked.weights,
+        search_weights=sharpened,
+        rank_weights=ranked.weights,
         search=search,
         new_items=_new_items(experts, training_log(load_prepared(job.parent("data")).log), config),
         validation=figures,
@@ -66,13 +66,13 @@ def rank_by_tokens(job: Job) -> None:
     tokenizers = {expert.name: load_tokenizer(_tokenizer_folder(job, expert)) for expert in experts}
     ranker = TokenRanker(mixture=mixture, catalogue=_catalogue(job, mixture), choices=choices, tokenizers=tokenizers)
     if config.pruning_users:
-        ranker = choose_search(ranker, head, asked.sample(config.pruning_users, seed=seed), config)
-    ranker = with_faithfulness(ranker, asked.sample(FAITHFULNESS_USERS, seed=seed), seed)
+        ranker = choose_search(ranker, head, queries.sample(config.pruning_users, seed=seed), config)
+    ranker = with_faithfulness(ranker, queries.sample(FAITHFULNESS_USERS, seed=seed), seed)
     for name, value in ranker.choices.validation.items():
         LOG.info("tokens: validation: %s %.4f", name, value)
-    LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.belief, ranker.choices.rank)
+    LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.search_weights, ranker.choices.rank_weights)
     ranker.save(job.out)
-    binned = asked.sample(RELIABILITY_USERS, seed=seed)
+    binned = queries.sample(RELIABILITY_USERS, seed=seed)
     save_reliability(reliability(ranker, binned), job.out, users=len(binned.targets_U))
 
 
@@ -92,15 +92,15 @@ def _new_items(experts: Sequence[ExpertConfig], training: EventLog, config: Toke
 
 
 def served_weights(
-    scored: ValidationScores, *, taught: Collection[str], config: TokensConfig
+    scored: ValidationScores, *, distilled: Collection[str], config: TokensConfig
 ) -> tuple[ChosenWeights, ChosenWeights]:
     """Return the weights of the token models alone and those of all evidence.
 
-    Experts that have a student get none where both lose at most ``untaught_margin`` of their NDCG@10 without them.
+    Experts that have a student get none where both lose at most ``undistilled_margin`` of their NDCG@10 without them.
 
     Args:
         scored: the token models and the item head.
-        taught: the experts that have a student.
+        distilled: the experts that have a student.
         config: how fine weights are, and the margin.
     """
 
@@ -111,14 +111,14 @@ def served_weights(
         return alone, ranked
 
     models = [name for name in scored.names if name != HEAD]
-    found, kept = both(models), [name for name in models if name not in taught]
-    if config.untaught_margin is None or kept == models:
+    found, kept = both(models), [name for name in models if name not in distilled]
+    if config.undistilled_margin is None or kept == models:
         return found
-    least, fewer = 1 - config.untaught_margin, both(kept)
+    least, fewer = 1 - config.undistilled_margin, both(kept)
     if any(few.ndcg < least * every.ndcg for few, every in zip(fewer, found, strict=True)):
         return found
-    LOG.info("tokens: %s have no weight: their students and the rest rank as well", sorted(taught))
-    unused = dict.fromkeys(taught, 0.0)
+    LOG.info("tokens: %s have no weight: their students and the rest rank as well", sorted(distilled))
+    unused = dict.fromkeys(distilled, 0.0)
     alone, ranked = (replace(few, weights=few.weights | unused) for few in fewer)
     return alone, ranked
 

@@ -7,9 +7,10 @@ all, and it reaches the items that do. There are two searches, because there are
   (:class:`recsys.contracts.StepScorer`), as a decoder of semantic ids does (TIGER), with the order of codebooks free
   (``crss``). ``guidance`` weighs their steps by an item head's distribution, ``retrace`` makes the path of an item that
   no searched path reached.
-- ``belief_decoder`` and ``belief_search``: models that give every item a probability, such as the token experts of
-  ``recsys.model.tokens``. The distribution over items is called a belief. The probability of a code, given those
-  chosen, is a sum of item probabilities (``beliefs``), so steps need no model of their own and all orders agree.
+- ``marginal_decoder`` and ``marginal_search``: models that give every item a probability (``item_probabilities``),
+  such as the token experts of ``recsys.model.tokens``. The probability of a code, given those chosen, is a ratio
+  of two marginals, sums of item probabilities: over the items that have it, and over all that remain. So steps need no
+  model of their own, and all orders agree. ``kept_places`` keeps places of their slates for some items.
 
 Both share the beam (``paths``), the check of category jumps (``corp``), and what makes a slate of the items that paths
 reach (``evidence``). ``reasoning_pruning`` takes out finished paths of low probability (RPC).

@@ -70,7 +70,7 @@ class DecoderConfig(Config):
         return self.model_copy(update={"ranking": self.ranking.model_copy(update=settings)})
 
 
-class BeliefSearchConfig(Config):
+class MarginalSearchConfig(Config):
     """How paths are searched when a distribution over items decides every step, and which items are ranked."""
 
     num_paths: PositiveInt = 64

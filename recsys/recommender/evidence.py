@@ -18,7 +18,7 @@ from recsys.recommender.batch_cache import BatchCache
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NewItemEvidence:
-    """The one source whose log-probabilities count for some items, which the others cannot know.
+    """The one source whose log-probabilities count for some items, for which the others learned nothing.
 
     Shape:
         item_I: (new items,) which items these are.
@@ -42,8 +42,8 @@ class Evidence:
 
     Args:
         sources: by name, each a function that scores every item; one that has no weight may be missing.
-        belief: weights of the sum that decides the steps of paths; sources that are not named count 0.
-        rank: weights of the sum that orders the slate.
+        search_weights: weights of the sum that decides the steps of paths; sources that are not named count 0.
+        rank_weights: weights of the sum that orders the slate.
         new_items: which source alone counts for which items, times the sum of the weights.
     """
 
@@ -51,36 +51,39 @@ class Evidence:
         self,
         sources: Mapping[str, ItemScores],
         *,
-        belief: Mapping[str, float],
-        rank: Mapping[str, float],
+        search_weights: Mapping[str, float],
+        rank_weights: Mapping[str, float],
         new_items: NewItemEvidence | None = None,
     ) -> None:
         self.new_items = new_items if new_items is not None and len(new_items.item_I) else None
-        self.belief, self.rank = dict(belief), dict(rank)
-        asked = _weighed(belief) | _weighed(rank) | self._for_new_items()
-        if unknown := asked - set(sources):
+        self.search_weights, self.rank_weights = dict(search_weights), dict(rank_weights)
+        used = _weighed(search_weights) | _weighed(rank_weights) | self._for_new_items()
+        if unknown := used - set(sources):
             raise ValueError(f"weights must be of the sources {sorted(sources)}, got {sorted(unknown)}")
-        self.sources = {name: source for name, source in sources.items() if name in asked}
+        self.sources = {name: source for name, source in sources.items() if name in used}
 
     def of(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
         """Return the sums that search and that rank, both (histories, items)."""
-        said = {name: source(histories) for name, source in self.sources.items()}
-        belief_BN = self._sum(said, self.belief)
-        return belief_BN, belief_BN if self.rank == self.belief else self._sum(said, self.rank)
+        scores = {name: source(histories) for name, source in self.sources.items()}
+        log_prob_BN = self._sum(scores, self.search_weights)
+        if self.rank_weights == self.search_weights:
+            return log_prob_BN, log_prob_BN
+        return log_prob_BN, self._sum(scores, self.rank_weights)
 
     def ranking(self, histories: Sequence[History]) -> FloatArray:
-        """Return the sum that ranks alone, (histories, items); sources that have no weight in it are not asked."""
-        asked = _weighed(self.rank) | self._for_new_items()
-        return self._sum({name: source(histories) for name, source in self.sources.items() if name in asked}, self.rank)
+        """Return the sum that ranks alone, (histories, items); sources that have no weight in it are not computed."""
+        used = _weighed(self.rank_weights) | self._for_new_items()
+        scores = {name: source(histories) for name, source in self.sources.items() if name in used}
+        return self._sum(scores, self.rank_weights)
 
     def _for_new_items(self) -> set[str]:
         return set() if self.new_items is None else {self.new_items.source}
 
-    def _sum(self, said: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
-        """Return the weighted sum; new items have what their one source says, as if it had all weight."""
-        total_BN, new = weighted_sum(said, weights), self.new_items
+    def _sum(self, scores: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
+        """Return the weighted sum; new items have their one source's, as if it had all weight."""
+        total_BN, new = weighted_sum(scores, weights), self.new_items
         if new is not None:
-            total_BN[:, new.item_I] = sum(weights.values()) * (said[new.source][:, new.item_I] + new.bonus)
+            total_BN[:, new.item_I] = sum(weights.values()) * (scores[new.source][:, new.item_I] + new.bonus)
         return total_BN
 
 
@@ -88,17 +91,17 @@ def _weighed(weights: Mapping[str, float]) -> set[str]:
     return {name for name, weight in weights.items() if weight}
 
 
-def weighted_sum(said: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
+def weighted_sum(scores: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
     """Return the sum of arrays of one shape, each times its weight."""
-    parts = [np.float32(weights[name]) * values for name, values in said.items() if weights.get(name)]
+    parts = [np.float32(weights[name]) * values for name, values in scores.items() if weights.get(name)]
     if not parts:
-        raise ValueError(f"some source of {sorted(said)} must have a weight, got {dict(weights)}")
+        raise ValueError(f"some source of {sorted(scores)} must have a weight, got {dict(weights)}")
     return np.asarray(sum(parts[1:], parts[0]), np.float32)
 
 
 def mixed_scores(sources: Mapping[str, ItemScores], weights: Mapping[str, float]) -> ItemScores:
     """Return the weighted sum of sources as a function of histories."""
-    evidence = Evidence(sources, belief=weights, rank=weights)
+    evidence = Evidence(sources, search_weights=weights, rank_weights=weights)
     return lambda histories: evidence.of(histories)[1]
 
 
@@ -108,7 +111,7 @@ def head_of(scorer: Scorer) -> ItemScores:
 
 
 class SharedSources:
-    """The sources of several recommenders that are asked in turn; those of one name are one, and compute a batch once.
+    """The sources of several recommenders that score in turn; those of one name are one, and compute a batch once.
 
     Only the latest batch is kept: its scores of a large catalogue are the largest arrays that there are.
     """
@@ -117,7 +120,7 @@ class SharedSources:
         self._shared: dict[str, BatchCache[FloatArray]] = {}
 
     def of(self, evidence: Evidence) -> Evidence:
-        """Return evidence that asks the shared sources."""
+        """Return evidence that reads the shared sources."""
         other = copy.copy(evidence)
         other.sources = {
             name: self._shared.setdefault(name, BatchCache(source, batches=1))

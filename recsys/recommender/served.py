@@ -19,8 +19,8 @@ from recsys.core.config import read_config
 from recsys.core.errors import ArtifactError
 from recsys.core.telemetry import LOG
 from recsys.data.vocabulary import Vocabulary
-from recsys.decoding.beliefs import Searcher
 from recsys.decoding.config import DecoderConfig
+from recsys.decoding.item_probabilities import Searcher
 from recsys.recommender.loaded import LoadedBundle
 from recsys.recommender.manifest import EXPERTS, RUNTIME, read_manifest, verify_bundle
 from recsys.recommender.probes import SLATE, Probe, agreement, load_probes
@@ -62,7 +62,7 @@ class ServedExperts(TokenExperts):
             experts,
             catalogue.codes_NM,
             catalogue.layout.codebook_size,
-            groups=_asked_together([expert.name for expert in experts], choices, len(catalogue.codes_NM)),
+            groups=_computed_together([expert.name for expert in experts], choices, len(catalogue.codes_NM)),
             kept_states=KEPT_STATES,
         )
         return cls(scorer=scorer, catalogue=catalogue, choices=choices)
@@ -76,15 +76,15 @@ class ServedExperts(TokenExperts):
         return compiled_searcher(index)
 
 
-def _asked_together(names: Sequence[str], choices: TokenChoices, num_items: int) -> list[list[str]]:
+def _computed_together(names: Sequence[str], choices: TokenChoices, num_items: int) -> list[list[str]]:
     """Return the experts that rank, and those that only search, which no ranking of the whole catalogue waits for.
 
     One that scores new items ranks where there are some.
     """
     chosen = choices.new_items
     for_new = "" if chosen is None or not chosen.any_among(num_items) else chosen.expert
-    ranks = [name for name in names if choices.rank.get(name) or name == for_new]
-    searches = [name for name in names if choices.belief.get(name) and name not in ranks]
+    ranks = [name for name in names if choices.rank_weights.get(name) or name == for_new]
+    searches = [name for name in names if choices.search_weights.get(name) and name not in ranks]
     return [group for group in (ranks, searches) if group]
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from recsys.core.config import Config, Neutral
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig, TokenModelConfig
 from recsys.recommender.token_experts import HEAD
 from recsys.tokenizer.kinds import TokenizerConfig
@@ -74,11 +74,11 @@ class TokensConfig(Config):
     """The teacher of students: the item head, or its mixture with the experts that ranks best on validation."""
     distillation: DistillationConfig = DistillationConfig()
     """How students learn from the teacher."""
-    search: BeliefSearchConfig = BeliefSearchConfig()
+    search: MarginalSearchConfig = MarginalSearchConfig()
     """How paths are searched."""
     weight_steps: int = Field(default=20, ge=1)
     """Weights of experts and of the item head are multiples of one over this number."""
-    untaught_margin: Annotated[float | None, Neutral(None)] = Field(default=None, ge=0)
+    undistilled_margin: Annotated[float | None, Neutral(None)] = Field(default=None, ge=0)
     """Experts that have a student get no weight, which saves their time, where the rest loses at most this share of
     NDCG@10 on validation without them; without a margin they are kept."""
     new_item_bonus: Annotated[float, Neutral(0.0)] = 0.0
@@ -90,16 +90,17 @@ class TokensConfig(Config):
     .... They are for the best of these items alone, and other places are for the others alone, as long as there are
     items of both kinds that the request admits. With 0 they compete by score."""
     max_users: int = Field(default=30_000, ge=1)
-    """On how many validation users weights are chosen; a log with fewer has all of them asked."""
+    """On how many validation users weights are chosen; a log with fewer takes all."""
     pruning_users: int = Field(default=1000, ge=0)
     """On how many validation users CORP and RPC's Reasoning Pruning are tried; 0 leaves it as ``search`` says."""
     theta_quantile: float = Field(default=0.95, gt=0, le=1)
     """CORP's threshold is this quantile of the jumps between categories on validation paths."""
     pruning_margin: float = Field(default=0.0, ge=0)
     """Pruning is kept where the whole 95 % interval of what it gains in NDCG@10 lies above this."""
-    least_voice: float = Field(default=0.2, ge=0, le=1)
-    """Paths take the codebooks whose experts weigh at least this share of what those of the heaviest codebooks weigh,
-    so that a path names facets that count; 0 takes all. ``search.codebooks`` goes before it."""
+    min_codebook_weight: float = Field(default=0.2, ge=0, le=1)
+    """Smallest share of the heaviest codebooks' weight (that of their experts in the mixture) with which codebooks take
+    part in paths; those below take none, so that a path names facets that count. 0 takes all, and ``search.codebooks``
+    goes before it."""
     paths_margin: float = Field(default=0.02, ge=0, le=1)
     """Paths propose what is ranked as long as they lose at most this share of the catalogue's NDCG@10 on validation."""
     most_paths: int = Field(default=256, ge=1)

@@ -18,8 +18,8 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.artifacts import require
 from recsys.core.config import Config, read_config
-from recsys.decoding.beliefs import Categories, Searcher
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.item_probabilities import Categories, Searcher
 from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.token_recommender import TokenRecommender
 
@@ -29,7 +29,7 @@ CHOICES = "choices.json"
 
 
 class NewItemChoice(Config):
-    """Which expert alone scores items that no expert saw chosen in training."""
+    """Which expert alone scores items without training events."""
 
     expert: str
     """An expert whose codes are those that items have as new."""
@@ -56,12 +56,12 @@ class NewItemChoice(Config):
 class TokenChoices(Config):
     """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
 
-    belief: dict[str, float]
+    search_weights: dict[str, float]
     """Weights of the experts' log-probabilities in the mixture that paths are searched by; their sum is the factor by
     which the mixture is sharpened so that its probabilities are likeliest on validation."""
-    rank: dict[str, float]
+    rank_weights: dict[str, float]
     """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
-    search: BeliefSearchConfig
+    search: MarginalSearchConfig
     """How paths are searched."""
     new_items: NewItemChoice | None = None
     """What scores items without training events; without a choice all sources do."""
@@ -95,13 +95,13 @@ class TokenExperts(ABC):
         """Return what searches paths over the catalogue's index."""
 
     def recommender(
-        self, name: str, rank: dict[str, float], *, head: ItemScores | None = None, trace: bool = False
+        self, name: str, rank_weights: dict[str, float], *, head: ItemScores | None = None, trace: bool = False
     ) -> TokenRecommender:
         """Return a recommender that searches as validation chose, and ranks by weights of its own.
 
         Args:
             name: what it is called in tables.
-            rank: weights of the experts, and of the item head where it is given.
+            rank_weights: weights of the experts, and of the item head where it is given.
             head: the item head's log-probabilities.
             trace: whether items come with their paths.
         """
@@ -111,7 +111,9 @@ class TokenExperts(ABC):
         new_items = None if chosen is None else chosen.evidence(index.num_items)
         return TokenRecommender(
             name,
-            Evidence(sources, belief=self.choices.belief, rank=rank, new_items=new_items),
+            Evidence(
+                sources, search_weights=self.choices.search_weights, rank_weights=rank_weights, new_items=new_items
+            ),
             index,
             Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
             self.choices.search,
@@ -120,5 +122,5 @@ class TokenExperts(ABC):
         )
 
     def served(self, name: str, head: ItemScores, *, trace: bool = False) -> TokenRecommender:
-        """Return what is served: paths propose and all evidence ranks, the whole catalogue where the search says so."""
-        return self.recommender(name, self.choices.rank, head=head, trace=trace)
+        """Return what is served: paths propose and all evidence ranks, the whole catalogue where it is set."""
+        return self.recommender(name, self.choices.rank_weights, head=head, trace=trace)

@@ -20,7 +20,7 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
 from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.device import Device, pick_device
-from recsys.decoding.beliefs import Searcher
+from recsys.decoding.item_probabilities import Searcher
 from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.token_experts import CHOICES, TokenChoices, TokenExperts
 from recsys.recommender.token_recommender import TokenRecommender
@@ -118,7 +118,7 @@ class TokenRanker(TokenExperts):
 
     def tokens_only(self, *, trace: bool = False) -> Ways:
         """Return the tokens' own ranking, without the item head; with ``trace`` items come with their paths."""
-        alone = self.recommender("", self.choices.belief, trace=trace)
+        alone = self.recommender("", self.choices.search_weights, trace=trace)
         by_paths = TOKENS_PATHS.format(paths=self.choices.search.num_paths)
         return Ways(
             exact=alone.variant(TOKENS_EXACT, ranked="catalogue"), paths=alone.variant(by_paths, ranked="reached")

@@ -12,10 +12,10 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import History, Request, Slate, eligible_items, eligible_or_all, require_unsteered
 from recsys.core.arrays import FloatArray
-from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, Searcher, item_probabilities
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.item_probabilities import Categories, Searcher, item_probabilities
+from recsys.decoding.marginal_decoder import decode_by_marginals
+from recsys.decoding.marginal_search import MarginalSearch
 from recsys.recommender.evidence import Evidence, SharedSources
 
 
@@ -38,10 +38,10 @@ class TokenRecommender:
         evidence: Evidence,
         index: ValidityIndex,
         categories: Categories,
-        config: BeliefSearchConfig,
+        config: MarginalSearchConfig,
         *,
         trace: bool = True,
-        searcher: Searcher = BeliefSearch,
+        searcher: Searcher = MarginalSearch,
     ) -> None:
         self.name, self.evidence, self.index = name, evidence, index
         self.categories, self.config, self.trace, self.searcher = categories, config, trace, searcher
@@ -71,13 +71,13 @@ class TokenRecommender:
         require_unsteered(requests, self.name)
         ways = self._by_config(requests)
         searches = self.trace or any(config.ranked == "reached" for config, _ in ways)
-        belief_BN, rank_BN = self._evidence([request.history for request in requests], searches=searches)
+        log_prob_BN, rank_BN = self._evidence([request.history for request in requests], searches=searches)
         eligible_BN = eligible_or_all(requests, self.index.num_items)
         new_items = self.evidence.new_items
         slates: dict[int, Slate] = {}
         for config, rows_B in ways:
-            found = decode_beliefs(
-                belief_BN[rows_B],
+            found = decode_by_marginals(
+                log_prob_BN[rows_B],
                 rank_BN[rows_B],
                 self.index,
                 n=max(requests[row].n for row in rows_B),
@@ -98,16 +98,16 @@ class TokenRecommender:
         """
         distinct = list({id(history): history for history in histories}.values())
         if searches:
-            belief_BN, rank_BN = self.evidence.of(distinct)
+            log_prob_BN, rank_BN = self.evidence.of(distinct)
         else:
-            belief_BN = rank_BN = self.evidence.ranking(distinct)
+            log_prob_BN = rank_BN = self.evidence.ranking(distinct)
         if len(distinct) == len(histories):
-            return belief_BN, rank_BN
+            return log_prob_BN, rank_BN
         place = {id(history): row for row, history in enumerate(distinct)}
         row_B = [place[id(history)] for history in histories]
-        return belief_BN[row_B], rank_BN[row_B]
+        return log_prob_BN[row_B], rank_BN[row_B]
 
-    def _by_config(self, requests: Sequence[Request]) -> list[tuple[BeliefSearchConfig, list[int]]]:
+    def _by_config(self, requests: Sequence[Request]) -> list[tuple[MarginalSearchConfig, list[int]]]:
         """Return how requests are answered, each with the rows of those that are."""
         whole = [
             self.config.ranked == "catalogue" if one.whole_catalogue is None else one.whole_catalogue
@@ -137,7 +137,7 @@ def observed_jumps(recommender: TokenRecommender, histories: Sequence[History], 
         requests = [Request(history=history) for history in batch]
         eligible_BN = eligible_items(requests, recommender.index.num_items)
         prob_BN = item_probabilities(recommender.evidence.of(batch)[0], eligible_BN)
-        search = BeliefSearch(recommender.index, prob_BN, config, categories=recommender.categories)
+        search = MarginalSearch(recommender.index, prob_BN, config, categories=recommender.categories)
         row_P = np.flatnonzero(eligible_BN.any(axis=1))
         search.run(row_P, eligible_BN[row_P])
         found += search.jumps

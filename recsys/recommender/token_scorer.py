@@ -10,7 +10,7 @@ import numpy as np
 from recsys.codes.validity import Candidates, ValidityIndex
 from recsys.contracts import History, ItemScores, StepScores
 from recsys.core.arrays import FloatArray, IntArray
-from recsys.decoding.beliefs import Categories
+from recsys.decoding.item_probabilities import Categories
 
 _FLOOR = 1e-30
 

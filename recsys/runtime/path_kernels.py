@@ -37,7 +37,7 @@ class CodeTable(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """When a path is finished, and how many of a row are followed (see :class:`BeliefSearchConfig`).
+    """When a path is finished, and how many of a row are followed (see :class:`MarginalSearchConfig`).
 
     Shape:
         open_M: (codebooks,) which codebooks paths may take.

@@ -1,4 +1,4 @@
-"""The search of token paths over item probabilities, compiled: the paths of :class:`BeliefSearch`, one row at a time.
+"""The search of token paths over item probabilities, compiled: the paths of :class:`MarginalSearch`, one row at a time.
 
 Axes: B request, P path, N item.
 """
@@ -9,10 +9,10 @@ import numpy as np
 
 from recsys.codes.validity import Candidates, ValidityIndex, offsets_of
 from recsys.core.arrays import BoolArray, Float64Array, IntArray
-from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, Searcher, likely_beam, open_codebooks, paths_of
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
+from recsys.decoding.item_probabilities import Categories, Searcher, likely_beam, open_codebooks, paths_of
+from recsys.decoding.marginal_search import MarginalSearch
 from recsys.decoding.paths import Beam
 from recsys.runtime.first_codebook import compile_sums, first_codebook
 from recsys.runtime.path_kernels import CodeTable, Limits, Paths, search_paths
@@ -20,7 +20,7 @@ from recsys.runtime.weibull import compiled_lower_part
 
 
 class CompiledSearch:
-    """Searches as :class:`recsys.decoding.belief_search.BeliefSearch` does, which it asks where CORP prunes.
+    """Searches as :class:`recsys.decoding.marginal_search.MarginalSearch` does, which it calls where CORP prunes.
 
     Args:
         table: the codes of the index's catalogue.
@@ -32,7 +32,7 @@ class CompiledSearch:
         table: CodeTable,
         index: ValidityIndex,
         prob_BN: Float64Array,
-        config: BeliefSearchConfig,
+        config: MarginalSearchConfig,
         *,
         categories: Categories | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class CompiledSearch:
             row_P: (rows with an eligible item,); eligible_PN: one line each.
         """
         if self.categories is not None:
-            careful = BeliefSearch(self.index, self.prob_BN, self.config, categories=self.categories)
+            careful = MarginalSearch(self.index, self.prob_BN, self.config, categories=self.categories)
             beam = careful.run(row_P, eligible_PN)
             self.cuts += careful.cuts
             return beam

@@ -181,8 +181,9 @@ def test_decode_when_the_catalogue_is_ranked_then_equals_head_plus_bonus_over_al
 
 
 @pytest.mark.parametrize("order", ["crss", "fixed"])
-def test_decode_when_fully_guided_then_every_order_of_codes_gives_an_item_the_belief_of_the_head(order):
-    # p(first code) p(second | first) ... telescopes to the belief in what is left, and its share of that to the item's
+def test_decode_when_fully_guided_then_every_order_of_codes_gives_an_item_the_probability_of_the_head(order):
+    # p(first code) p(second | first) ... telescopes to the probability of what is left, and an item's share of that
+    # to its own
     codes_NM = np.random.default_rng(5).integers(0, 4, (30, 3))
     scorer = TableScorer(items=30, codebooks=3, codes=4)
     config = WIDE.with_search(guidance=1.0, order=order)

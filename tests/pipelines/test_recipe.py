@@ -34,7 +34,7 @@ def test_default_recipe_when_loaded_then_equals_the_defaults_of_the_code_but_for
     default = load_recipe("default")
     assert default.experts.trained
     without = apply_overrides(default, ("experts.trained=[]",))
-    assert without == apply_overrides(Recipe(), ("tokens.untaught_margin=0.001",))
+    assert without == apply_overrides(Recipe(), ("tokens.undistilled_margin=0.001",))
 
 
 def test_overrides_when_given_then_change_nested_values() -> None:

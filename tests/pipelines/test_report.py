@@ -18,6 +18,8 @@ from pipelines.benches.measure import as_result
 from pipelines.cli import app
 from pipelines.report import plots, sections
 from pipelines.report.page import example_users, write_report
+from pipelines.report.run_files import Missing, made
+from pipelines.report.token_experts_section import token_experts
 from pipelines.report.tokenizer_sections import facet_sample, tokenizer
 from pipelines.report.training_sections import training
 from pipelines.tables import bench_markdown
@@ -26,7 +28,17 @@ from recsys.evaluation.results import Estimate
 from recsys.recommender.manifest import read_manifest, write_manifest
 
 PARTS = (
-    *("evaluation", "replay", "training", "data-pruning", "alignment", "curves", "beliefs", "tokenizer", "facets"),
+    *(
+        "evaluation",
+        "replay",
+        "training",
+        "data-pruning",
+        "alignment",
+        "curves",
+        "token-experts",
+        "tokenizer",
+        "facets",
+    ),
     *("users", "costs"),
 )
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -296,3 +308,12 @@ def test_heatmap_when_small_then_numbers_are_written_and_when_large_then_not() -
     large = str(plots.heatmap(np.full((32, 32), 0.25), "m"))
     assert small.count(">.25<") == 6  # 3 * 3 without the diagonal
     assert ">.25<" not in large
+
+
+def test_token_experts_when_their_choices_are_of_another_version_then_the_section_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    old = {"belief": {"facets": 1.0}, "rank": {"facets": 1.0}, "search": {}, "validation": {}}
+    (tmp_path / "tokens" / "choices.json").write_text(json.dumps(old))
+    lacking = made(token_experts, tmp_path)
+    assert isinstance(lacking, Missing)
+    assert "must hold the settings of this version of recsys" in lacking.missing

@@ -32,8 +32,8 @@ from recsys.contracts import History, ItemScores, Request, requests_for
 from recsys.core.errors import ArtifactError, CallError, ConfigError
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import Questions, questions, training_log
-from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.marginal_search import MarginalSearch
 from recsys.evaluation.leave_one_out import evaluate_recommender
 from recsys.evaluation.results import Evaluation
 from recsys.features.assemble import FeatureBuilder
@@ -67,7 +67,7 @@ def _scored(**target_XU: list[float]) -> ValidationScores:
 
 def test_weights_when_the_student_knows_all_that_its_expert_does_then_the_expert_has_none() -> None:
     scored = _scored(expert=[1, 1, 1, -1], student=[1, 1, 1, 1], head=[-1, -1, -1, -1])
-    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig(untaught_margin=0.001))
+    alone, ranked = served_weights(scored, distilled={"expert"}, config=TokensConfig(undistilled_margin=0.001))
     assert alone.weights == {"expert": 0.0, "student": 1.0}
     assert ranked.weights["expert"] == 0.0
     assert alone.ndcg == ranked.ndcg == 1.0
@@ -79,7 +79,7 @@ def test_weights_when_the_expert_knows_what_its_student_does_not_then_the_margin
 ) -> None:
     # equal shares (.35 - .175 - .03 > 0) have all four targets first; the student alone has two: it loses half
     scored = _scored(expert=[1, 1, -0.5, -0.5], student=[-0.5, -0.5, 1, 1], head=[-0.1, -0.1, -0.1, -0.1])
-    alone, ranked = served_weights(scored, taught={"expert"}, config=TokensConfig(untaught_margin=margin))
+    alone, ranked = served_weights(scored, distilled={"expert"}, config=TokensConfig(undistilled_margin=margin))
     assert (alone.weights["expert"] > 0, ranked.weights["expert"] > 0) == (kept, kept)
     assert alone.ndcg == ranked.ndcg == (1.0 if kept else 0.5)
 
@@ -115,8 +115,8 @@ def test_tokens_when_their_paths_are_searched_by_compiled_code_then_slates_are_t
     for ways in (ranker.tokens_only(trace=True), ranker.all_evidence(_head(run), trace=True)):
         fast = ways.paths.variant("", pruning=pruning)
         slow = copy.copy(fast)
-        slow.searcher = BeliefSearch
-        assert fast.searcher is not BeliefSearch
+        slow.searcher = MarginalSearch
+        assert fast.searcher is not MarginalSearch
         for one, other in zip(fast.recommend(requests), slow.recommend(requests), strict=True):
             np.testing.assert_array_equal(one.items, other.items)
             np.testing.assert_array_equal(one.scores, other.scores)
@@ -150,9 +150,9 @@ def test_evaluation_when_other_ways_to_rank_are_asked_too_then_each_row_is_what_
     cost = {name: row.cost.train_seconds for (name, _), row in found.items() if row.cost is not None}
     assert cost["recsys: expert facets alone"] == pytest.approx(sum(records[one].seconds for one in needed), abs=0.01)
     # its student learned from the item head and from it
-    taught = (*needed, "model", "member", "calibrated", "students", "tokens")
+    stages = (*needed, "model", "member", "calibrated", "students", "tokens")
     assert cost["recsys: expert facets_student alone"] == pytest.approx(
-        sum(records[one].seconds for one in taught), abs=0.01
+        sum(records[one].seconds for one in stages), abs=0.01
     )
 
 
@@ -168,9 +168,9 @@ def test_tokens_when_trained_then_codes_are_the_catalogues_and_have_words(run: P
     ranker, own = TokenRanker.load(run / "tokens"), Catalogue.load(run / "catalog")
     np.testing.assert_array_equal(ranker.catalogue.codes_NM, own.codes_NM)
     assert ranker.catalogue.facets == own.facets
-    assert set(ranker.choices.belief) == {"facets", "facets_student"}
-    assert set(ranker.choices.rank) == {"facets", "facets_student", "head"}
-    assert sum(ranker.choices.rank.values()) == pytest.approx(1.0)
+    assert set(ranker.choices.search_weights) == {"facets", "facets_student"}
+    assert set(ranker.choices.rank_weights) == {"facets", "facets_student", "head"}
+    assert sum(ranker.choices.rank_weights.values()) == pytest.approx(1.0)
 
 
 def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_side(
@@ -397,16 +397,16 @@ def test_codebooks_when_an_expert_weighs_exactly_the_least_share_then_rounding_d
 ) -> None:
     # .05 is a fifth of .25, whatever both are multiplied with
     mixture = TokenMixture({"much": tiny_model(), "less": tiny_model(seed=1)}, [0.25 * factor, 0.05 * factor])
-    assert restrict_codebooks(BeliefSearchConfig(), mixture, 0.2).codebooks == ()
-    assert restrict_codebooks(BeliefSearchConfig(), mixture, 0.21).codebooks == (0, 1)
+    assert restrict_codebooks(MarginalSearchConfig(), mixture, 0.2).codebooks == ()
+    assert restrict_codebooks(MarginalSearchConfig(), mixture, 0.21).codebooks == (0, 1)
 
 
 @pytest.mark.parametrize(("books", "noted"), [(1, False), (2, True)])
 def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books: int, noted: bool) -> None:
     codes_NM = circle_codes()[:, :books]
     mixture = TokenMixture({"only": tiny_model(codes_NM)}, [1.0]).eval()
-    search = BeliefSearchConfig(num_paths=5, min_steps=1)  # a path ends after one step, at four items
-    choices = TokenChoices(belief={"only": 1.0}, rank={"only": 1.0}, search=search, validation={})
+    search = MarginalSearchConfig(num_paths=5, min_steps=1)  # a path ends after one step, at four items
+    choices = TokenChoices(search_weights={"only": 1.0}, rank_weights={"only": 1.0}, search=search, validation={})
     catalogue = Catalogue(
         item_ids=list(range(20)),
         codes_NM=codes_NM,
@@ -421,21 +421,24 @@ def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books:
     assert set(found) == ({"fall without the path's facets", "fall without random facets"} if noted else set())
 
 
-@pytest.mark.parametrize("belief", [0.0, 0.5])
+@pytest.mark.parametrize("search_weight", [0.0, 0.5])
 def test_bundle_when_experts_are_weighed_beside_another_head_then_those_without_use_stay_without_weight(
-    run: Path, belief: float
+    run: Path, search_weight: float
 ) -> None:
     ranker = TokenRanker.load(run / "tokens")
-    weights = {"belief": {"facets": belief, "facets_student": 1.0}, "rank": {"facets": 0.0, "facets_student": 1.0}}
+    weights = {
+        "search_weights": {"facets": search_weight, "facets_student": 1.0},
+        "rank_weights": {"facets": 0.0, "facets_student": 1.0},
+    }
     ranker = replace(ranker, choices=ranker.choices.model_copy(update=weights))
     asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
     first = ranker.recommender("", {"facets": 1.0}).variant("", ranked="catalogue")
     targets = [slate.items[0] for slate in first.recommend(requests_for(asked.histories, n=1))]
     # what comes next is what the expert ranks first, so alone it would be perfect
     asked = Questions(users_U=asked.users_U, histories=asked.histories, targets_U=np.array(targets))
-    rank = reweighed(ranker, Generator.load(run / "aligned"), asked).choices.rank
+    rank = reweighed(ranker, Generator.load(run / "aligned"), asked).choices.rank_weights
     assert set(rank) == {"facets", "facets_student", "head"}
-    assert (rank["facets"] > 0) == (belief > 0)
+    assert (rank["facets"] > 0) == (search_weight > 0)
     assert sum(rank.values()) == pytest.approx(1.0)
 
 

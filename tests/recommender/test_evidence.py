@@ -27,7 +27,7 @@ def test_token_log_probs_when_a_mixture_is_asked_then_they_are_normalised_over_t
 
 def test_weights_when_they_name_no_source_or_none_has_any_then_the_error_says_so() -> None:
     with pytest.raises(ValueError, match="must be of the sources"):
-        Evidence({"one": _random_source(1)}, belief={"two": 1.0}, rank={"one": 1.0})  # type: ignore[dict-item]
+        Evidence({"one": _random_source(1)}, search_weights={"two": 1.0}, rank_weights={"one": 1.0})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="must have a weight"):
         weighted_sum({"one": np.zeros((1, 1), np.float32)}, {"one": 0.0})
 
@@ -49,12 +49,15 @@ def test_shared_sources_when_two_have_one_name_then_they_compute_once_and_the_cl
 
     sources = SharedSources()
     both = {"one": source, "no weight": source}
-    given = [Evidence(both, belief={"one": 1.0, "no weight": 0.0}, rank={"one": weight}) for weight in (1.0, 2.0)]
+    given = [
+        Evidence(both, search_weights={"one": 1.0, "no weight": 0.0}, rank_weights={"one": weight})
+        for weight in (1.0, 2.0)
+    ]
     made = [sources.of(one) for one in given]
     asked, before = histories()[1:], sources.clock()
-    (belief_BN, _), (again_BN, rank_BN) = (one.of(asked) for one in made)
-    np.testing.assert_array_equal(belief_BN, again_BN)
-    np.testing.assert_array_equal(rank_BN, 2 * belief_BN)
+    (log_prob_BN, _), (again_BN, rank_BN) = (one.of(asked) for one in made)
+    np.testing.assert_array_equal(log_prob_BN, again_BN)
+    np.testing.assert_array_equal(rank_BN, 2 * log_prob_BN)
     assert calls == ["one"]
     saved = sum(one.saved_seconds for one in made[0].sources.values())  # type: ignore[attr-defined]
     assert sources.clock() - before > saved > 0
@@ -62,20 +65,20 @@ def test_shared_sources_when_two_have_one_name_then_they_compute_once_and_the_cl
 
 def test_evidence_when_a_source_without_a_weight_is_missing_then_nothing_changes() -> None:
     one = {"one": _random_source(1)}
-    evidence = Evidence(one, belief={"one": 1.0, "two": 0.0}, rank={"one": 1.0, "two": 0.0})  # type: ignore[arg-type]
+    evidence = Evidence(one, search_weights={"one": 1.0, "two": 0.0}, rank_weights={"one": 1.0, "two": 0.0})  # type: ignore[arg-type]
     np.testing.assert_array_equal(evidence.of(histories()[1:])[1], one["one"](histories()[1:]))  # type: ignore[operator]
 
 
 def test_evidence_when_items_are_new_then_their_one_source_counts_as_if_it_had_all_weight() -> None:
     sources = {"one": _random_source(1), "two": _random_source(2), "words": _random_source(3)}
     new_items = NewItemEvidence(source="words", item_I=np.array([4, 29]), bonus=0.5)
-    belief, rank = {"one": 1.5}, {"one": 0.25, "two": 0.75}
-    evidence = Evidence(sources, belief=belief, rank=rank, new_items=new_items)  # type: ignore[arg-type]
-    plain = Evidence(sources, belief=belief, rank=rank)  # type: ignore[arg-type]
+    search_weights, rank_weights = {"one": 1.5}, {"one": 0.25, "two": 0.75}
+    evidence = Evidence(sources, search_weights=search_weights, rank_weights=rank_weights, new_items=new_items)  # type: ignore[arg-type]
+    plain = Evidence(sources, search_weights=search_weights, rank_weights=rank_weights)  # type: ignore[arg-type]
     asked = histories()[1:]
-    said_BI = sources["words"](asked)[:, [4, 29]] + 0.5  # type: ignore[operator]
+    scores_BI = sources["words"](asked)[:, [4, 29]] + 0.5  # type: ignore[operator]
     for found_BN, without_BN, weight in zip(evidence.of(asked), plain.of(asked), (1.5, 1.0), strict=True):
-        np.testing.assert_allclose(found_BN[:, [4, 29]], weight * said_BI, rtol=1e-5)
+        np.testing.assert_allclose(found_BN[:, [4, 29]], weight * scores_BI, rtol=1e-5)
         others = np.delete(np.arange(30), [4, 29])
         np.testing.assert_array_equal(found_BN[:, others], without_BN[:, others])
     np.testing.assert_array_equal(evidence.ranking(asked), evidence.of(asked)[1])
@@ -92,8 +95,8 @@ def test_kept_when_a_share_is_set_then_places_are_kept_for_the_new_items_and_els
 def test_evidence_when_no_item_is_new_then_the_source_for_new_ones_is_not_asked() -> None:
     one = {"one": _random_source(1)}
     none = NewItemEvidence(source="words", item_I=np.array([], np.int64))
-    evidence = Evidence(one, belief={"one": 1.0}, rank={"one": 1.0}, new_items=none)  # type: ignore[arg-type]
+    evidence = Evidence(one, search_weights={"one": 1.0}, rank_weights={"one": 1.0}, new_items=none)  # type: ignore[arg-type]
     assert list(evidence.sources) == ["one"]
     some = NewItemEvidence(source="words", item_I=np.array([1]))
     with pytest.raises(ValueError, match=r"must be of the sources.*words"):
-        Evidence(one, belief={"one": 1.0}, rank={"one": 1.0}, new_items=some)  # type: ignore[arg-type]
+        Evidence(one, search_weights={"one": 1.0}, rank_weights={"one": 1.0}, new_items=some)  # type: ignore[arg-type]

@@ -132,7 +132,7 @@ def test_forget_when_states_are_kept_then_none_is_left(served: ServedBundle) -> 
     assert served.tokens is not None
     groups = served.tokens.scorer._groups
     assert len(served.generative.scorer._kept) >= 16
-    ranks = [name for name, weight in served.tokens.choices.rank.items() if weight and name in groups]
+    ranks = [name for name, weight in served.tokens.choices.rank_weights.items() if weight and name in groups]
     assert all(len(groups[name].kept) >= 16 for name in ranks)
     served.forget()
     assert len(served.generative.scorer._kept) == 0

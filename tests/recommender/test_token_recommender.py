@@ -8,9 +8,9 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Request
 from recsys.core.arrays import FloatArray
 from recsys.core.errors import ArtifactError
-from recsys.decoding.beliefs import Categories
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.decoder import decode
+from recsys.decoding.item_probabilities import Categories
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.token_experts import TokenChoices
@@ -72,17 +72,17 @@ def test_the_generic_decoder_when_it_asks_the_token_scorer_then_it_finds_the_bes
         np.testing.assert_allclose(slate.scores, log_prob_N[slate.items], atol=1e-4)
 
 
-def _recommender(config: BeliefSearchConfig, *, other_weight: float = 0.0) -> TokenRecommender:
+def _recommender(config: MarginalSearchConfig, *, other_weight: float = 0.0) -> TokenRecommender:
     mixture = tiny_mixture()
     own = token_log_probs(mixture)
     sources = {"tokens": own, "other": lambda asked: -own(asked)}
-    evidence = Evidence(sources, belief={"tokens": 1.0}, rank={"tokens": 1.0, "other": other_weight})
+    evidence = Evidence(sources, search_weights={"tokens": 1.0}, rank_weights={"tokens": 1.0, "other": other_weight})
     return TokenRecommender("ours", evidence, ValidityIndex(mixture.codes_NM(), 5), CATEGORIES, config)
 
 
 @pytest.mark.parametrize("ranked", ["reached", "catalogue"])
 def test_recommendations_when_seen_items_are_removed_then_slates_hold_unseen_items_in_order(ranked: str) -> None:
-    config = BeliefSearchConfig.model_validate({"ranked": ranked, "corp": True, "theta": 0.2})
+    config = MarginalSearchConfig.model_validate({"ranked": ranked, "corp": True, "theta": 0.2})
     requests = [Request(history=history, n=n) for history, n in zip(histories(), (4, 2, 20), strict=True)]
     slates = _recommender(config).recommend(requests)
     assert [len(slate.items) for slate in slates] == [4, 2, 11]
@@ -95,7 +95,7 @@ def test_recommendations_when_seen_items_are_removed_then_slates_hold_unseen_ite
 def test_recommendations_when_other_evidence_weighs_more_then_it_decides_the_order() -> None:
     # tokens weigh 1, their opposite 2: together the opposite of the tokens
     requests = [Request(history=history, n=20, keep_seen=True) for history in histories()]
-    config = BeliefSearchConfig(ranked="catalogue")
+    config = MarginalSearchConfig(ranked="catalogue")
     plain = _recommender(config).untraced().recommend(requests)
     turned = _recommender(config, other_weight=2.0).untraced().recommend(requests)
     for one, other in zip(plain, turned, strict=True):
@@ -103,7 +103,7 @@ def test_recommendations_when_other_evidence_weighs_more_then_it_decides_the_ord
 
 
 def test_recommendations_when_requests_want_different_rankings_then_each_gets_its_own() -> None:
-    recommender = _recommender(BeliefSearchConfig(num_paths=1, finish_below=1, ranked="reached"), other_weight=2.0)
+    recommender = _recommender(MarginalSearchConfig(num_paths=1, finish_below=1, ranked="reached"), other_weight=2.0)
     reached, whole = (Request(history=histories()[1], n=3, whole_catalogue=value) for value in (False, True))
     both = recommender.recommend([whole, reached, whole])
     np.testing.assert_array_equal(both[1].items, recommender.recommend([reached])[0].items)
@@ -114,10 +114,15 @@ def test_recommendations_when_requests_want_different_rankings_then_each_gets_it
     assert both[1].items[0] != both[0].items[0]
 
 
-def _with_kept_places(config: BeliefSearchConfig, share: float) -> TokenRecommender:
+def _with_kept_places(config: MarginalSearchConfig, share: float) -> TokenRecommender:
     plain = _recommender(config)
     new_items = NewItemEvidence(source="tokens", item_I=np.arange(14, 20), share=share)
-    evidence = Evidence(plain.evidence.sources, belief=plain.evidence.belief, rank={"tokens": 1.0}, new_items=new_items)
+    evidence = Evidence(
+        plain.evidence.sources,
+        search_weights=plain.evidence.search_weights,
+        rank_weights={"tokens": 1.0},
+        new_items=new_items,
+    )
     return TokenRecommender("ours", evidence, plain.index, CATEGORIES, config)
 
 
@@ -126,7 +131,7 @@ def _with_kept_places(config: BeliefSearchConfig, share: float) -> TokenRecommen
 def test_recommendations_when_places_are_kept_then_requests_of_any_length_have_their_share(
     ranked: str, trace: bool
 ) -> None:
-    config = BeliefSearchConfig.model_validate({"ranked": ranked, "num_paths": 3})
+    config = MarginalSearchConfig.model_validate({"ranked": ranked, "num_paths": 3})
     recommender = _with_kept_places(config, 0.4)
     recommender = recommender if trace else recommender.untraced()
     lengths = (1, 2, 3, 5, 8)
@@ -143,7 +148,7 @@ def test_recommendations_when_places_are_kept_then_requests_of_any_length_have_t
 
 
 def test_recommendations_when_no_place_is_kept_then_new_items_compete_by_score() -> None:
-    config = BeliefSearchConfig(ranked="catalogue")
+    config = MarginalSearchConfig(ranked="catalogue")
     requests = [Request(history=history, n=9) for history in histories()]
     for kept, plain in zip(
         _with_kept_places(config, 0.0).recommend(requests), _recommender(config).recommend(requests), strict=True
@@ -154,7 +159,7 @@ def test_recommendations_when_no_place_is_kept_then_new_items_compete_by_score()
 
 def test_recommendations_when_one_history_comes_with_many_masks_then_it_is_encoded_once() -> None:
     calls: list[int] = []
-    recommender = _recommender(BeliefSearchConfig())
+    recommender = _recommender(MarginalSearchConfig())
     source = recommender.evidence.sources["tokens"]
     recommender.evidence.sources["tokens"] = lambda asked: (calls.append(len(asked)), source(asked))[1]  # type: ignore[func-returns-value]
     masks = [np.arange(20) % 3 == rest for rest in range(3)]
@@ -169,8 +174,8 @@ def test_recommendations_when_the_catalogue_is_ranked_without_paths_then_what_on
     mixture = tiny_mixture()
     own, asked = token_log_probs(mixture), []
     sources = {"tokens": lambda histories: (asked.append("tokens"), own(histories))[1], "other": own}  # type: ignore[func-returns-value]
-    evidence = Evidence(sources, belief={"tokens": 1.0}, rank={"tokens": 0.0, "other": 1.0})
-    config, index = BeliefSearchConfig(ranked="catalogue"), ValidityIndex(mixture.codes_NM(), 5)
+    evidence = Evidence(sources, search_weights={"tokens": 1.0}, rank_weights={"tokens": 0.0, "other": 1.0})
+    config, index = MarginalSearchConfig(ranked="catalogue"), ValidityIndex(mixture.codes_NM(), 5)
     traced = TokenRecommender("ours", evidence, index, CATEGORIES, config)
     requests = [Request(history=history, n=5) for history in histories()]
     with_paths, plain = traced.recommend(requests), traced.untraced().recommend(requests)

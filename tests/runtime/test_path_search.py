@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import IntArray
-from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, item_probabilities
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.evidence import UnlikelyPaths
+from recsys.decoding.item_probabilities import Categories, item_probabilities
+from recsys.decoding.marginal_search import MarginalSearch
 from recsys.decoding.paths import Beam
 from recsys.runtime import first_codebook
 from recsys.runtime.path_kernels import CodeTable
@@ -31,7 +31,7 @@ def _found(beam: Beam) -> tuple[dict[tuple[int, ...], tuple[tuple[int, ...], flo
     return paths, sorted(items)
 
 
-def _searched(codes_NM: IntArray, codes: int, seed: int, barred: float, config: BeliefSearchConfig) -> None:
+def _searched(codes_NM: IntArray, codes: int, seed: int, barred: float, config: MarginalSearchConfig) -> None:
     """Search both ways from random probabilities, and compare all that comes out."""
     rng = np.random.default_rng(seed)
     log_prob_BN = rng.normal(0, rng.uniform(0.5, 5), (3, len(codes_NM))).astype(np.float32)
@@ -40,7 +40,7 @@ def _searched(codes_NM: IntArray, codes: int, seed: int, barred: float, config: 
     if not len(row_P):
         return
     prob_BN, index = item_probabilities(log_prob_BN, eligible_BN), ValidityIndex(codes_NM, codes)
-    slow, fast = BeliefSearch(index, prob_BN, config), CompiledSearch(CodeTable.of(index), index, prob_BN, config)
+    slow, fast = MarginalSearch(index, prob_BN, config), CompiledSearch(CodeTable.of(index), index, prob_BN, config)
     wanted, got = slow.run(row_P, eligible_BN[row_P]), fast.run(row_P, eligible_BN[row_P])
     _compare(wanted, got)
     assert len(slow.cuts) == len(fast.cuts)
@@ -85,7 +85,7 @@ def test_search_when_any_catalogue_is_searched_then_paths_are_those_of_the_reada
     some: bool,
 ) -> None:
     codes_NM = np.random.default_rng(seed).integers(0, codes, (items, books))
-    config = BeliefSearchConfig(num_paths=paths, finish_below=finish_below, min_steps=min_steps, enough=enough)
+    config = MarginalSearchConfig(num_paths=paths, finish_below=finish_below, min_steps=min_steps, enough=enough)
     if some:  # every other codebook is open
         config = config.model_copy(update={"codebooks": tuple(range(0, books, 2))})
     _searched(codes_NM, codes, seed, barred, config)
@@ -97,24 +97,24 @@ def test_search_when_paths_are_pruned_or_counted_by_perplexity_then_so_are_the_c
     settings: dict[str, object], seed: int
 ) -> None:
     codes_NM = np.random.default_rng(seed).integers(0, 300, (400, 6))
-    _searched(codes_NM, 300, seed, 0.2, BeliefSearchConfig.model_validate({"num_paths": 30, **settings}))
+    _searched(codes_NM, 300, seed, 0.2, MarginalSearchConfig.model_validate({"num_paths": 30, **settings}))
 
 
 def test_search_when_all_items_are_eligible_then_none_needs_a_mask() -> None:
     codes_NM = np.random.default_rng(0).integers(0, 6, (80, 4))
     index = ValidityIndex(codes_NM, 6)
     prob_BN = item_probabilities(np.random.default_rng(1).normal(0, 2, (2, 80)).astype(np.float32), None)
-    config = BeliefSearchConfig(num_paths=9)
+    config = MarginalSearchConfig(num_paths=9)
     fast = CompiledSearch(CodeTable.of(index), index, prob_BN, config)
-    _compare(BeliefSearch(index, prob_BN, config).run(np.arange(2), None), fast.run(np.arange(2), None))
+    _compare(MarginalSearch(index, prob_BN, config).run(np.arange(2), None), fast.run(np.arange(2), None))
 
 
 def test_search_when_corp_prunes_then_paths_and_cuts_are_those_of_the_readable_search() -> None:
     codes_NM = np.random.default_rng(2).integers(0, 4, (60, 3))
     index, categories = ValidityIndex(codes_NM, 4), Categories(category_N=np.arange(60) % 4, count=4)
     prob_BN = item_probabilities(np.random.default_rng(3).normal(0, 2, (2, 60)).astype(np.float32), None)
-    config = BeliefSearchConfig(num_paths=5, corp=True, theta=0.05)
-    slow = BeliefSearch(index, prob_BN, config, categories=categories)
+    config = MarginalSearchConfig(num_paths=5, corp=True, theta=0.05)
+    slow = MarginalSearch(index, prob_BN, config, categories=categories)
     fast = CompiledSearch(CodeTable.of(index), index, prob_BN, config, categories=categories)
     _compare(slow.run(np.arange(2), None), fast.run(np.arange(2), None))
     assert len(slow.cuts) == len(fast.cuts) > 0
@@ -135,7 +135,7 @@ def test_compiled_searcher_when_it_is_made_then_has_compiled_what_any_search_of_
 
         monkeypatch.setattr(first_codebook, name, noted)
     index = ValidityIndex(np.random.default_rng(0).integers(0, 4, (60, 3)), 4)
-    config = BeliefSearchConfig(num_paths=2)
+    config = MarginalSearchConfig(num_paths=2)
     searcher = compiled_searcher(index)
     at_start = set(called)
     for spread in (0.0, 9.0):

@@ -11,7 +11,7 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from recsys.core.errors import DecodingError
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.evidence import Cut, UnlikelyPaths
 from recsys.decoding.paths import Beam
 from recsys.decoding.reasoning_pruning import LowerPart, likely_paths
@@ -36,7 +36,7 @@ class PathSearch(Protocol):
     """One batch's search for the most probable paths."""
 
     index: ValidityIndex
-    config: BeliefSearchConfig
+    config: MarginalSearchConfig
     cuts: list[Cut | UnlikelyPaths]
     """The paths that were pruned, once it has run."""
 
@@ -46,13 +46,13 @@ class PathSearch(Protocol):
 
 
 class Searcher(Protocol):
-    """Makes the search of a batch from the probabilities of its items, as :class:`BeliefSearch` does."""
+    """Makes the search of a batch from the probabilities of its items, as :class:`MarginalSearch` does."""
 
     def __call__(
         self,
         index: ValidityIndex,
         prob_BN: Float64Array,
-        config: BeliefSearchConfig,
+        config: MarginalSearchConfig,
         *,
         categories: Categories | None = None,
     ) -> PathSearch:
@@ -91,7 +91,7 @@ def item_probabilities(log_prob_BN: FloatArray, eligible_BN: BoolArray | None) -
     return np.asarray(prob_BN / np.maximum(prob_BN.sum(axis=1, keepdims=True), 1e-300))
 
 
-def paths_of(prob_BN: Float64Array, config: BeliefSearchConfig) -> IntArray:
+def paths_of(prob_BN: Float64Array, config: MarginalSearchConfig) -> IntArray:
     """Return how many paths each row gets: all the same, or by the perplexity of its distribution.
 
     Shape:
@@ -105,7 +105,7 @@ def paths_of(prob_BN: Float64Array, config: BeliefSearchConfig) -> IntArray:
     return np.clip(wanted_B, min(config.fewest_paths, config.num_paths), config.num_paths)
 
 
-def open_codebooks(config: BeliefSearchConfig, num_codebooks: int) -> BoolArray:
+def open_codebooks(config: MarginalSearchConfig, num_codebooks: int) -> BoolArray:
     """Return which codebooks paths may take, shape (codebooks,).
 
     Raises:
@@ -119,7 +119,7 @@ def open_codebooks(config: BeliefSearchConfig, num_codebooks: int) -> BoolArray:
 
 
 def likely_beam(
-    beam: Beam, config: BeliefSearchConfig, lower_part: LowerPart | None = None
+    beam: Beam, config: MarginalSearchConfig, lower_part: LowerPart | None = None
 ) -> tuple[Beam, list[UnlikelyPaths]]:
     """Return finished paths without those that Reasoning Pruning takes out (see :func:`likely_paths`), and those."""
     if config.pruning == "none":

@@ -1,4 +1,4 @@
-"""Slates from beliefs with places that are kept for some items."""
+"""Slates from item probabilities with places that are kept for some items."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Slate
 from recsys.core.arrays import BoolArray, FloatArray
 from recsys.core.seeds import rng_for
-from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.kept_places import KeptPlaces
+from recsys.decoding.marginal_decoder import decode_by_marginals
 
 NEW = np.arange(32, 40)
 KEPT = KeptPlaces(item_V=NEW, share=0.5)
 
 
 def _slates(
-    config: BeliefSearchConfig, *, trace: bool, n: int = 6, eligible_BN: BoolArray | None = None
+    config: MarginalSearchConfig, *, trace: bool, n: int = 6, eligible_BN: BoolArray | None = None
 ) -> list[Slate]:
-    return decode_beliefs(
+    return decode_by_marginals(
         _scores(), _scores(), _index(), n=n, config=config, eligible_BN=eligible_BN, trace=trace, kept=KEPT
     )
 
@@ -42,7 +42,7 @@ def _best(score_N: FloatArray, items: np.ndarray, n: int) -> list[int]:
 
 @pytest.mark.parametrize("trace", [True, False])
 def test_slates_when_the_catalogue_is_ranked_then_kept_places_have_the_best_of_their_items(trace: bool) -> None:
-    slates = _slates(BeliefSearchConfig(ranked="catalogue"), trace=trace)
+    slates = _slates(MarginalSearchConfig(ranked="catalogue"), trace=trace)
     for slate, score_N in zip(slates, _scores(), strict=True):
         # half of the places: the 2nd, the 4th and the 6th
         assert slate.items[1::2].tolist() == _best(score_N, NEW, 3)
@@ -52,7 +52,7 @@ def test_slates_when_the_catalogue_is_ranked_then_kept_places_have_the_best_of_t
 
 @pytest.mark.parametrize("trace", [True, False])
 def test_slates_when_no_path_reaches_an_item_with_kept_places_then_it_has_its_place_and_no_path(trace: bool) -> None:
-    config = BeliefSearchConfig(num_paths=1, finish_below=1, ranked="reached")
+    config = MarginalSearchConfig(num_paths=1, finish_below=1, ranked="reached")
     for slate, score_N in zip(_slates(config, trace=trace), _scores(), strict=True):
         assert slate.items[1::2].tolist() == _best(score_N, NEW, 3)
         assert set(slate.items[::2].tolist()) < set(range(32))
@@ -65,7 +65,7 @@ def test_slates_when_no_path_reaches_an_item_with_kept_places_then_it_has_its_pl
 
 def test_slates_when_paths_reach_all_items_then_all_have_paths_that_name_their_codes() -> None:
     index = _index()
-    config = BeliefSearchConfig(num_paths=200, finish_below=1, ranked="reached")
+    config = MarginalSearchConfig(num_paths=200, finish_below=1, ranked="reached")
     (exact, reached) = (_slates(one, trace=True) for one in (config.model_copy(update={"ranked": "catalogue"}), config))
     for one, other in zip(exact, reached, strict=True):
         np.testing.assert_array_equal(one.items, other.items)
@@ -78,7 +78,7 @@ def test_slates_when_paths_reach_all_items_then_all_have_paths_that_name_their_c
 @pytest.mark.parametrize("ranked", ["reached", "catalogue"])
 @pytest.mark.parametrize("trace", [True, False])
 def test_slates_when_items_of_one_kind_are_not_eligible_then_the_other_fills(ranked: str, trace: bool) -> None:
-    config = BeliefSearchConfig.model_validate({"num_paths": 2, "finish_below": 1, "ranked": ranked})
+    config = MarginalSearchConfig.model_validate({"num_paths": 2, "finish_below": 1, "ranked": ranked})
     eligible_BN = np.zeros((5, 40), np.bool_)
     eligible_BN[0, [4, 9, 11]] = True  # no new items
     eligible_BN[1, [33, 39]] = True  # new ones alone

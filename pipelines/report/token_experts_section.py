@@ -1,4 +1,4 @@
-"""The section about token experts: weights, what validation said, and whether path probabilities hold."""
+"""The section about token experts: weights, validation's figures, and whether path probabilities hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from recsys.recommender.token_experts import TokenChoices
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeliefsSection:
+class TokenExpertsSection:
     """Weights of the sources that search and that rank, validation's figures, and a plot of path probabilities."""
 
     users: int
@@ -23,18 +23,18 @@ class BeliefsSection:
     plot: Markup
 
 
-def beliefs(run: Path) -> BeliefsSection:
+def token_experts(run: Path) -> TokenExpertsSection:
     """Return the choices of the stage `tokens`, and its paths' probabilities beside how often they came true.
 
     Raises:
-        ArtifactError: the run has no token experts.
+        ArtifactError: the run has no token experts, or those of another version.
     """
-    choices = TokenChoices.model_validate(read(run, "tokens/choices.json"))
+    choices = TokenChoices.load(run / "tokens")
     found = read(run, f"tokens/{RELIABILITY}")
     points = [(one["predicted"], one["observed"]) for one in found["bins"]]
-    return BeliefsSection(
+    return TokenExpertsSection(
         users=found["users"],
-        weights={"search": choices.belief, "ranking": choices.rank},
+        weights={"search": choices.search_weights, "ranking": choices.rank_weights},
         validation=choices.validation,
         plot=plots.reliability(points, "probability of paths"),
     )

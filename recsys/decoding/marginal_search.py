@@ -13,10 +13,10 @@ from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from recsys.core.divergence import js_divergence
 from recsys.core.errors import DecodingError
-from recsys.decoding.beliefs import Categories, likely_beam, open_codebooks, paths_of
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.corp import prune
 from recsys.decoding.evidence import Cut, UnlikelyPaths
+from recsys.decoding.item_probabilities import Categories, likely_beam, open_codebooks, paths_of
 from recsys.decoding.paths import (
     Beam,
     Expansions,
@@ -28,7 +28,7 @@ from recsys.decoding.paths import (
 )
 
 
-class BeliefSearch:
+class MarginalSearch:
     """One batch's search for the most probable paths.
 
     The first codebook of a row is the one whose best ``num_paths`` codes hold the most probability; after that each
@@ -45,7 +45,7 @@ class BeliefSearch:
         self,
         index: ValidityIndex,
         prob_BN: Float64Array,
-        config: BeliefSearchConfig,
+        config: MarginalSearchConfig,
         *,
         categories: Categories | None = None,
     ) -> None:

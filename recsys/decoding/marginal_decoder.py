@@ -10,9 +10,7 @@ import numpy as np
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import Path, Slate
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.belief_search import BeliefSearch
-from recsys.decoding.beliefs import Categories, PathSearch, Searcher, bounded, item_probabilities
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.evidence import (
     RankedItems,
     ReachedItems,
@@ -24,24 +22,26 @@ from recsys.decoding.evidence import (
     rank,
     reach,
 )
+from recsys.decoding.item_probabilities import Categories, PathSearch, Searcher, bounded, item_probabilities
 from recsys.decoding.kept_places import KeptPlaces, fill_places
+from recsys.decoding.marginal_search import MarginalSearch
 from recsys.decoding.paths import Beam
 
 CHUNK_ROWS = 32
 """Histories that are searched at once, so that the lists of all their paths fit in a processor's cache."""
 
 
-def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search settings)
-    belief_BN: FloatArray,
+def decode_by_marginals(  # noqa: PLR0913 (log-probabilities, ranking scores, index, settings)
+    log_prob_BN: FloatArray,
     rank_BN: FloatArray,
     index: ValidityIndex,
     *,
     n: int,
-    config: BeliefSearchConfig,
+    config: MarginalSearchConfig,
     eligible_BN: BoolArray | None = None,
     categories: Categories | None = None,
     trace: bool = True,
-    searcher: Searcher = BeliefSearch,
+    searcher: Searcher = MarginalSearch,
     kept: KeptPlaces | None = None,
 ) -> list[Slate]:
     """Return one slate per row with ``min(n, eligible items)`` distinct eligible items, best first.
@@ -53,7 +53,7 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
     or not, by ``rank_BN``.
 
     Shape:
-        belief_BN: (rows, items) log-probabilities that decide the steps of paths.
+        log_prob_BN: (rows, items) log-probabilities that decide the steps of paths.
         rank_BN: (rows, items) scores that order the slate.
         eligible_BN: (rows, items), True means the item may be recommended; None allows all.
     ``searcher`` makes the search of a chunk of rows; all find the same paths.
@@ -64,14 +64,14 @@ def decode_beliefs(  # noqa: PLR0913 (beliefs, ranking scores, index, search set
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}; ask for one item or more")
     slates: list[Slate] = []
-    for start in range(0, len(belief_BN), CHUNK_ROWS):
+    for start in range(0, len(log_prob_BN), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         eligible = None if eligible_BN is None else eligible_BN[rows]
         ranking_BN = bounded(rank_BN[rows], "scores of items")
         if config.ranked == "catalogue" and not trace:
             slates += _unsearched(ranking_BN, eligible, n=n, kept=kept)
             continue
-        search = searcher(index, item_probabilities(belief_BN[rows], eligible), config, categories=categories)
+        search = searcher(index, item_probabilities(log_prob_BN[rows], eligible), config, categories=categories)
         slates += _searched(search, ranking_BN, eligible, n=n, trace=trace, kept=kept)
     return slates
 

@@ -11,10 +11,10 @@ from recsys.codes.validity import ValidityIndex
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
 from recsys.core.divergence import js_divergence
 from recsys.core.errors import DecodingError
-from recsys.decoding.belief_decoder import decode_beliefs
-from recsys.decoding.belief_search import BeliefSearch, first_least
-from recsys.decoding.beliefs import Categories, item_probabilities, paths_of
-from recsys.decoding.config import BeliefSearchConfig
+from recsys.decoding.config import MarginalSearchConfig
+from recsys.decoding.item_probabilities import Categories, item_probabilities, paths_of
+from recsys.decoding.marginal_decoder import decode_by_marginals
+from recsys.decoding.marginal_search import MarginalSearch, first_least
 
 
 def _world(seed: int, *, items: int = 30, books: int = 3, codes: int = 4, rows: int = 3) -> tuple[IntArray, FloatArray]:
@@ -38,7 +38,7 @@ def test_paths_when_searched_then_each_ones_steps_are_the_exact_conditionals_and
     eligible_BN = np.ones(log_prob_BN.shape, np.bool_)
     eligible_BN[:, :barred] = False
     prob_BN = item_probabilities(log_prob_BN, eligible_BN)
-    search = BeliefSearch(ValidityIndex(codes_NM, 4), prob_BN, BeliefSearchConfig(num_paths=paths, finish_below=1))
+    search = MarginalSearch(ValidityIndex(codes_NM, 4), prob_BN, MarginalSearchConfig(num_paths=paths, finish_below=1))
     beam = search.run(np.arange(3), eligible_BN)
     assert np.bincount(beam.row_P, minlength=3).max() <= paths
     for at in range(len(beam)):
@@ -75,11 +75,11 @@ def test_an_items_probability_when_its_codes_are_its_own_then_it_is_the_same_in_
 def test_search_when_paths_are_many_then_it_finds_the_best_items_of_the_whole_catalogue() -> None:
     codes_NM, log_prob_BN = _world(1, items=200, books=4, codes=8, rows=20)
     index = ValidityIndex(codes_NM, 8)
-    exact = decode_beliefs(
-        log_prob_BN, log_prob_BN, index, n=5, config=BeliefSearchConfig(ranked="catalogue"), trace=False
+    exact = decode_by_marginals(
+        log_prob_BN, log_prob_BN, index, n=5, config=MarginalSearchConfig(ranked="catalogue"), trace=False
     )
-    reached = decode_beliefs(
-        log_prob_BN, log_prob_BN, index, n=5, config=BeliefSearchConfig(num_paths=200, finish_below=1)
+    reached = decode_by_marginals(
+        log_prob_BN, log_prob_BN, index, n=5, config=MarginalSearchConfig(num_paths=200, finish_below=1)
     )
     for one, other, log_prob_N in zip(exact, reached, log_prob_BN, strict=True):
         np.testing.assert_array_equal(one.items, np.argsort(-log_prob_N, kind="stable")[:5])
@@ -91,8 +91,8 @@ def test_the_first_codebook_when_one_holds_more_in_its_best_codes_then_it_is_cho
     # two paths: codebook 0 has .4 + .3 in its best two codes, codebook 1 has .6 + .3
     codes_NM = np.array([[0, 0], [1, 0], [2, 1], [3, 2]])
     log_prob_BN = np.log(np.array([[0.4, 0.2, 0.3, 0.1]], np.float32))
-    search = BeliefSearch(
-        ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), BeliefSearchConfig(num_paths=2)
+    search = MarginalSearch(
+        ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), MarginalSearchConfig(num_paths=2)
     )
     beam = search.run(np.arange(1), None)
     assert {beam.path(at).steps[0].codebook for at in range(len(beam))} == {1}
@@ -103,8 +103,8 @@ def test_a_later_codebook_when_it_isolates_the_best_item_then_it_is_chosen() -> 
     # that of codebook 2 with none
     codes_NM = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 2], [2, 3, 3], [3, 0, 1]])
     log_prob_BN = np.log(np.array([[0.5, 0.2, 0.1, 0.1, 0.05, 0.05]], np.float32))
-    config = BeliefSearchConfig(num_paths=4, finish_below=1)
-    search = BeliefSearch(ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), config)
+    config = MarginalSearchConfig(num_paths=4, finish_below=1)
+    search = MarginalSearch(ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), config)
     beam = search.run(np.arange(1), None)
     steps = {beam.path(at).steps for at in range(len(beam))}
     found = next(path for path in steps if [step.code for step in path][:2] == [0, 0] and path[0].codebook == 0)
@@ -114,8 +114,8 @@ def test_a_later_codebook_when_it_isolates_the_best_item_then_it_is_chosen() -> 
 def test_search_when_some_codebooks_are_closed_then_paths_take_the_others_and_stop_when_these_are_taken() -> None:
     codes_NM, log_prob_BN = _world(3, items=40, books=4, codes=3)
     prob_BN, index = item_probabilities(log_prob_BN, None), ValidityIndex(codes_NM, 3)
-    config = BeliefSearchConfig(num_paths=20, finish_below=1, codebooks=(1, 3))
-    beam = BeliefSearch(index, prob_BN, config).run(np.arange(3), None)
+    config = MarginalSearchConfig(num_paths=20, finish_below=1, codebooks=(1, 3))
+    beam = MarginalSearch(index, prob_BN, config).run(np.arange(3), None)
     taken = {tuple(sorted(step.codebook for step in beam.path(at).steps)) for at in range(len(beam))}
     assert taken <= {(1,), (3,), (1, 3)}
     # nine pairs of codes share 40 items, so some pair still has several
@@ -128,8 +128,8 @@ def test_search_when_some_codebooks_are_closed_then_paths_take_the_others_and_st
 def test_search_when_a_codebook_is_named_that_does_not_exist_then_the_error_says_so() -> None:
     codes_NM, log_prob_BN = _world(3)
     with pytest.raises(DecodingError, match=r"must be below 3, got \[3\]"):
-        BeliefSearch(
-            ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), BeliefSearchConfig(codebooks=(0, 3))
+        MarginalSearch(
+            ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), MarginalSearchConfig(codebooks=(0, 3))
         )
 
 
@@ -137,8 +137,8 @@ def test_search_when_a_codebook_is_named_that_does_not_exist_then_the_error_says
 def test_search_when_some_paths_hold_enough_then_no_further_one_is_followed(enough: float, paths: int) -> None:
     # one codebook with four items of probability .6, .3, .06 and .04: .6, .9, .96 and 1 are reached with 1 to 4 paths
     log_prob_BN = np.log(np.array([[0.3, 0.6, 0.04, 0.06]], np.float32))
-    config = BeliefSearchConfig(num_paths=9, finish_below=1, enough=enough)
-    search = BeliefSearch(ValidityIndex(np.arange(4)[:, None], 4), item_probabilities(log_prob_BN, None), config)
+    config = MarginalSearchConfig(num_paths=9, finish_below=1, enough=enough)
+    search = MarginalSearch(ValidityIndex(np.arange(4)[:, None], 4), item_probabilities(log_prob_BN, None), config)
     beam = search.run(np.arange(1), None)
     assert beam.candidates.items_C[np.argsort(-beam.log_prob_P)].tolist() == [1, 0, 3, 2][:paths]
 
@@ -147,19 +147,19 @@ def test_search_when_rows_differ_in_how_clear_they_are_then_the_clear_one_takes_
     codes_NM, log_prob_BN = _world(5, items=200, books=4, codes=8, rows=2)
     log_prob_BN[0] *= 4  # much of the probability on few items
     log_prob_BN -= np.log(np.exp(log_prob_BN).sum(axis=1, keepdims=True))
-    config = BeliefSearchConfig(num_paths=64, finish_below=1, enough=0.6)
-    search = BeliefSearch(ValidityIndex(codes_NM, 8), item_probabilities(log_prob_BN, None), config)
+    config = MarginalSearchConfig(num_paths=64, finish_below=1, enough=0.6)
+    search = MarginalSearch(ValidityIndex(codes_NM, 8), item_probabilities(log_prob_BN, None), config)
     paths_B = np.bincount(search.run(np.arange(2), None).row_P, minlength=2)
     assert 0 < paths_B[0] < paths_B[1] <= 64
 
 
-def _jumping(theta: float | None, *, corp: bool = True) -> BeliefSearch:
+def _jumping(theta: float | None, *, corp: bool = True) -> MarginalSearch:
     """Sixteen items in two codebooks of four codes; the category is the second code's."""
     codes_NM = np.stack([np.arange(16) // 4, np.arange(16) % 4], axis=1)
     log_prob_BN = np.random.default_rng(3).normal(0, 1.5, (1, 16)).astype(np.float32)
     categories = Categories(category_N=np.arange(16) % 4, count=4)
-    config = BeliefSearchConfig(num_paths=3, finish_below=1, corp=corp, theta=theta)
-    return BeliefSearch(
+    config = MarginalSearchConfig(num_paths=3, finish_below=1, corp=corp, theta=theta)
+    return MarginalSearch(
         ValidityIndex(codes_NM, 4), item_probabilities(log_prob_BN, None), config, categories=categories
     )
 
@@ -213,12 +213,12 @@ def test_slates_when_some_rows_have_few_eligible_items_then_each_is_as_long_as_i
     eligible_BN = np.zeros((3, 30), np.bool_)
     eligible_BN[1, [4, 9]] = True
     eligible_BN[2] = True
-    slates = decode_beliefs(
+    slates = decode_by_marginals(
         log_prob_BN,
         log_prob_BN,
         ValidityIndex(codes_NM, 4),
         n=5,
-        config=BeliefSearchConfig(num_paths=2),
+        config=MarginalSearchConfig(num_paths=2),
         eligible_BN=eligible_BN,
     )
     assert [len(slate.items) for slate in slates] == [0, 2, 5]
@@ -229,8 +229,8 @@ def test_slates_when_some_rows_have_few_eligible_items_then_each_is_as_long_as_i
 def test_slates_when_another_score_ranks_then_its_order_holds_and_paths_are_the_searched_ones(ranked: str) -> None:
     codes_NM, log_prob_BN = _world(4)
     rank_BN = -log_prob_BN
-    config = BeliefSearchConfig.model_validate({"num_paths": 30, "finish_below": 1, "ranked": ranked})
-    for slate in decode_beliefs(log_prob_BN, rank_BN, ValidityIndex(codes_NM, 4), n=6, config=config):
+    config = MarginalSearchConfig.model_validate({"num_paths": 30, "finish_below": 1, "ranked": ranked})
+    for slate in decode_by_marginals(log_prob_BN, rank_BN, ValidityIndex(codes_NM, 4), n=6, config=config):
         assert (np.diff(slate.scores) <= 0).all()
         for item, paths in zip(slate.items.tolist(), slate.paths, strict=True):
             for path in paths:
@@ -247,18 +247,18 @@ def test_item_probabilities_when_a_model_has_diverged_then_the_error_says_so() -
 def test_slates_when_a_score_that_ranks_is_no_number_then_the_error_says_so(ranked: str, trace: bool) -> None:
     # one NaN, which ranking took out of the catalogue without a word, or put behind all that paths reach
     codes_NM, log_prob_BN = _world(4)
-    rank_BN, config = log_prob_BN.copy(), BeliefSearchConfig.model_validate({"ranked": ranked})
+    rank_BN, config = log_prob_BN.copy(), MarginalSearchConfig.model_validate({"ranked": ranked})
     rank_BN[1, 7] = np.nan
     with pytest.raises(DecodingError, match="scores of items must be numbers, got NaN"):
-        decode_beliefs(log_prob_BN, rank_BN, ValidityIndex(codes_NM, 4), n=6, config=config, trace=trace)
+        decode_by_marginals(log_prob_BN, rank_BN, ValidityIndex(codes_NM, 4), n=6, config=config, trace=trace)
 
 
 @pytest.mark.parametrize("ranked", ["reached", "catalogue"])
 def test_slates_when_items_have_the_probability_0_then_they_are_ranked_last_and_none_is_lost(ranked: str) -> None:
     codes_NM, log_prob_BN = _world(4, items=5)
     log_prob_BN[0], log_prob_BN[1, :3] = -np.inf, -np.inf
-    config = BeliefSearchConfig.model_validate({"ranked": ranked})
-    slates = decode_beliefs(log_prob_BN, log_prob_BN, ValidityIndex(codes_NM, 4), n=9, config=config)
+    config = MarginalSearchConfig.model_validate({"ranked": ranked})
+    slates = decode_by_marginals(log_prob_BN, log_prob_BN, ValidityIndex(codes_NM, 4), n=9, config=config)
     assert [sorted(slate.items.tolist()) for slate in slates] == [list(range(5))] * 3
     assert set(slates[1].items[:2].tolist()) == {3, 4}
 
@@ -276,16 +276,16 @@ def test_paths_of_when_distributions_differ_then_the_number_is_the_perplexity_ov
     # perplexities 8, 1 and 4; two items a path make 4, 1 and 2 paths, of which at least 2 and at most 3 are wanted
     prob_BN = np.zeros((3, 8))
     prob_BN[0], prob_BN[1, 0], prob_BN[2, :4] = 1 / 8, 1, 1 / 4
-    config = BeliefSearchConfig(num_paths=3, fewest_paths=2, perplexity_per_path=2)
+    config = MarginalSearchConfig(num_paths=3, fewest_paths=2, perplexity_per_path=2)
     assert paths_of(prob_BN, config).tolist() == [3, 2, 2]
-    assert paths_of(prob_BN, BeliefSearchConfig(num_paths=5)).tolist() == [5, 5, 5]
+    assert paths_of(prob_BN, MarginalSearchConfig(num_paths=5)).tolist() == [5, 5, 5]
 
 
 def test_search_when_paths_follow_perplexity_then_no_row_has_more_than_its_own_number() -> None:
     codes_NM, log_prob_BN = _world(4, items=60, rows=6)
     prob_BN = item_probabilities(log_prob_BN * np.linspace(0.2, 3, 6)[:, None].astype(np.float32), None)
-    config = BeliefSearchConfig(num_paths=12, fewest_paths=2, perplexity_per_path=3.0, finish_below=1)
-    beam = BeliefSearch(ValidityIndex(codes_NM, 4), prob_BN, config).run(np.arange(6), None)
+    config = MarginalSearchConfig(num_paths=12, fewest_paths=2, perplexity_per_path=3.0, finish_below=1)
+    beam = MarginalSearch(ValidityIndex(codes_NM, 4), prob_BN, config).run(np.arange(6), None)
     counts_B, wanted_B = np.bincount(beam.row_P, minlength=6), paths_of(prob_BN, config)
     assert (counts_B <= wanted_B).all()
     assert len(set(wanted_B.tolist())) > 1
@@ -294,11 +294,11 @@ def test_search_when_paths_follow_perplexity_then_no_row_has_more_than_its_own_n
 @pytest.mark.parametrize("rule", ["mean", "weibull"])
 def test_search_when_unlikely_paths_are_taken_out_then_they_are_told_with_the_reason(rule: str) -> None:
     codes_NM, log_prob_BN = _world(5, items=60, rows=4)
-    config = BeliefSearchConfig.model_validate({"num_paths": 12, "finish_below": 1, "pruning": rule})
+    config = MarginalSearchConfig.model_validate({"num_paths": 12, "finish_below": 1, "pruning": rule})
     index = ValidityIndex(codes_NM, 4)
-    slates = decode_beliefs(log_prob_BN, log_prob_BN, index, n=3, config=config)
-    free = BeliefSearch(index, item_probabilities(log_prob_BN, None), config.model_copy(update={"pruning": "none"}))
-    cut = BeliefSearch(index, item_probabilities(log_prob_BN, None), config)
+    slates = decode_by_marginals(log_prob_BN, log_prob_BN, index, n=3, config=config)
+    free = MarginalSearch(index, item_probabilities(log_prob_BN, None), config.model_copy(update={"pruning": "none"}))
+    cut = MarginalSearch(index, item_probabilities(log_prob_BN, None), config)
     every, kept = (search.run(np.arange(4), None) for search in (free, cut))
     assert len(kept) < len(every)
     assert sum(len(slate.pruned) for slate in slates) > 0
@@ -313,10 +313,10 @@ def test_first_least_when_codebooks_differ_by_rounding_then_the_first_of_them_is
 def test_search_when_probabilities_change_by_rounding_then_paths_take_the_same_codebooks() -> None:
     # as many paths as codes: every first codebook holds all probability
     codes_NM, log_prob_BN = _world(7, items=60, books=4, rows=8)
-    index, config = ValidityIndex(codes_NM, 4), BeliefSearchConfig(num_paths=6, finish_below=1)
+    index, config = ValidityIndex(codes_NM, 4), MarginalSearchConfig(num_paths=6, finish_below=1)
     noise_BN = np.random.default_rng(0).normal(0, 1e-7, log_prob_BN.shape)
     steps = []
     for values_BN in (log_prob_BN, (log_prob_BN + noise_BN).astype(np.float32)):
-        beam = BeliefSearch(index, item_probabilities(values_BN, None), config).run(np.arange(8), None)
+        beam = MarginalSearch(index, item_probabilities(values_BN, None), config).run(np.arange(8), None)
         steps.append([[step.codebook for step in beam.path(at).steps] for at in range(len(beam))])
     assert steps[0] == steps[1]
