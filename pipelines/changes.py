@@ -1,4 +1,4 @@
-"""What would change for users from one release to another: both asked for the same histories, in titles and ids.
+"""What would change for users from one release to another: both rank the same histories, in titles and ids.
 
 Axes: U user, N item.
 """
@@ -45,7 +45,7 @@ class SlateChanges:
     """What would change for a sample of users from one release to another."""
 
     users: int
-    """How many users were asked."""
+    """How many users were compared."""
     overlap: float
     """The mean share of a slate that both releases show."""
     kinds: tuple[KindChanges, ...]
@@ -67,7 +67,7 @@ def changes(
 
     Args:
         both: the recommender in use and the one that would replace it, in the numbers of the prepared log.
-        prepared: the log whose users are asked.
+        prepared: the log whose users are compared.
         seed: decides which users are drawn.
         known: ids of the users that the first one was trained on, where that is known.
     """

@@ -186,7 +186,7 @@ def _lost(group: WorkerGroup, error: Any) -> str:
 
 
 def _failed(name: str, cause: BaseException) -> WorkerError:
-    """Return what is said of an error in another process that was not raised on purpose."""
+    """Return the message of an error in another process that was not raised on purpose."""
     if isinstance(cause, OSError):
         return WorkerError(
             f"{name} could not use a file, in another process: {cause}; "

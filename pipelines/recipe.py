@@ -86,7 +86,7 @@ class EvaluationConfig(Config):
     """How a run is evaluated."""
 
     max_users: int = 0
-    """How many users are asked, drawn at random; 0 asks all."""
+    """How many users are evaluated, drawn at random; 0 takes all."""
     seen: tuple[Literal["kept", "removed"], ...] = ("kept", "removed")
     """Whether items of the history stay in the ranking; each is one pass over the users."""
     dissect: bool | tuple[str, ...] = False
@@ -185,7 +185,7 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str = "default", overrides: tuple[str, ...] = ()) -> Recipe:
     """Load a shipped recipe by name or any TOML file by path, then apply ``key.sub=value`` overrides.
 
-    A recipe that says ``extends = "NAME"`` has the settings of that one, but for those of its own.
+    A recipe with ``extends = "NAME"`` has the settings of that one, but for those of its own.
 
     Raises:
         ConfigError: names every fault of the recipe at once.

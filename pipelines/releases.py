@@ -111,7 +111,7 @@ class ReleaseFolder:
 
 
 class ReleaseRecommender:
-    """A bundle asked in the numbers of another catalogue, matched by item id."""
+    """A bundle called in the numbers of another catalogue, matched by item id."""
 
     def __init__(self, bundle: Bundle, items: Vocabulary, *, name: str) -> None:
         self.name = name

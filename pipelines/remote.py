@@ -21,7 +21,7 @@ Post = Callable[[str, dict[str, Any]], Any]
 
 
 class RemoteRecommender:
-    """Asks ``POST /v1/recommend`` of a server for each history.
+    """Calls ``POST /v1/recommend`` of a server for each history.
 
     ``degraded`` counts answers that did not come from the model; ``latencies_ms`` holds the milliseconds of each.
     """

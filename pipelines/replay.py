@@ -166,7 +166,7 @@ def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:
     for name in REPLAYED:
         if name in records and not is_current(stages[name], run, records[name].key):
             raise ArtifactError(
-                f"{run / name} must be as its stage left it, got other files, maybe fitted on what is asked; "
+                f"{run / name} must be as its stage left it, got other files, maybe fitted on target events; "
                 f"run `recsys train DATA --to {run}` again"
             )
     if prepared.log.cuts is None or UPDATED in records:
@@ -178,7 +178,7 @@ def check_provenance(run: Path, recipe: Recipe, prepared: Prepared) -> None:
         if stage_key(stage, plan, [records[parent] for parent in stage.parents]) != records[stage.name].key:
             raise ArtifactError(
                 f"{run / stage.name} must be made from this run's data and recipe, got another's: it may have been "
-                f"fitted on what is asked; run `recsys train DATA --to {run}` again"
+                f"fitted on target events; run `recsys train DATA --to {run}` again"
             )
 
 

@@ -11,7 +11,7 @@ from recsys.evaluation.results import Estimate
 
 
 def replay_markdown(result: Replay) -> str:
-    """Return a replay as Markdown tables under a line that says how the log was divided and how much was asked."""
+    """Return a replay as Markdown tables under a line that says how the log was divided and how much was replayed."""
     head = f"{result.log}: replay in time order, {result.split}{_counts_of(result)}."
     parts = [[head], _overall(result), _slices(result), _shown(result.shown), _off_policy(result)]
     return "\n\n".join("\n".join(part) for part in parts if part)

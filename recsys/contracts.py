@@ -57,7 +57,7 @@ CodeRef = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steering:
-    """The codes that a request asks for or against.
+    """The codes that a request favours or bars.
 
     ``prefer`` raises the score of items that have one of these codes. ``require`` admits only items that have, in every
     codebook named here, one of the codes named for it. ``avoid`` admits only items that have none of these codes.

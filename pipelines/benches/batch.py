@@ -81,7 +81,7 @@ def bench_batch_memory() -> list[Line]:
 
 
 def parse_size(text: str) -> dict[int, int]:
-    """Read ``items,users``: the size of the catalogue, and how many users are asked.
+    """Read ``items,users``: the size of the catalogue, and the number of users.
 
     Raises:
         CallError: the text is not two whole numbers of at least ten.

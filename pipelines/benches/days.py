@@ -1,6 +1,6 @@
 """Bench days: the last days of a log, ranked for by a model left as it was, by one updated daily and by one retrained.
 
-Every event of a day whose user has one before it asks for its item, seen items removed. The three models start as one,
+Every event of a day whose user has one before it is a question, seen items removed. The three models start as one,
 trained on all before the first of the days, which are not evaluated. Items that are new to a model get codes
 and vectors by it as they are, so that all three can recommend them. Where a log has few events a day, a day of the
 bench may be several of the log. What a model took are the processor seconds of the stages of its run. A bench that is

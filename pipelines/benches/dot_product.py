@@ -1,6 +1,6 @@
 """The trivial peer of bench serve: FastAPI, one matrix, the mean of a history's vectors, the best ten products.
 
-It has no store, no model and no checks; it says what the web stack alone costs. Started by uvicorn with the number of
+It has no store, no model and no checks; it shows what the web stack alone costs. Started by uvicorn with the number of
 items and the width of vectors in the environment.
 """
 

@@ -2,7 +2,7 @@
 
 The model trains on a data set's log with random codes; the GPU trains whole epochs and is held to the CPU's first
 steps, which start from the same weights. It is one prepared run of at most :data:`Sizes.seconds`: work that would begin
-later is left out and said to be.
+later is left out, with a note.
 
 Axes: N item, F feature.
 """

@@ -38,7 +38,7 @@ class BenchCall:
     run: Path | None = None
     """The run to measure."""
     size: str | None = None
-    """Users, events and items of the log of ``scale``; items and asked users of ``batch``."""
+    """Users, events and items of the log of ``scale``; items and users of ``batch``."""
     data: Path | None = None
     """The data set that ``gpu`` and ``days`` train on."""
     recipe: str = "default"

@@ -1,7 +1,7 @@
 """Bench scale: a made-up log from its files to tokens and training steps, at a tenth of a size and in full.
 
 Every step runs in a process of its own, so that its peak memory is its own. It has one thread and its processor time
-is counted, which says the same on a busy machine. The recipe is the default one without the
+is counted, which is the same on a busy machine. The recipe is the default one without the
 co-occurrence prior, whose pairs alone would outgrow the memory, with ten epochs of the tokenizer, whose epochs are
 longer too, and without a bound on what codebooks share, for the made-up items differ in little but their category.
 A bench that is killed goes on behind its last finished step when it is given a folder.

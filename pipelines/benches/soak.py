@@ -33,7 +33,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Soaked:
-    """What a server did under load and faults; ``failed`` counts what went wrong, by what was asked and what came."""
+    """What a server did under load and faults; ``failed`` counts what went wrong, by the call and the answer."""
 
     memory: tuple[Memory, ...]
     answers: tuple[Answer, ...]

@@ -75,7 +75,7 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedMetrics:
-    """The recommenders that both evaluations have, and whether both were asked the same questions."""
+    """The recommenders that both evaluations have, and whether both have the same questions."""
 
     rows: Sequence[ComparedRow]
     before: Evaluation
@@ -125,7 +125,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def changed_data(before: Path, after: Path) -> ChangedData:
-    """Return the sizes of both logs, who and what is new or gone by id, and what the after's day report says."""
+    """Return the sizes of both logs, who and what is new or gone by id, and the after's day report."""
     old, new = _prepared(before), _prepared(after)
     sizes = [
         ChangedSize(what="users", before=old.log.num_users, after=new.log.num_users),
@@ -181,7 +181,7 @@ def _changed_stage(name: str, before: StageRecord | None, after: StageRecord) ->
 
 
 def changed_slates(before: Path, after: Path) -> SlateChanges:
-    """Return who enters and leaves the first ten, and for which users, asked with the after's log."""
+    """Return who enters and leaves the first ten, and for which users, by the after's log."""
     prepared = load_prepared(after / "data")
     items = Vocabulary(prepared.items[schema.ITEM].to_pylist())
     both = [ReleaseRecommender.load(bundle_of(run), items, name=name) for run, name in ((before, "a"), (after, "b"))]

@@ -93,7 +93,7 @@ def marked(points: Sequence[tuple[str, float]], title: str, *, across: str) -> M
 def trade_off(
     series: Mapping[str, Sequence[tuple[float, float]]], title: str, *, across: str, level: float | None = None
 ) -> Markup:
-    """Draw up to three figures by a share, told apart by colour and mark in a legend; dashes mark a level."""
+    """Draw up to three figures by a share, distinguished by colour and mark in a legend; dashes mark a level."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"trade-off {title}"}):
         figure, axes = _figure(3.6, 2.5)
         for (name, points), color, mark in zip(series.items(), (MAIN, WARM, SOFT), ("o", "s", "^"), strict=False):

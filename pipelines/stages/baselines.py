@@ -105,7 +105,7 @@ def load_baselines(folder: Path) -> list[Recommender]:
 
 
 def _tiger_vectors(job: Job) -> FloatArray:
-    """Return the text block, or all vectors where the recipe asks for them or items have no words."""
+    """Return the text block, or all vectors where the recipe sets them or items have no words."""
     features = Features.load(job.parent("features"))
     if job.recipe.baselines.tiger_vectors == "all":
         return features.vectors_NF

@@ -81,15 +81,15 @@ def beside_served(
 def evaluate_models(job: Job, split: Split) -> None:
     """Evaluate every contestant on a split, seen items kept and removed; write the figures and everybody's ranks."""
     log, config = load_prepared(job.parent("data")).log, job.recipe.evaluation
-    asked = questions(log, split)
+    queries = questions(log, split)
     if top := config.max_users:
-        asked = asked.sample(top, seed=0)  # the same users for every seed of a study
+        queries = queries.sample(top, seed=0)  # the same users for every seed of a study
     training = TrainingPart.of(training_log(log))
     shared = SharedSources()
     asking = _rows(job, shared)
     found = evaluate_rows(
         asking,
-        asked,
+        queries,
         num_items=log.num_items,
         seed=derive_seed(job.recipe.seed, "bootstrap"),
         training=training,
@@ -98,7 +98,7 @@ def evaluate_models(job: Job, split: Split) -> None:
     result = Evaluation(
         dataset=source_name(job.run),
         split=split,
-        users=len(asked.histories),
+        users=len(queries.histories),
         items=log.num_items,
         seeds=(job.recipe.seed,),
         rows=tuple(_with_cost(one, who, job.records) for one, (who, _) in zip(found, asking, strict=True)),
@@ -111,12 +111,12 @@ def evaluate_models(job: Job, split: Split) -> None:
 
 
 def _rows(job: Job, shared: SharedSources) -> list[tuple[Recommender, bool]]:
-    """Return every contestant with and without seen items, as the recipe says; token experts share their scores."""
+    """Return every contestant with and without seen items, by the recipe; token experts share their scores."""
     config = job.recipe.evaluation
     every = contestants(job, dissect=config.dissect, ways=config.ways)
-    asked = [one.sharing(shared) if isinstance(one, TokenRecommender) else one for one in every]
-    rows = [(one, seen == "kept") for one in asked for seen in config.seen]
-    # what a product never shows says nothing about a part
+    sharing = [one.sharing(shared) if isinstance(one, TokenRecommender) else one for one in every]
+    rows = [(one, seen == "kept") for one in sharing for seen in config.seen]
+    # what a product never shows is no evidence about a part
     return [(one, keep_seen) for one, keep_seen in rows if not (keep_seen and one.name in PARTS)]
 
 

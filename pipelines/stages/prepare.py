@@ -10,7 +10,7 @@ from recsys.data.trainable import check_trainable
 def prepare_data(job: Job) -> None:
     """Read, check and filter the data set; every dropped row is counted in ``report.json``.
 
-    What makes training impossible is said here, before anything trains.
+    What makes training impossible is an error here, before anything trains.
     """
     prepared = prepare(read_dataset(job.source), job.recipe.data)
     if left_out := prepared.report["rows_no_likes"]:

@@ -21,7 +21,7 @@ from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
 
 VALIDATION_USERS = 4000
-"""Drawn at random, enough to tell epochs apart; the report asks all users."""
+"""Drawn at random, enough to compare epochs; the report is of all users."""
 
 
 def pretrain_model(job: Job) -> None:

@@ -27,7 +27,7 @@ def pruning_for(
     precision: Precision,
     device: torch.device,
 ) -> Pruning | None:
-    """Return what a recipe's ``fit.pruning`` asks for, None where it asks for nothing.
+    """Return the pruning of a recipe's ``fit.pruning``, None where it has none.
 
     Raises:
         ConfigError: the teacher is of other items, or the catalogue so large that its softmax is sampled.

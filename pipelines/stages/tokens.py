@@ -1,4 +1,4 @@
-"""Stage tokens: experts and their students are mixed, and validation says how they search and rank."""
+"""Stage tokens: experts and their students are mixed, and their search and ranking are chosen on validation."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace

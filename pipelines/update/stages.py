@@ -60,7 +60,7 @@ def extend_features(job: Job, previous: Path) -> None:
 
 
 def keep_tokenizer(job: Job, previous: Path) -> None:
-    """Copy the tokenizer, for codes must go on meaning what the model learned; or refresh its codebooks, if asked to.
+    """Copy the tokenizer, for codes must go on meaning what the model learned; or refresh its codebooks, if configured.
 
     Codes of refreshed codebooks are numbered by the old ones (recsys/tokenizer/refresh.py).
     """

@@ -1,4 +1,4 @@
-"""Semantic ids: residual k-means codes of an item's vector, and one more token that tells colliding items apart.
+"""Semantic ids: residual k-means codes of an item's vector, and one more token that differs between colliding items.
 
 Axes: N item, F feature, L token of an id.
 """

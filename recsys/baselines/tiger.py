@@ -44,7 +44,7 @@ class TIGERConfig(TIGERNetworkConfig, TrainingConfig):
     """Settings of the TIGER baseline."""
 
     levels: int = Field(default=3, ge=1)
-    """Residual k-means levels of an id, before the token that tells colliding items apart."""
+    """Residual k-means levels of an id, before the token that differs between colliding items."""
     codes: int = Field(default=256, ge=1)
     """Codes of each level."""
     label_smoothing: float = 0.0

@@ -74,7 +74,7 @@ def read_config(kind: type[_Settings], path: Path) -> _Settings:
     """Read settings that were saved as JSON beside an artifact.
 
     Raises:
-        ArtifactError: the file holds other settings than this version knows.
+        ArtifactError: the file holds other settings than this version has.
     """
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))

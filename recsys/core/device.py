@@ -1,4 +1,4 @@
-"""Where tensors live: the one place that asks for a GPU."""
+"""Where tensors live: the one place that picks a GPU."""
 
 from typing import Literal
 

@@ -74,7 +74,7 @@ class TrainingError(RecsysError):
 
 
 class DeviceError(RecsysError):
-    """A device that is asked for is not there."""
+    """A device that is set is not there."""
 
 
 class DecodingError(RecsysError):

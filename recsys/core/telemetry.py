@@ -1,4 +1,4 @@
-"""Logging and progress: a listener is told of progress; without one it is written to the log."""
+"""Logging and progress: progress goes to a listener; without one it is written to the log."""
 
 import json
 import logging

@@ -166,7 +166,7 @@ class Training:
             listener(path)
 
     def restore(self, path: Path | None) -> bool:
-        """Go on from a checkpoint if there is one; tells whether there was.
+        """Go on from a checkpoint if there is one; return whether there was.
 
         Raises:
             ArtifactError: the file cannot be read as a checkpoint of this training.

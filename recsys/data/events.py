@@ -27,7 +27,7 @@ class TimeCuts:
 
 @dataclass(frozen=True, kw_only=True)
 class LogHistories(Sequence[History]):
-    """The beginnings of some users' histories, each made when it is asked for: a million need no million objects.
+    """The beginnings of some users' histories, each made when it is read: a million need no million objects.
 
     Shape:
         users_U, lengths_U: (histories,) whose they are, and how many events each has.

@@ -1,6 +1,6 @@
 """Reading some users' histories from a run's event file, in memory that does not grow with the log.
 
-Axes: U asked user, E event.
+Axes: U requested user, E event.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _USER, _ITEM = "user", "item"
 class HistoryReader:
     """Reads histories from ``events.parquet`` of a run's data folder, which holds users one after the other.
 
-    Only the row groups that can hold an asked user are read, one at a time: users near each other are read fastest.
+    Only the row groups that can hold a requested user are read, one at a time: users near each other are read fastest.
     """
 
     def __init__(self, folder: Path) -> None:

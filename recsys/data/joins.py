@@ -1,4 +1,4 @@
-"""Compares the item ids of a log with those of an items table, and guesses why they differ."""
+"""Comparison of the item ids of a log with those of an items table, and a likely reason where they differ."""
 
 import unicodedata
 from collections.abc import Callable

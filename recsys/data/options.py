@@ -15,4 +15,4 @@ class ImportOptions:
     allow_unmatched: bool = False
     """Whether more than half of the log's items may be without metadata."""
     now: float | None = None
-    """The unix time of reading, against which times in the future are told; None asks the clock."""
+    """The unix time of reading, after which times are in the future; None is the clock's."""

@@ -121,7 +121,7 @@ def prepare(dataset: Dataset, config: PrepareConfig) -> Prepared:
 
 
 def _size(log: EventLog) -> Report:
-    """Return what a report says of a log itself."""
+    """Return the figures of a log itself for a report."""
     size: Report = {
         "items_without_events": int((log.counts_N == 0).sum()),
         "users": log.num_users,

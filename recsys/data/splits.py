@@ -30,7 +30,7 @@ SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """What is asked of a recommender: for each evaluated user a history and the item that came next."""
+    """For each evaluated user a history and the item that came next."""
 
     users_U: IntArray
     histories: Sequence[History]
@@ -127,7 +127,7 @@ def held_out_events(log: EventLog) -> BoolArray:
 def questions(log: EventLog, split: Split) -> Questions:
     """Return the evaluated users of a split, their histories before the target, and the targets.
 
-    With a global cut these are the users with events on both sides of it, asked for the first item after it.
+    With a global cut these are the users with events on both sides of it, whose target is the first item after it.
     """
     users_U, event_U = target_events(log, split)
     histories = LogHistories(log=log, users_U=users_U, lengths_U=event_U - log.offsets_U1[users_U])
@@ -135,7 +135,7 @@ def questions(log: EventLog, split: Split) -> Questions:
 
 
 def target_events(log: EventLog, split: Split) -> tuple[IntArray, IntArray]:
-    """Return the evaluated users of a split, and the place in the log of the event that each is asked for."""
+    """Return the evaluated users of a split, and the place in the log of each one's target event."""
     if log.cuts is None:
         users_U = np.flatnonzero(log.lengths_U >= MIN_EVENTS)
         return users_U, log.offsets_U1[users_U + 1] - HELD_OUT[split]

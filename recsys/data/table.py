@@ -54,7 +54,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What a person should know of how the tables were read, one sentence each."""
     impressions: pa.Table | None = None
-    """What was shown and what came of it, where the source says so."""
+    """What was shown and what came of it, where the source has it."""
 
 
 def read_dataset(folder: Path) -> Dataset:

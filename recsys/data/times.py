@@ -79,7 +79,7 @@ class _Read:
     unit: str
     example: pa.ChunkedArray
     form: str = ""
-    """What the values are where no key of :data:`UNITS` says it."""
+    """What the values are where no key of :data:`UNITS` is it."""
 
 
 def read_times(column: pa.ChunkedArray, where: str, *, unit: str | None = None, now: float | None = None) -> Times:

@@ -15,7 +15,7 @@ FEW_USERS: Final = 100
 """With fewer evaluated users a figure moves by a percent and more when one user changes."""
 
 MANY_REPEATS: Final = 0.2
-"""From this share of targets on that the user has already, figures without seen items are said to leave them out."""
+"""From this share of targets on that the user has already, figures without seen items come with a note."""
 
 _REMEDY = "import more events, or lower data.k_core, data.min_rating and data.min_weight"
 

@@ -1,4 +1,4 @@
-"""What recommenders would have earned on logged requests: each asked before the request, then every estimator.
+"""What recommenders would have earned on logged requests: each ranks before the request, then every estimator.
 
 Axes: B logged request, S place in the slate.
 """

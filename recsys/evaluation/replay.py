@@ -1,6 +1,6 @@
-"""Temporal replay: events asked in time order, each from what its user did before the event's batch.
+"""Temporal replay: target events in time order, each ranked from what its user did before the event's batch.
 
-Axes: E event of the log, H asked event, F figure, X group of events (a slice, a period).
+Axes: E event of the log, H target event, F figure, X group of events (a slice, a period).
 """
 
 import time
@@ -23,7 +23,7 @@ from recsys.evaluation.replay_log import ReplayLog, unanswerable
 from recsys.evaluation.replay_results import PeriodRow, Replay, ReplayCost, ReplayRow
 from recsys.evaluation.resampling import Resampled, resample
 from recsys.evaluation.results import Estimate, PairedRow
-from recsys.evaluation.slices import AskedEvents, slices
+from recsys.evaluation.slices import TargetEvents, slices
 from recsys.evaluation.timeline import Timeline, check_no_future, distinct_requests, histories, timeline
 
 NOTE_TIME_SPLIT = "Nothing was learned or chosen from events at or after the cut. "
@@ -32,12 +32,12 @@ NOTE_LEAVE_ONE_OUT = (
     "it; only data.split = 'time' gives figures free of that. "
 )
 """Beauty, co-occurrence, recall@10: .065 trained leave-one-out against .036 fitted before the cut; were trained events
-asked too, it would be .277 against .060."""
+replayed too, it would be .277 against .060."""
 NOTE_HISTORIES = (
     "Histories hold only events before the event's batch. Items of the history are removed from the ranking: a repeat "
     "of one counts as a miss, and so does an item that the catalogue lacks. "
 )
-NOTE_NO_HISTORIES = "No asked event has a history: these are figures of recommendations without a history. "
+NOTE_NO_HISTORIES = "No target event has a history: these are figures of recommendations without a history. "
 
 
 class ReplayConfig(Config):
@@ -47,10 +47,10 @@ class ReplayConfig(Config):
     """Cut-off of the metrics."""
 
     max_events: int | None = 20_000
-    """Ask only a seeded sample of so many events; None asks all."""
+    """Replay only a seeded sample of so many events; None replays all."""
 
     periods: int = Field(default=12, ge=1)
-    """Into how many periods the asked time is divided, at most one per batch."""
+    """Into how many periods the time of the target events is divided, at most one per batch."""
 
     batch_size: int = Field(default=256, ge=1)
     """Requests per call of a recommender."""
@@ -65,7 +65,7 @@ def replay(
     categories_N: Sequence[str | None] | None = None,
     seed: int,
 ) -> Replay:
-    """Ask every recommender the held-out events in time order; recommenders are asked, never updated.
+    """Rank the held-out events by every recommender in time order; recommenders are never updated.
 
     Args:
         recommenders: who is evaluated; the last one is compared with each other on the same events.
@@ -76,14 +76,14 @@ def replay(
         seed: root of the sample's and the bootstrap's randomness.
 
     Raises:
-        DataError: the log lies in one batch, asks nothing, or would be asked with knowledge of the future.
+        DataError: the log lies in one batch, has no target event, or histories or training reach into the future.
     """
     if reason := unanswerable(replayed):
         raise DataError(reason)
     line = timeline(replayed, max_events=config.max_events, seed=seed)
     check_no_future(line, replayed)
-    asked = _asked(line, replayed.log)
-    in_slice = slices(asked, training=training, categories_N=categories_N)
+    events = _target_events(line, replayed.log)
+    in_slice = slices(events, training=training, categories_N=categories_N)
     periods = _periods(line.batch_H, config.periods)
     names = (f"recall@{config.n}", f"ndcg@{config.n}")
     answered = [_ask(recommender, replayed.log, line, config) for recommender in recommenders]
@@ -97,29 +97,29 @@ def replay(
     )
     groups_XH = np.stack([*in_slice.values(), *periods])
     means = resample(values_HF, line.users_H, groups_XH, rng_for(seed, "replay"))
-    asked_for = [recommender.name for recommender in recommenders]
+    names_of = [recommender.name for recommender in recommenders]
     training_note = NOTE_LEAVE_ONE_OUT if replayed.trained_until is None else NOTE_TIME_SPLIT
-    history_note = "" if (asked.lengths_H > 0).any() else NOTE_NO_HISTORIES
+    history_note = "" if (events.lengths_H > 0).any() else NOTE_NO_HISTORIES
     return Replay(
-        rows=_rows(means, asked_for, list(in_slice), names),
+        rows=_rows(means, names_of, list(in_slice), names),
         note=(training_note + NOTE_HISTORIES + history_note).strip(),
         events={name: int(in_slice_H.sum()) for name, in_slice_H in in_slice.items()},
         split=replayed.split,
-        over_time=_over_time(means, asked_for, periods, replayed.log.timestamps_E[line.events_H], names),
-        paired=_paired(means, asked_for, list(in_slice), names),
+        over_time=_over_time(means, names_of, periods, replayed.log.timestamps_E[line.events_H], names),
+        paired=_paired(means, names_of, list(in_slice), names),
         costs=tuple(cost for _, cost in answered),
         counts={
             **replayed.counts,
             "asked": len(line),
-            "sampled out": int(replayed.asked_E.sum()) - len(line),
-            "asked for unknown items": int((asked.targets_H >= training.num_items).sum()),
+            "sampled out": int(replayed.target_E.sum()) - len(line),
+            "asked for unknown items": int((events.targets_H >= training.num_items).sum()),
         },
     )
 
 
-def _asked(line: Timeline, log: EventLog) -> AskedEvents:
+def _target_events(line: Timeline, log: EventLog) -> TargetEvents:
     last_H = np.where(line.ends_H > line.begins_H, log.items_E[line.ends_H - 1], -1)
-    return AskedEvents(
+    return TargetEvents(
         users_H=line.users_H,
         targets_H=log.items_E[line.events_H],
         lengths_H=line.ends_H - line.begins_H,
@@ -129,7 +129,7 @@ def _asked(line: Timeline, log: EventLog) -> AskedEvents:
 
 
 def _ask(recommender: Recommender, log: EventLog, line: Timeline, config: ReplayConfig) -> tuple[IntArray, ReplayCost]:
-    """Return the rank of every asked event's item, and what answering took; slates are not kept."""
+    """Return the rank of every target event's item, and what answering took; slates are not kept."""
     ranks_H = np.empty(len(line), np.int64)
     took: list[float] = []
     first_B, request_H = distinct_requests(line)
@@ -157,7 +157,7 @@ def _ask(recommender: Recommender, log: EventLog, line: Timeline, config: Replay
 
 
 def _periods(batch_H: IntArray, most: int) -> list[BoolArray]:
-    """Return which asked events lie in each period; periods hold about equally many events and whole batches."""
+    """Return which target events lie in each period; periods hold about equally many events and whole batches."""
     batches, counts = np.unique(batch_H, return_counts=True)
     place = ((np.cumsum(counts) - counts) * most // len(batch_H)).astype(np.int64)
     period_H = place[np.searchsorted(batches, batch_H)]

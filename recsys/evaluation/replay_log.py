@@ -23,21 +23,21 @@ CUT_QUANTILE = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayLog:
-    """Events in the numbers of a run, and which of them are asked.
+    """Events in the numbers of a run, and which of them are targets.
 
-    An item that the catalogue lacks has the number ``log.num_items``: it can be asked for, which is a miss of every
+    An item that the catalogue lacks has the number ``log.num_items``: it can be a target, which is a miss of every
     recommender, and is left out of histories.
 
     Shape:
-        asked_E: (events,) True where the event is asked.
+        target_E: (events,) True where the event is a target.
         batch_E: (events,) number of the event's batch; a batch is one day or one second and cannot see itself.
     """
 
     log: EventLog
-    asked_E: BoolArray
+    target_E: BoolArray
     batch_E: IntArray
     start: int
-    """The batch from which on events are asked."""
+    """The batch from which on events are targets."""
     split: str
     trained_until: int | None
     """Seconds before which all training events lie; None where training has no such end (leave-one-out)."""
@@ -45,20 +45,20 @@ class ReplayLog:
 
 
 def own_log(prepared: Prepared) -> ReplayLog:
-    """Return a run's own log; asked are its held-out events, without a global cut only those of the newest tenth."""
+    """Return a run's own log; targets are its held-out events, without a global cut only those of the newest tenth."""
     log = prepared.log
     batch_E = _batches(log)
     start = _own_start(log, batch_E)
-    asked_E = held_out_events(log) & (batch_E >= start)
-    counts = {"events": len(batch_E), "known to training or too early": int((~asked_E).sum())}
-    return _made(log, asked_E, batch_E, start=start, counts=counts)
+    target_E = held_out_events(log) & (batch_E >= start)
+    counts = {"events": len(batch_E), "known to training or too early": int((~target_E).sum())}
+    return _made(log, target_E, batch_E, start=start, counts=counts)
 
 
 def joined_log(prepared: Prepared, dataset: Dataset) -> ReplayLog:
-    """Return a run's events and those of another log together; asked are those of the log that training did not see.
+    """Return a run's events and those of another log together; targets are those of the log that are not in training.
 
     Users and items are matched by their ids. An event that both have counts once. With a global cut only events from
-    the test's begin on are asked.
+    the test's begin on are targets.
     """
     own, rows = prepared.log, dataset.interactions
     items_V = Vocabulary(prepared.items[schema.ITEM].to_pylist()).rows_of(rows[schema.ITEM], "item_id")
@@ -80,7 +80,7 @@ def joined_log(prepared: Prepared, dataset: Dataset) -> ReplayLog:
     position_V = rows[schema.POSITION].to_numpy().astype(np.int64)[new_V]
     order_E = np.concatenate([np.arange(len(own.items_E)), len(own.items_E) + position_V])
     by_E = np.lexsort((order_E, times_E, users_E))
-    asked_E = np.concatenate([held_out_events(own) & also_E, np.ones(int(new_V.sum()), np.bool_)])[by_E]
+    target_E = np.concatenate([held_out_events(own) & also_E, np.ones(int(new_V.sum()), np.bool_)])[by_E]
     users = own.num_users + (int(strangers_V.max()) + 1 if len(strangers_V) else 0)
     log = EventLog(
         offsets_U1=np.concatenate([[0], np.cumsum(np.bincount(users_E, minlength=users))]).astype(np.int64),
@@ -93,16 +93,16 @@ def joined_log(prepared: Prepared, dataset: Dataset) -> ReplayLog:
     start = int(batch_E.min(initial=0))
     if log.cuts is not None:
         start = log.cuts.test // time_unit(log.timestamps_E)
-    asked_E &= batch_E >= start
+    target_E &= batch_E >= start
     counts = {
         "events": rows.num_rows,
-        "known to training or too early": rows.num_rows - int(asked_E.sum()),
+        "known to training or too early": rows.num_rows - int(target_E.sum()),
         "of unknown items": int(unknown_items_V.sum()),
         "unknown items": len(np.unique(codes_of(rows[schema.ITEM])[unknown_items_V])),
         "of unknown users": int(unknown_users_V.sum()),
         "unknown users": users - own.num_users,
     }
-    return _made(log, asked_E, batch_E, start=start, counts=counts)
+    return _made(log, target_E, batch_E, start=start, counts=counts)
 
 
 def _own_start(log: EventLog, batch_E: IntArray) -> int:
@@ -119,17 +119,17 @@ def unanswerable(replayed: ReplayLog) -> str:
             f"a log to replay must span at least two batches, got {len(replayed.batch_E)} events in {batches}; without "
             "earlier events no user has a history, so give a log with times that differ, or use `recsys evaluate`"
         )
-    if not replayed.asked_E.any():
+    if not replayed.target_E.any():
         return (
             f"a log to replay must hold events that training did not see, got {dict(replayed.counts)}; give a later log"
         )
     return ""
 
 
-def _made(log: EventLog, asked_E: BoolArray, batch_E: IntArray, *, start: int, counts: Mapping[str, int]) -> ReplayLog:
+def _made(log: EventLog, target_E: BoolArray, batch_E: IntArray, *, start: int, counts: Mapping[str, int]) -> ReplayLog:
     return ReplayLog(
         log=log,
-        asked_E=asked_E,
+        target_E=target_E,
         batch_E=batch_E,
         start=start,
         split=protocol(log),

@@ -77,9 +77,9 @@ class PeriodRow:
 
     recommender: str
     start: int
-    """Unix seconds of the first asked event."""
+    """Unix seconds of the first target event."""
     end: int
-    """Unix seconds of the last asked event."""
+    """Unix seconds of the last target event."""
     events: int
     figures: Mapping[str, Estimate]
 
@@ -156,7 +156,7 @@ class Replay:
     events: Mapping[str, int] = field(default_factory=dict)
     """How many events each slice holds."""
     split: str = "leave-one-out"
-    """How the log was divided into what was learned from and what is asked."""
+    """How the log was divided into training and target events."""
     over_time: tuple[PeriodRow, ...] = ()
     """The same figures period by period."""
     paired: tuple[PairedRow, ...] = ()
@@ -166,7 +166,7 @@ class Replay:
     ab: tuple[ABResult, ...] = ()
     """Where the log's impressions are of several policies: each against the first, by what its users did."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Events of the log by what became of them: asked, sampled out, known to training, of unknown items or users."""
+    """Events of the log by what became of them: asked (targets), sampled out, known to training, of unknown items."""
     shown: ShownRanking | None = None
     """Where the log has impressions, some taken and some passed over: how each ranks them."""
 

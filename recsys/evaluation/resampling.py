@@ -1,6 +1,6 @@
 """Intervals of many means at once, and of their differences, from one set of resampled users.
 
-Axes: H asked event, U user, F figure, X group of events, R resample.
+Axes: H target event, U user, F figure, X group of events, R resample.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def resample(values_HF: Float64Array, users_H: IntArray, groups_XH: BoolArray, r
     """Draw users with replacement, with all their events, and average again.
 
     Shape:
-        values_HF: (asked, figures). users_H: (asked,). groups_XH: (groups, asked), each with at least one event.
+        values_HF: (targets, figures). users_H: (targets,). groups_XH: (groups, targets), each with at least one event.
     """
     names_U, user_H = np.unique(users_H, return_inverse=True)
     users, (groups, figures) = len(names_U), (len(groups_XH), values_HF.shape[1])

@@ -48,7 +48,7 @@ def cut_windows(log: EventLog, max_length: int, rng: np.random.Generator) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class EpochBatches(Sequence[Batch]):
-    """The batches of an epoch, each packed when it is asked for, so that memory does not grow with their number.
+    """The batches of an epoch, each packed when it is taken, so that memory does not grow with their number.
 
     Shape:
         starts_W, lengths_W: (windows,) the first event of each window, and how many it has.
@@ -74,7 +74,7 @@ class EpochBatches(Sequence[Batch]):
     @overload
     def __getitem__(self, place: slice) -> Sequence[Batch]: ...
     def __getitem__(self, place: int | slice) -> Batch | Sequence[Batch]:
-        """Return a batch, or a worker's share of it, the same whichever were asked for before."""
+        """Return a batch, or a worker's share of it, the same whichever were taken before."""
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         group = self.groups[place]

@@ -122,7 +122,7 @@ class ItemHead(nn.Module):
     def keys(self, vectors_ND: Tensor, items_X: Tensor | None = None) -> Tensor:
         """Return what queries are multiplied with: unit item vectors, beside the member's where there is one.
 
-        ``items_X`` says which items the vectors are of, where they are not all.
+        ``items_X``: which items the vectors are of, where they are not all.
         """
         unit_ND = functional.normalize(vectors_ND, dim=-1)
         return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys(items_X)], dim=1)

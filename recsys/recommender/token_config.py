@@ -92,7 +92,7 @@ class TokensConfig(Config):
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer takes all."""
     pruning_users: int = Field(default=1000, ge=0)
-    """On how many validation users CORP and RPC's Reasoning Pruning are tried; 0 leaves it as ``search`` says."""
+    """On how many validation users CORP and RPC's Reasoning Pruning are tried; 0 leaves it as in ``search``."""
     theta_quantile: float = Field(default=0.95, gt=0, le=1)
     """CORP's threshold is this quantile of the jumps between categories on validation paths."""
     pruning_margin: float = Field(default=0.0, ge=0)

@@ -22,7 +22,7 @@ from recsys.recommender.evidence import Evidence, SharedSources
 class TokenRecommender:
     """Ranks what the paths of a token mixture reach, or the whole catalogue, by weighted evidence.
 
-    The config says which of the two, unless a request does.
+    The config sets which of the two, unless a request does.
 
     The paths beside an item are those that the search took, by the model that ranked or that proposed it; an item that
     no path reached has none.

@@ -260,11 +260,11 @@ def _train(  # noqa: PLR0913 (the arguments of fit_id_transformer)
     )
 
 
-def _validate(network: IdTransformer, config: IdTransformerConfig, asked: Questions, seed: int, name: str) -> float:
+def _validate(network: IdTransformer, config: IdTransformerConfig, questions: Questions, seed: int, name: str) -> float:
     """Return NDCG@10 with seen items removed on a fixed sample of users."""
-    users = rng_for(seed, f"{name}-validation").permutation(len(asked.targets_U))[: config.max_validation_users]
-    histories = [asked.histories[user] for user in users.tolist()]
-    return mean_ndcg(lambda batch: score_histories(network, config, batch), histories, asked.targets_U[users])
+    users = rng_for(seed, f"{name}-validation").permutation(len(questions.targets_U))[: config.max_validation_users]
+    histories = [questions.histories[user] for user in users.tolist()]
+    return mean_ndcg(lambda batch: score_histories(network, config, batch), histories, questions.targets_U[users])
 
 
 def score_histories(network: IdTransformer, config: IdTransformerConfig, histories: Sequence[History]) -> FloatArray:

@@ -116,7 +116,7 @@ def train_best_epoch(  # noqa: PLR0913 (the parts of one training loop)
 
 
 def _begun(network: nn.Module, config: TrainingConfig, rng: np.random.Generator, batches_per_epoch: int) -> Training:
-    """Return the training before its first step: one cosine of the rate over all steps, weights averaged if asked."""
+    """Return the training before its first step: one cosine of the rate over all steps, weights averaged if set."""
     steps = config.passes(batches_per_epoch) * batches_per_epoch
     training = Training(
         network,

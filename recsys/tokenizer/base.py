@@ -131,7 +131,7 @@ class ItemTokenizer(nn.Module, ABC):
     def encode(
         self, vectors_NF: FloatArray, *, taken_NM: IntArray | None = None, resolve: bool | None = None
     ) -> IntArray:
-        """Return every item's codes; items that would share all codes are moved apart if the config says so.
+        """Return every item's codes; items that would share all codes are moved apart if it is configured.
 
         Args:
             vectors_NF: the items; a memory map is read block by block.

@@ -100,7 +100,7 @@ def hand_prepared() -> Prepared:
 
 def hand_log(prepared: Prepared) -> ReplayLog:
     batches = prepared.log.timestamps_E // DAY
-    return replace(own_log(prepared), asked_E=batches == 9, batch_E=batches, start=9)
+    return replace(own_log(prepared), target_E=batches == 9, batch_E=batches, start=9)
 
 
 def test_replay_when_world_is_hand_made_then_rows_have_the_hand_values() -> None:
@@ -218,7 +218,7 @@ def test_own_log_when_one_day_has_seconds_then_batches_are_seconds_and_strangers
     prepared = prepared_of(np.arange(30), np.arange(30) % 10, 1_700_000_000 + np.arange(30))
     replayed = replace(own_log_of_strangers(prepared), start=0)
     _, result = run_replay(prepared, replayed)
-    assert "No asked event has a history" in result.note
+    assert "No target event has a history" in result.note
 
 
 def own_log_of_strangers(prepared: Prepared) -> ReplayLog:
@@ -232,14 +232,16 @@ def test_check_when_training_reaches_into_what_is_asked_then_the_replay_fails() 
     cuts = prepared.log.cuts
     assert cuts is not None
     leaky = replace(own_log(prepared), trained_until=cuts.test + 5 * DAY)
-    with pytest.raises(DataError, match=r"training must end before what is asked, got training events up to \d+ and"):
+    with pytest.raises(
+        DataError, match=r"training must end before the target events, got training events up to \d+ and"
+    ):
         run_replay(prepared, leaky)
 
 
 def test_check_when_histories_reach_into_their_batch_then_the_replay_fails() -> None:
     replayed = own_log(random_prepared(split="time"))
     line = timeline(replayed, max_events=None, seed=0)
-    with pytest.raises(DataError, match="histories must end before what is asked"):
+    with pytest.raises(DataError, match="histories must end before their target events"):
         check_no_future(replace(line, ends_H=line.events_H + 1), replayed)
 
 
