@@ -2,8 +2,9 @@
 
 Of ``n`` places, ``floor(share * n)`` are kept, for every ``n``: place ``i`` is kept where ``floor(share * i)`` exceeds
 ``floor(share * (i - 1))``, which is as late as the share of every shorter slate allows. With a share of .2 these are
-the places 5, 10, 15, .... So the order of all items is one order, whatever length is asked for: the first ten of eleven
-are the slate of ten, a cut-off at five has the share of a slate of five, and an item's rank is its place in any slate.
+the places 5, 10, 15, .... So the order of all items is one order, whatever length is asked for, and an item's rank is
+its place in any slate. Evaluation asks for one item more than its longest cut-off and cuts at five and at ten: both
+have the share of a slate of that length.
 
 Axes: S slate position, V kept-for item.
 """
