@@ -6,7 +6,8 @@ as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Te
 tenth are asked, and a sample of the others. All is done for three draws: few popular items among the tenth decide much.
 
 ``N of ten places`` are kept as ``tokens.new_item_share`` keeps them (:mod:`recsys.decoding.kept_places`): a cold item
-is found where it is among the best N cold ones, another where it is among the best 10 - N others.
+is found where it is among the best N cold ones, another where it is among the best 10 - N others. ``by shared codes
+too`` orders cold items as ``tokens.new_item_likeness`` does, at a weight of 16.
 
 Axes: W draw, U user, B batch row, N item, I cold item, M codebook, E event, F feature, S slate position.
 """
@@ -38,13 +39,14 @@ from recsys.model.tokens.fit import fit_token_model
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence, NewItemEvidence
 from recsys.recommender.growth import likeness
+from recsys.recommender.shared_codes import SharedCodes
 from recsys.recommender.weights import ValidationScores, choose_weights
 from recsys.sequence.validation import DEPTH, Ranks, pessimistic_ranks, ranks_of
 from recsys.tokenizer.kinds import TokenizerConfig, fit_tokenizer
 
 SEEDS, SHARE, USERS = (7, 8, 9), 0.1, 5_000
 BONUSES = (0.0, 0.5, 1.0)
-PLACES = (1, 2, 3)
+PLACES, LIKENESS = (1, 2, 3), 16.0
 COLD = "cold items, R@10"
 BEHAVIOUR, AS_NEW = "codes by behaviour and words", "codes as new"
 MIXED = "both mixed, cold items by codes as new"
@@ -117,7 +119,7 @@ def _one_draw(
     rest = _others(questions(prepared.log, "validation"), cold_N)
     weights = choose_weights(ValidationScores.of(sources, rest)).weights
     LOG.info("bench cold: weights on validation: %s", weights)
-    asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N)
+    asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N, codes[AS_NEW])
     tried["cosine with the last item's words"] = Way(score=_nearest(builder.as_new().vectors_NF))
     shown = track(tried.items(), what="ways to score", total=len(tried))
     return {name: _figures(way, asked) for name, way in shown}
@@ -150,12 +152,18 @@ def asked_users(log: EventLog, cold_N: BoolArray) -> Asked:
     return Asked(cold=_clean(cold, cold_N), others=_others(test, cold_N))
 
 
-def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N: BoolArray) -> dict[str, Way]:
+def ways(
+    sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N: BoolArray, codes_NM: IntArray
+) -> dict[str, Way]:
     """Return the ways to score: each token model by itself, both mixed, and cold items by codes as new alone.
 
     The last of these compete by score and a bonus, or have places of their own.
+
+    Shape:
+        cold_N: (items,) which items are cold. codes_NM: (items, codebooks) codes as new.
     """
     cold_I = np.flatnonzero(cold_N)
+    shared = SharedCodes(codes_NM, cold_I, weight=LIKENESS)
     found = {f"{name}, alone": Way(score=source) for name, source in sources.items()}
     found["both mixed"] = Way(score=Evidence(sources, search_weights=weights, rank_weights=weights).ranking)
 
@@ -164,10 +172,16 @@ def ways(sources: Mapping[str, ItemScores], weights: Mapping[str, float], cold_N
         return Evidence(sources, search_weights=weights, rank_weights=weights, new_items=new_items).ranking
 
     found |= {f"{MIXED}, bonus {bonus:g}": Way(score=as_new(bonus)) for bonus in BONUSES}
-    kept = {f"{number} of ten places": kept_places(number / DEPTH, DEPTH) for number in PLACES}
-    kept |= {f"the last {number} of ten places": np.arange(DEPTH) >= DEPTH - number for number in PLACES if number > 1}
-    for name, kept_S in kept.items():
-        found[f"{MIXED}, {name}"] = Way(score=as_new(0.0), ranks=partial(kept_ranks, cold_N=cold_N, kept_S=kept_S))
+
+    def by_shared_codes_too(histories: Sequence[History]) -> FloatArray:
+        score_BN = as_new(0.0)(histories)
+        score_BN[:, cold_I] += shared(histories)
+        return score_BN
+
+    for order, score in (("", as_new(0.0)), (" by shared codes too", by_shared_codes_too)):
+        for number in PLACES:
+            ranks = partial(kept_ranks, cold_N=cold_N, kept_S=kept_places(number / DEPTH, DEPTH))
+            found[f"{MIXED}, {number} of ten places{order}"] = Way(score=score, ranks=ranks)
     return found
 
 

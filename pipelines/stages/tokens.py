@@ -87,6 +87,7 @@ def _new_items(experts: Sequence[ExpertConfig], training: EventLog, config: Toke
                 without_events=absent,
                 bonus=config.new_item_bonus,
                 share=config.new_item_share,
+                likeness=config.new_item_likeness,
             )
     return None
 

@@ -11,7 +11,6 @@ all, and it reaches the items that do. There are two searches, because there are
   such as the token experts of ``recsys.model.tokens``. The probability of a code, given those chosen, is a ratio
   of two marginals, sums of item probabilities: over the items that have it, and over all that remain. So steps need no
   model of their own, and all orders agree. ``kept_places`` keeps places of their slates for some items.
-  ``kept_places`` keeps places of their slates for some items.
 
 Both share the beam (``paths``), the check of category jumps (``corp``), and what makes a slate of the items that paths
 reach (``evidence``). ``reasoning_pruning`` takes out finished paths of low probability (RPC).

@@ -9,12 +9,12 @@ have the share of a slate of that length.
 Axes: S slate position, V kept-for item.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys.core.arrays import BoolArray, FloatArray, IntArray
-from recsys.decoding.evidence import RankedItems
+from recsys.decoding.evidence import RankedItems, best_items
 
 ROUNDING = 1e-9
 """What is added before rounding down, so that .29 of 100 places are 29, which floating point makes 28.999999999999996.
@@ -27,10 +27,13 @@ class KeptPlaces:
 
     Shape:
         item_V: (items that places are kept for,).
+        added_BV: (rows, items that places are kept for) what their scores get more where they are ranked among
+            themselves; None adds nothing.
     """
 
     item_V: IntArray
     share: float
+    added_BV: FloatArray | None = None
 
     def others(self, shape: tuple[int, ...], eligible_BN: BoolArray | None) -> BoolArray:
         """Return which items are eligible and have no kept places, (rows, items).
@@ -41,6 +44,21 @@ class KeptPlaces:
         others_BN = np.ones(shape, np.bool_) if eligible_BN is None else eligible_BN.copy()
         others_BN[:, self.item_V] = False
         return others_BN
+
+    def rows(self, part: slice) -> "KeptPlaces":
+        """Return the same for some of the rows."""
+        return self if self.added_BV is None else replace(self, added_BV=self.added_BV[part])
+
+    def ranked(self, rank_N: FloatArray, eligible_N: BoolArray | None, *, row: int, n: int) -> RankedItems:
+        """Return the best eligible ones of a row, no paths known.
+
+        Shape:
+            rank_N, eligible_N: (items,) the row's scores, and what is eligible; None where all are.
+        """
+        score_V = rank_N[self.item_V] if self.added_BV is None else rank_N[self.item_V] + self.added_BV[row]
+        eligible_V = None if eligible_N is None else eligible_N[self.item_V]
+        best_S = best_items(score_V, np.empty(0, np.int64), eligible_V, n=n)
+        return RankedItems(item_S=self.item_V[best_S], score_S=score_V[best_S], reached_S=np.full(len(best_S), -1))
 
 
 def kept_places(share: float, n: int) -> BoolArray:

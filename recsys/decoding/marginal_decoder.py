@@ -4,6 +4,7 @@ Axes: B request, N item, P path, S slate position, V kept-for item.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.evidence import (
     RankedItems,
     ReachedItems,
-    best_items,
     best_slates,
     cut_paths,
     fill_up,
@@ -50,7 +50,7 @@ def decode_by_marginals(  # noqa: PLR0913 (log-probabilities, ranking scores, in
     item that a path reached has its paths beside it, the most probable first; items that none reached have no path.
 
     Items that places are kept for (see :mod:`recsys.decoding.kept_places`) are ranked all, whether a path reached them
-    or not, by ``rank_BN``.
+    or not, by ``rank_BN`` and what is added to it.
 
     Shape:
         log_prob_BN: (rows, items) log-probabilities that decide the steps of paths.
@@ -68,11 +68,12 @@ def decode_by_marginals(  # noqa: PLR0913 (log-probabilities, ranking scores, in
         rows = slice(start, start + CHUNK_ROWS)
         eligible = None if eligible_BN is None else eligible_BN[rows]
         ranking_BN = bounded(rank_BN[rows], "scores of items")
+        own = None if kept is None else kept.rows(rows)
         if config.ranked == "catalogue" and not trace:
-            slates += _unsearched(ranking_BN, eligible, n=n, kept=kept)
+            slates += _unsearched(ranking_BN, eligible, n=n, kept=own)
             continue
         search = searcher(index, item_probabilities(log_prob_BN[rows], eligible), config, categories=categories)
-        slates += _searched(search, ranking_BN, eligible, n=n, trace=trace, kept=kept)
+        slates += _searched(search, ranking_BN, eligible, n=n, trace=trace, kept=own)
     return slates
 
 
@@ -131,9 +132,10 @@ def _with_kept(
     """Return each row's slate of the other items, and of those that places are kept for by their scores."""
     found = []
     for row, (other, rank_N) in enumerate(zip(others, rank_BN, strict=True)):
-        eligible_V = None if eligible_BN is None else eligible_BN[row, kept.item_V]
-        best = kept.item_V[best_items(rank_N[kept.item_V], np.empty(0, np.int64), eligible_V, n=n)]
-        found.append(fill_places(other, _known(best, rank_N, reached, row), share=kept.share, n=n))
+        own = kept.ranked(rank_N, None if eligible_BN is None else eligible_BN[row], row=row, n=n)
+        if reached is not None:
+            own = replace(own, reached_S=_known(own.item_S, rank_N, reached, row).reached_S)
+        found.append(fill_places(other, own, share=kept.share, n=n))
     return found
 
 

@@ -30,11 +30,8 @@ class NewItemEvidence:
     """What is added to their log-probabilities."""
     share: float = 0.0
     """The share of a slate's places that is kept for them; 0 ranks them among the others by score."""
-
-    @property
-    def kept(self) -> KeptPlaces | None:
-        """The places that are kept for them, None where they compete by score."""
-        return KeptPlaces(item_V=self.item_I, share=self.share) if self.share else None
+    likeness: ItemScores | None = None
+    """What is added to their log-probabilities to order them in kept places, (histories, new items)."""
 
 
 class Evidence:
@@ -75,6 +72,15 @@ class Evidence:
         used = _weighed(self.rank_weights) | self._for_new_items()
         scores = {name: source(histories) for name, source in self.sources.items() if name in used}
         return self._sum(scores, self.rank_weights)
+
+    def kept_places(self, histories: Sequence[History]) -> KeptPlaces | None:
+        """Return the places that are kept for new items, one row a history; None where they compete by score."""
+        new = self.new_items
+        if new is None or not new.share:
+            return None
+        total = np.float32(sum(self.rank_weights.values()))
+        added_BI = None if new.likeness is None else total * new.likeness(histories)
+        return KeptPlaces(item_V=new.item_I, share=new.share, added_BV=added_BI)
 
     def _for_new_items(self) -> set[str]:
         return set() if self.new_items is None else {self.new_items.source}

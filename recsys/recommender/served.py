@@ -28,7 +28,7 @@ from recsys.recommender.reasoning import ReasoningRecommender
 from recsys.recommender.token_experts import TokenChoices, TokenExperts
 from recsys.runtime.compiled import use_one_thread
 from recsys.runtime.expert_scorer import ExpertScorer
-from recsys.runtime.experts import Expert, load_experts
+from recsys.runtime.experts import Expert, codebooks_of, load_experts
 from recsys.runtime.path_search import compiled_searcher
 from recsys.runtime.scorer import RuntimeScorer
 from recsys.runtime.weights import load_weights
@@ -70,6 +70,10 @@ class ServedExperts(TokenExperts):
     def sources(self) -> Mapping[str, ItemScores]:
         """Return the log-probabilities of each expert that takes part, by its name."""
         return self.scorer.sources()
+
+    def codebooks(self, expert: str) -> slice:
+        """Return the columns of the catalogue's codes that an expert reads."""
+        return codebooks_of(list(self.scorer.experts.values()))[expert]
 
     def searcher(self, index: ValidityIndex) -> Searcher:
         """Return the compiled search of paths."""

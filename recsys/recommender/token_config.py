@@ -89,6 +89,10 @@ class TokensConfig(Config):
     of ``n`` places ``floor(share * n)``, place ``i`` where ``floor(share * i)`` grows, so .2 keeps the 5th, the 10th,
     .... They are for the best of these items alone, and other places are for the others alone, as long as there are
     items of both kinds that the request admits. With 0 they compete by score."""
+    new_item_likeness: Annotated[float, Neutral(0.0)] = Field(default=0.0, ge=0)
+    """What it counts in kept places, beside a log-probability, to have all codes as new of the user's latest item;
+    earlier items count less (:class:`recsys.recommender.shared_codes.SharedCodes`). 0 orders them by log-probability
+    alone."""
     max_users: int = Field(default=30_000, ge=1)
     """On how many validation users weights are chosen; a log with fewer takes all."""
     pruning_users: int = Field(default=1000, ge=0)
@@ -117,4 +121,9 @@ def require_scorer_of_new_items(experts: ExpertsConfig, tokens: TokensConfig) ->
         raise ValueError(
             f"tokens.new_item_share must be 0 where no expert scores new items, got {tokens.new_item_share}; set "
             f"as_new = true for one of experts.trained"
+        )
+    if tokens.new_item_likeness and not tokens.new_item_share:
+        raise ValueError(
+            f"tokens.new_item_likeness must be 0 where no places are kept for new items, got "
+            f"{tokens.new_item_likeness}; set tokens.new_item_share"
         )

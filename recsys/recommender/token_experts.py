@@ -16,11 +16,13 @@ from pydantic import Field
 from recsys.codes.catalogue import Catalogue
 from recsys.codes.validity import ValidityIndex
 from recsys.contracts import ItemScores
+from recsys.core.arrays import IntArray
 from recsys.core.artifacts import require
 from recsys.core.config import Config, read_config
 from recsys.decoding.config import MarginalSearchConfig
 from recsys.decoding.item_probabilities import Categories, Searcher
 from recsys.recommender.evidence import Evidence, NewItemEvidence
+from recsys.recommender.shared_codes import SharedCodes
 from recsys.recommender.token_recommender import TokenRecommender
 
 HEAD = "head"
@@ -41,16 +43,23 @@ class NewItemChoice(Config):
     """What is added to these items' log-probabilities."""
     share: float = Field(default=0.0, ge=0, le=1)
     """The share of a slate's places that is kept for these items (see :mod:`recsys.decoding.kept_places`)."""
+    likeness: float = Field(default=0.0, ge=0)
+    """What a shared code counts among these items (see :class:`recsys.recommender.shared_codes.SharedCodes`)."""
 
     def any_among(self, num_items: int) -> bool:
         """Return whether some of so many items are new."""
         return bool(self.without_events) or num_items > self.trained
 
-    def evidence(self, num_items: int) -> NewItemEvidence:
-        """Return what counts for the new ones among so many items."""
-        later_I = np.arange(self.trained, num_items)
+    def evidence(self, codes_NM: IntArray) -> NewItemEvidence:
+        """Return what counts for the new ones among items with these codes of the expert's.
+
+        Shape:
+            codes_NM: (items, codebooks of the expert).
+        """
+        later_I = np.arange(self.trained, len(codes_NM))
         item_I = np.concatenate([np.asarray(self.without_events, np.int64), later_I])
-        return NewItemEvidence(source=self.expert, item_I=item_I, bonus=self.bonus, share=self.share)
+        likeness = SharedCodes(codes_NM, item_I, weight=self.likeness) if self.likeness else None
+        return NewItemEvidence(source=self.expert, item_I=item_I, bonus=self.bonus, share=self.share, likeness=likeness)
 
 
 class TokenChoices(Config):
@@ -91,6 +100,10 @@ class TokenExperts(ABC):
         """Return each expert's log-probabilities by its name."""
 
     @abstractmethod
+    def codebooks(self, expert: str) -> slice:
+        """Return the columns of the catalogue's codes that an expert reads."""
+
+    @abstractmethod
     def searcher(self, index: ValidityIndex) -> Searcher:
         """Return what searches paths over the catalogue's index."""
 
@@ -108,7 +121,9 @@ class TokenExperts(ABC):
         sources = {**self.sources(), **({} if head is None else {HEAD: head})}
         index = ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size)
         chosen = self.choices.new_items
-        new_items = None if chosen is None else chosen.evidence(index.num_items)
+        new_items = None
+        if chosen is not None:
+            new_items = chosen.evidence(self.catalogue.codes_NM[:, self.codebooks(chosen.expert)])
         return TokenRecommender(
             name,
             Evidence(

@@ -112,6 +112,10 @@ class TokenRanker(TokenExperts):
         pairs = zip(self.mixture.codebooks, self.mixture.models(), strict=True)
         return {name: token_log_probs(model) for name, model in pairs}
 
+    def codebooks(self, expert: str) -> slice:
+        """Return the columns of the catalogue's codes that an expert reads."""
+        return self.mixture.columns[self.mixture.codebooks[expert]]
+
     def searcher(self, index: ValidityIndex) -> Searcher:
         """Return the compiled search of paths."""
         return compiled_searcher(index)

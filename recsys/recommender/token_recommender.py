@@ -73,7 +73,6 @@ class TokenRecommender:
         searches = self.trace or any(config.ranked == "reached" for config, _ in ways)
         log_prob_BN, rank_BN = self._evidence([request.history for request in requests], searches=searches)
         eligible_BN = eligible_or_all(requests, self.index.num_items)
-        new_items = self.evidence.new_items
         slates: dict[int, Slate] = {}
         for config, rows_B in ways:
             found = decode_by_marginals(
@@ -86,7 +85,7 @@ class TokenRecommender:
                 categories=self.categories if config.corp else None,
                 trace=self.trace,
                 searcher=self.searcher,
-                kept=None if new_items is None else new_items.kept,
+                kept=self.evidence.kept_places([requests[row].history for row in rows_B]),
             )
             slates |= zip(rows_B, found, strict=True)
         return [slates[row].first(request.n) for row, request in enumerate(requests)]

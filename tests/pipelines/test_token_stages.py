@@ -176,7 +176,13 @@ def test_tokens_when_trained_then_codes_are_the_catalogues_and_have_words(run: P
 def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_side(
     world: Path, run: Path, tmp_path: Path
 ) -> None:
-    train(world, tmp_path, load_recipe("smoke", (TWO, "tokens.new_item_share=0.2")), use_ray=False, reuse_from=run)
+    train(
+        world,
+        tmp_path,
+        load_recipe("smoke", (TWO, "tokens.new_item_share=0.2", "tokens.new_item_likeness=16")),
+        use_ray=False,
+        reuse_from=run,
+    )
     ranker = TokenRanker.load(tmp_path / "tokens")
     assert ranker.catalogue.layout.num_codebooks == 3 + 4
     assert {book for book, _ in ranker.catalogue.facets} == set(range(7))
@@ -184,7 +190,10 @@ def test_tokens_when_there_are_two_experts_then_their_codebooks_stand_side_by_si
     assert list(ranker.tokenizers) == ["ranking", "facets"]
     new_items, absent_N = ranker.choices.new_items, training_log(load_prepared(tmp_path / "data").log).counts_N == 0
     assert new_items is not None
-    assert (new_items.expert, new_items.trained, new_items.share) == ("ranking", len(absent_N), 0.2)
+    assert (new_items.expert, new_items.trained) == ("ranking", len(absent_N))
+    assert (new_items.share, new_items.likeness) == (0.2, 16.0)
+    assert ranker.codebooks("ranking") == ranker.codebooks("ranking_student") == slice(0, 3)
+    assert ranker.codebooks("facets") == slice(3, 7)
     assert list(new_items.without_events) == np.flatnonzero(absent_N).tolist()
     as_new_NF = FeatureBuilder.load(tmp_path / "features").as_new().vectors_NF
     as_new_NM = load_tokenizer(tmp_path / "experts" / "ranking" / "tokenizer").encode(as_new_NF, resolve=False)
@@ -465,6 +474,10 @@ def test_recipe_when_experts_lack_names_or_codes_of_their_own_or_two_score_new_i
 def test_recipe_when_places_are_kept_for_new_items_that_no_expert_scores_then_it_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"tokens\.new_item_share must be 0 .* got 0\.2; set as_new = true"):
         load_recipe("smoke", ("tokens.new_item_share=0.2",))
+    with pytest.raises(
+        ConfigError, match=r"tokens\.new_item_likeness must be 0 .* got 16\.0; set tokens\.new_item_share"
+    ):
+        load_recipe("smoke", (TWO, "tokens.new_item_likeness=16"))
     for share in (-0.1, 1.1):
         with pytest.raises(ConfigError, match=r"tokens\.new_item_share"):
             load_recipe("smoke", (TWO, f"tokens.new_item_share={share}"))

@@ -5,6 +5,7 @@ import pytest
 
 from recsys.contracts import History
 from recsys.core.arrays import FloatArray
+from recsys.decoding.kept_places import KeptPlaces
 from recsys.model.tokens.mixture import token_log_probs
 from recsys.recommender.evidence import Evidence, NewItemEvidence, SharedSources, mixed_scores, weighted_sum
 from tests.support.tiny_tokens import histories, tiny_mixture
@@ -84,12 +85,24 @@ def test_evidence_when_items_are_new_then_their_one_source_counts_as_if_it_had_a
     np.testing.assert_array_equal(evidence.ranking(asked), evidence.of(asked)[1])
 
 
-def test_kept_when_a_share_is_set_then_places_are_kept_for_the_new_items_and_else_none() -> None:
-    item_I = np.array([4, 29])
-    kept = NewItemEvidence(source="words", item_I=item_I, share=0.2).kept
-    assert kept is not None
-    assert (kept.item_V.tolist(), kept.share) == ([4, 29], 0.2)
-    assert NewItemEvidence(source="words", item_I=item_I).kept is None
+def test_kept_places_when_a_share_is_set_then_they_are_of_the_new_items_with_what_is_added_and_else_none() -> None:
+    one, item_I = {"one": _random_source(1)}, np.array([4, 29])
+    weights, asked = {"one": 1.5}, histories()[1:]
+
+    def kept(**settings: object) -> KeptPlaces | None:
+        new_items = NewItemEvidence(source="one", item_I=item_I, **settings)
+        evidence = Evidence(one, search_weights={"one": 1.0}, rank_weights=weights, new_items=new_items)
+        return evidence.kept_places(asked)
+
+    plain = kept(share=0.2)
+    assert plain is not None
+    assert (plain.item_V.tolist(), plain.share, plain.added_BV) == ([4, 29], 0.2, None)
+    alike = kept(share=0.2, likeness=lambda histories: np.full((len(histories), 2), 4.0, np.float32))
+    assert alike is not None
+    # the log-probabilities count the sum of the weights, 1.5, and so does what is added to them
+    np.testing.assert_array_equal(alike.added_BV, np.full((len(asked), 2), 6.0))
+    assert kept() is None
+    assert Evidence(one, search_weights=weights, rank_weights=weights).kept_places(asked) is None
 
 
 def test_evidence_when_no_item_is_new_then_the_source_for_new_ones_is_not_asked() -> None:

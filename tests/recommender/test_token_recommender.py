@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,26 @@ def test_recommendations_when_places_are_kept_then_requests_of_any_length_have_t
         np.testing.assert_array_equal(alone.items, slate.items)
         np.testing.assert_allclose(alone.scores, slate.scores, atol=1e-5)
         assert not trace or len(slate.paths) == request.n
+
+
+@pytest.mark.parametrize("ranked", ["reached", "catalogue"])
+def test_recommendations_when_new_items_are_ordered_by_likeness_too_then_kept_places_follow_and_others_stay(
+    ranked: str,
+) -> None:
+    config = MarginalSearchConfig.model_validate({"ranked": ranked, "num_paths": 3})
+    plain, alike = _with_kept_places(config, 0.4), _with_kept_places(config, 0.4)
+    assert alike.evidence.new_items is not None
+    # items 14 to 19: the later the better by so much that log-probabilities decide nothing, for every second history
+    turned_I = 1000 * np.arange(6, dtype=np.float32)
+    alike.evidence.new_items = replace(
+        alike.evidence.new_items, likeness=lambda asked: np.stack([turned_I * (len(one.items) != 2) for one in asked])
+    )
+    requests = [Request(history=history, n=8) for history in histories()]
+    for request, one, other in zip(requests, plain.recommend(requests), alike.recommend(requests), strict=True):
+        np.testing.assert_array_equal(one.items[one.items < 14], other.items[other.items < 14])
+        expected = one.items[one.items >= 14] if len(request.history.items) == 2 else [19, 18, 17]
+        np.testing.assert_array_equal(other.items[other.items >= 14], expected)
+        assert (np.diff(other.scores) < 0).all()
 
 
 def test_recommendations_when_no_place_is_kept_then_new_items_compete_by_score() -> None:

@@ -120,6 +120,12 @@ class TokenMixture(nn.Module):
         """Return the items' codes in all experts' codebooks, (items, codebooks)."""
         return np.concatenate([model.codes_NM() for model in self._owning()], axis=1)
 
+    @property
+    def columns(self) -> dict[str, slice]:
+        """The columns of all experts' codebooks that each expert with codebooks of its own has."""
+        edges = np.cumsum([0, *(model.layout.num_codebooks for model in self._owning())]).tolist()
+        return {name: slice(start, stop) for name, start, stop in zip(self.owners, edges, edges[1:], strict=False)}
+
     def codebook_weights(self) -> FloatArray:
         """Return the sum of the weights of the experts that read each codebook, (codebooks,)."""
         sums = dict.fromkeys(self.owners, 0.0)
