@@ -13,8 +13,8 @@ from recsys.core.arrays import FloatArray, IntArray
 
 EVENTS: Final = 8
 """How many of the latest events count."""
-FADING: Final = 0.7
-"""What an event counts beside the one after it; the latest counts 1."""
+DECAY: Final = 0.7
+"""Weight of an event relative to the one after it; the latest has 1."""
 
 
 class SharedCodes:
@@ -40,7 +40,7 @@ class SharedCodes:
 
     def _after(self, history: History) -> FloatArray:
         latest_T = history.items[::-1][:EVENTS]
-        weight_T = self.weight * FADING ** np.arange(len(latest_T)) / len(self._book_M)
+        weight_T = self.weight * DECAY ** np.arange(len(latest_T)) / len(self._book_M)
         counted_MK = np.zeros((len(self._book_M), self._size))
         np.add.at(counted_MK, (self._book_M, self.codes_NM[latest_T]), weight_T[:, None])
         return np.asarray(counted_MK[self._book_M, self.codes_IM].sum(axis=1), np.float32)

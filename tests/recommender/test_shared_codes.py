@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recsys.contracts import History, empty_history
 from recsys.core.arrays import IntArray
-from recsys.recommender.shared_codes import EVENTS, FADING, SharedCodes
+from recsys.recommender.shared_codes import DECAY, EVENTS, SharedCodes
 
 
 def _history(items: list[int]) -> History:
@@ -19,7 +19,7 @@ def _slowly(codes_NM: IntArray, item: int, history: History) -> float:
     total = 0.0
     for back, event in enumerate(reversed(history.items.tolist())):
         if back < EVENTS:
-            total += FADING**back * float((codes_NM[item] == codes_NM[event]).mean())
+            total += DECAY**back * float((codes_NM[item] == codes_NM[event]).mean())
     return total
 
 
@@ -39,11 +39,11 @@ def test_scores_when_codes_are_shared_then_the_latest_event_counts_most_and_no_e
     shared = SharedCodes(codes_NM, np.array([2, 0]), weight=8.0)
     # item 2 has half of the codes of each; item 0 has all of its own and none of item 1's
     found = shared([_history([0, 1]), _history([1, 0]), empty_history()])
-    np.testing.assert_allclose(found, [[4 + 4 * FADING, 8 * FADING], [4 + 4 * FADING, 8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(found, [[4 + 4 * DECAY, 8 * DECAY], [4 + 4 * DECAY, 8], [0, 0]], rtol=1e-6)
 
 
 def test_scores_when_an_event_is_older_than_those_that_count_then_it_counts_nothing() -> None:
     codes_NM = np.array([[0], [1]])
     shared = SharedCodes(codes_NM, np.array([1]))
     assert shared([_history([1] + [0] * EVENTS)])[0, 0] == 0
-    assert shared([_history([1] + [0] * (EVENTS - 1))])[0, 0] == pytest.approx(FADING ** (EVENTS - 1))
+    assert shared([_history([1] + [0] * (EVENTS - 1))])[0, 0] == pytest.approx(DECAY ** (EVENTS - 1))
