@@ -2,8 +2,9 @@
 
 A tenth of a run's items, drawn at random, loses all its training events. Features and a tokenizer are fitted on what
 is left, and two token models are trained briefly: one on codes of behaviour and words, one on the codes that items have
-as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Test users whose next item is one of the
-tenth are asked, and a sample of the others. All is done for three draws: few popular items among the tenth decide much.
+as new (``as_new`` of :class:`recsys.recommender.token_config.ExpertConfig`). Queries are the test users whose next item
+is one of the tenth, and a sample of the others. All is done for three draws: few popular items among the tenth decide
+much.
 
 ``N of ten places`` are kept as ``tokens.new_item_share`` keeps them (:mod:`recsys.decoding.kept_places`): a cold item
 is found where it is among the best N cold ones, another where it is among the best 10 - N others. ``by shared codes
@@ -54,7 +55,7 @@ TOKENIZER = TokenizerConfig(num_codebooks=32, width=8, epochs=12)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class Queries:
     """Test users by their next item: one without training events, or another one."""
 
     cold: Questions
@@ -119,10 +120,10 @@ def _one_draw(
     rest = _others(questions(prepared.log, "validation"), cold_N)
     weights = choose_weights(ValidationScores.of(sources, rest)).weights
     LOG.info("bench cold: weights on validation: %s", weights)
-    asked, tried = asked_users(prepared.log, cold_N), ways(sources, weights, cold_N, codes[AS_NEW])
+    queries, tried = queries_of(prepared.log, cold_N), ways(sources, weights, cold_N, codes[AS_NEW])
     tried["cosine with the last item's words"] = Way(score=_nearest(builder.as_new().vectors_NF))
     shown = track(tried.items(), what="ways to score", total=len(tried))
-    return {name: _figures(way, asked) for name, way in shown}
+    return {name: _figures(way, queries) for name, way in shown}
 
 
 def drawn_items(num_items: int, share: float, seed: int) -> BoolArray:
@@ -145,11 +146,11 @@ def without_items(log: EventLog, left_out_N: BoolArray) -> EventLog:
     )
 
 
-def asked_users(log: EventLog, cold_N: BoolArray) -> Asked:
+def queries_of(log: EventLog, cold_N: BoolArray) -> Queries:
     """Return the test users of cold items, and others, at most :data:`USERS` of each; histories lack cold items."""
     test = questions(log, "test")
     cold = test.take(np.flatnonzero(cold_N[test.targets_U])).sample(USERS, seed=SEEDS[0])
-    return Asked(cold=_clean(cold, cold_N), others=_others(test, cold_N))
+    return Queries(cold=_clean(cold, cold_N), others=_others(test, cold_N))
 
 
 def ways(
@@ -172,13 +173,14 @@ def ways(
         return Evidence(sources, search_weights=weights, rank_weights=weights, new_items=new_items).ranking
 
     found |= {f"{MIXED}, bonus {bonus:g}": Way(score=as_new(bonus)) for bonus in BONUSES}
+    by_score = as_new(0.0)
 
     def by_shared_codes_too(histories: Sequence[History]) -> FloatArray:
-        score_BN = as_new(0.0)(histories)
+        score_BN = by_score(histories)
         score_BN[:, cold_I] += shared(histories)
         return score_BN
 
-    for order, score in (("", as_new(0.0)), (" by shared codes too", by_shared_codes_too)):
+    for order, score in (("", by_score), (" by shared codes too", by_shared_codes_too)):
         for number in PLACES:
             ranks = partial(kept_ranks, cold_N=cold_N, kept_S=kept_places(number / DEPTH, DEPTH))
             found[f"{MIXED}, {number} of ten places{order}"] = Way(score=score, ranks=ranks)
@@ -199,35 +201,31 @@ def kept_ranks(
     There are as many items of both kinds as places.
 
     Shape:
-        scores_BN: (histories, items); what is seen is written into it.
+        scores_BN: (histories, items); what is seen, and items of the other kind, are written into it.
         kept_S: (places,) which are kept.
     """
-    scores_BN[seen] = -np.inf
-    wanted_B1 = scores_BN[np.arange(len(targets_B)), targets_B][:, None]
-    of_kind_B = ((scores_BN >= wanted_B1) & (cold_N == cold_N[targets_B][:, None])).sum(axis=1)
-    rank_B = np.full(len(targets_B), MISS)
+    scores_BN[cold_N != cold_N[targets_B][:, None]] = -np.inf
+    own_B, rank_B = pessimistic_ranks(scores_BN, targets_B, seen), np.full(len(targets_B), MISS)
     for is_cold in (True, False):
         place_S = np.flatnonzero(kept_S == is_cold) + 1
-        found = np.flatnonzero(
-            (cold_N[targets_B] == is_cold) & np.isfinite(wanted_B1[:, 0]) & (of_kind_B <= len(place_S))
-        )
-        rank_B[found] = place_S[of_kind_B[found] - 1]
+        found = np.flatnonzero((cold_N[targets_B] == is_cold) & (recall_at(own_B, len(place_S)) > 0))
+        rank_B[found] = place_S[own_B[found] - 1]
     return rank_B
 
 
-def _others(asked: Questions, cold_N: BoolArray) -> Questions:
+def _others(queries: Questions, cold_N: BoolArray) -> Questions:
     """Return a sample of the users whose next item is not cold."""
-    return _clean(asked.take(np.flatnonzero(~cold_N[asked.targets_U])).sample(USERS, seed=SEEDS[0]), cold_N)
+    return _clean(queries.take(np.flatnonzero(~cold_N[queries.targets_U])).sample(USERS, seed=SEEDS[0]), cold_N)
 
 
-def _clean(asked: Questions, cold_N: BoolArray) -> Questions:
+def _clean(queries: Questions, cold_N: BoolArray) -> Questions:
     """Return the questions without cold items in their histories."""
-    kept = [~cold_N[history.items] for history in asked.histories]
+    kept = [~cold_N[history.items] for history in queries.histories]
     histories = [
         History(items=history.items[keep], timestamps=history.timestamps[keep])
-        for history, keep in zip(asked.histories, kept, strict=True)
+        for history, keep in zip(queries.histories, kept, strict=True)
     ]
-    return replace(asked, histories=histories)
+    return replace(queries, histories=histories)
 
 
 def _nearest(vectors_NF: FloatArray) -> ItemScores:
@@ -240,10 +238,10 @@ def _nearest(vectors_NF: FloatArray) -> ItemScores:
     return score
 
 
-def _figures(way: Way, asked: Asked) -> Figures:
+def _figures(way: Way, queries: Queries) -> Figures:
     """Return one way's figures, seen items removed."""
     cold_U, other_U = (
-        ranks_of(way.score, one.histories, one.targets_U, rank=way.ranks) for one in (asked.cold, asked.others)
+        ranks_of(way.score, one.histories, one.targets_U, rank=way.ranks) for one in (queries.cold, queries.others)
     )
     return {
         COLD: float(recall_at(cold_U, DEPTH).mean()),

@@ -13,10 +13,10 @@ from pipelines.benches.cold import (
     LIKENESS,
     MIXED,
     PLACES,
-    asked_users,
     bench_cold,
     drawn_items,
     kept_ranks,
+    queries_of,
     ways,
     without_items,
 )
@@ -44,10 +44,10 @@ def test_log_when_items_are_left_out_then_all_other_events_stay_in_order(run: Pa
         np.testing.assert_array_equal(left.history(user).items, before[~cold_N[before]])
 
 
-def test_asked_users_when_divided_then_next_items_are_cold_or_not_and_histories_never(run: Path) -> None:
+def test_queries_of_when_divided_then_next_items_are_cold_or_not_and_histories_never(run: Path) -> None:
     log = load_prepared(run / "data").log
     cold_N = drawn_items(log.num_items, 0.25, 7)
-    asked = asked_users(log, cold_N)
+    asked = queries_of(log, cold_N)
     assert cold_N[asked.cold.targets_U].all()
     assert not cold_N[asked.others.targets_U].any()
     assert len(asked.cold.targets_U)
