@@ -58,7 +58,7 @@ STAGES = (
         name="member",
         work=train_member,
         parents=("data",),
-        sections=("member", "model.max_history", "device"),
+        sections=("member", "model.max_history", "device", "precision"),
         by_workers=True,
     ),
     # the generative model learns to name the next item by its codes, in any order

@@ -25,6 +25,7 @@ def train_member(job: Job) -> None:
         device=pick_device(job.recipe.device),
         validation=questions(log, "validation"),
         checkpoint=job.checkpoints / "checkpoint.pt",
+        precision=job.recipe.precision,
     )
     network.save(job.out, config)
 

@@ -127,6 +127,7 @@ def go_on_with_member(job: Job, previous: Path) -> None:
             seed=derive_seed(job.recipe.seed, SASRec.name, settings.updates),
             name=SASRec.name,
             validation=questions(log, "validation"),
+            precision=job.recipe.precision,
         )
     wider.save(job.out, config)
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recsys.core.arrays import IntArray
 from recsys.core.errors import ArtifactError
+from recsys.core.unit import unit_rows
 from recsys.model.config import GeneratorConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, entries
 from recsys.model.states import HistoryStates
@@ -60,7 +60,12 @@ def item_logits(terms: LogitTerms, prior: Sequence[tuple[Tensor, Tensor]]) -> Te
     """
     bias_N = terms.bias_N.to(terms.queries_BD.dtype)
     logits_BN = torch.addmm(bias_N, terms.queries_BD, terms.keys_ND.T).float()
-    for weight, (place_X, value_X) in zip(terms.weight_J, prior, strict=True):
+    return add_prior_(logits_BN, terms.weight_J, prior)
+
+
+def add_prior_(logits_BN: Tensor, weight_J: Tensor, prior: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Add the weighted scores of the prior to logits, in place, and return them; arguments as :func:`item_logits`."""
+    for weight, (place_X, value_X) in zip(weight_J, prior, strict=True):
         logits_BN.view(-1).index_add_(0, place_X, weight * value_X)
     return logits_BN
 
@@ -124,14 +129,14 @@ class ItemHead(nn.Module):
 
         ``items_X``: which items the vectors are of, where they are not all.
         """
-        unit_ND = functional.normalize(vectors_ND, dim=-1)
+        unit_ND = unit_rows(vectors_ND)
         return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys(items_X)], dim=1)
 
     def queries(self, states: HistoryStates) -> Tensor:
         """Return what gives item logits in products with :meth:`keys`: both sides weighted by their shares."""
         # An alias: the gradients of x / |x| are summed before those of other readers of the state, whoever reads it.
         alias_BD = states.own_BD[:]
-        own_BD = functional.normalize(alias_BD, dim=-1) * self.log_scale.exp().clamp(max=MAX_SCALE)
+        own_BD = unit_rows(alias_BD) * self.log_scale.exp().clamp(max=MAX_SCALE)
         if self.member is None or states.member_BD is None:
             return own_BD
         share = self.config.member_share

@@ -15,14 +15,12 @@ from torch.nn import functional
 
 from recsys.core.arrays import IntArray
 from recsys.model.cooccurrence_prior import entries
-from recsys.model.item_head import LogitTerms, item_logits
-
-CHUNK_ROWS = 128
-"""Rows whose logits over the catalogue are held at once: 128 x 12,000 floats fit in the cache of two cores."""
+from recsys.model.item_head import LogitTerms, add_prior_, item_logits
+from recsys.sequence.softmax import softmax_, sum_in_chunks
 
 
 class _ChunkedSoftmax(torch.autograd.Function):
-    """Cross-entropy over the catalogue with logits and gradients computed chunk by chunk and never stored."""
+    """Cross-entropy over the catalogue whose logits and gradients are computed in chunks and never stored."""
 
     @staticmethod
     def forward(  # noqa: PLR0913 (autograd functions take no keywords)
@@ -34,30 +32,25 @@ class _ChunkedSoftmax(torch.autograd.Function):
         queries: "ItemQueries",
         dtype: torch.dtype,
     ) -> Tensor:
-        keys = keys_ND.to(dtype)
-        grad_queries = torch.empty_like(queries_RD)
-        grad_keys, grad_weight = torch.zeros_like(keys_ND), torch.zeros_like(weight_J)
-        total = queries_RD.new_zeros(())
-        for start in range(0, len(queries_RD), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
+        grad_weight = torch.zeros_like(weight_J)
+
+        def errors(rows: slice, logits_RN: Tensor) -> Tensor:
             part = queries.take(rows)
-            terms = LogitTerms(queries_BD=queries_RD[rows].to(dtype), keys_ND=keys, bias_N=bias_N, weight_J=weight_J)
-            logits, prior = _masked_logits(terms, part)
-            normaliser = logits.logsumexp(1, keepdim=True)
-            total += normaliser.sum() - _answered(logits, part)
-            error = logits.sub_(normaliser).exp_()
+            prior = _prior_entries(part, logits_RN.device)
+            _mask_(add_prior_(logits_RN.add_(bias_N), weight_J, prior), part)
+            answered = _answered(logits_RN, part)
+            loss = softmax_(logits_RN).sum() - answered
             if part.target_prob_RN is None:
-                error.scatter_add_(1, part.targets_R[:, None], torch.full_like(normaliser, -1.0))
+                logits_RN.scatter_add_(1, part.targets_R[:, None], logits_RN.new_full((len(logits_RN), 1), -1.0))
             else:
-                error -= part.target_prob_RN
+                logits_RN -= part.target_prob_RN
             for window, (place_X, value_X) in enumerate(prior):
-                grad_weight[window] += error.view(-1)[place_X] @ value_X
-            error = error.to(dtype)
-            grad_queries[rows] = (error @ keys).float()
-            grad_keys += (error.T @ terms.queries_BD).float()
-        count = len(queries_RD)
-        ctx.save_for_backward(grad_queries / count, grad_keys / count, grad_weight / count)
-        return total / count
+                grad_weight[window] += logits_RN.view(-1)[place_X] @ value_X
+            return loss
+
+        sums, count = sum_in_chunks(queries_RD, keys_ND, errors, dtype), len(queries_RD)
+        ctx.save_for_backward(sums.queries_RD / count, sums.keys_ND / count, grad_weight / count)
+        return sums.total / count
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
@@ -104,17 +97,19 @@ def _answered(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
     return (logits_RN.masked_fill(queries.target_prob_RN == 0, 0.0) * queries.target_prob_RN).sum()
 
 
-def _masked_logits(terms: LogitTerms, queries: ItemQueries) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the item head's logits, minus infinity where an item is out, and each window's entries in them."""
-    prior = [entries(prior_RN, terms.keys_ND.device) for prior_RN in queries.prior_scores]
-    logits_RN = item_logits(terms, prior)
+def _prior_entries(queries: ItemQueries, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Return each window's entries in the flattened logits of the rows."""
+    return [entries(prior_RN, device) for prior_RN in queries.prior_scores]
+
+
+def _mask_(logits_RN: Tensor, queries: ItemQueries) -> Tensor:
+    """Set the logits of items that are out to minus infinity in place, correct drawn ones, and return them."""
     targets_R1 = queries.targets_R[:, None]
     wanted_R1 = logits_RN.gather(1, targets_R1)
     if queries.correction_N is not None:
         logits_RN -= queries.correction_N
     logits_RN.index_fill_(1, queries.absent_X, float("-inf"))
-    logits_RN.scatter_(1, queries.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
-    return logits_RN, prior
+    return logits_RN.scatter_(1, queries.seen_RT, float("-inf")).scatter_(1, targets_R1, wanted_R1)
 
 
 def item_loss(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -147,8 +142,9 @@ def token_loss(logits_RMK: Tensor, allowed_RMK: Tensor, targets_RMK: Tensor, fre
 def item_softmax(terms: LogitTerms, queries: ItemQueries, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the item softmax itself, masked as :func:`item_loss` trains it, (rows, items)."""
     cast = replace(terms, queries_BD=terms.queries_BD.to(dtype), keys_ND=terms.keys_ND.to(dtype))
-    logits_RN, _ = _masked_logits(cast, queries)
-    return logits_RN.softmax(-1)
+    logits_RN = _mask_(item_logits(cast, _prior_entries(queries, terms.keys_ND.device)), queries)
+    softmax_(logits_RN)
+    return logits_RN
 
 
 def category_loss(category_logits_RQ: Tensor, category_R: Tensor) -> Tensor:

@@ -19,12 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys.contracts import History
-from recsys.core.arrays import FloatArray
+from recsys.core.arrays import FloatArray, IntArray
 from recsys.core.artifacts import require, write_json
 from recsys.core.config import read_config, require_heads_fit
+from recsys.core.device import Precision, product_dtype
 from recsys.core.seeds import derive_seed, rng_for
+from recsys.core.unit import unit_rows
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
+from recsys.sequence.softmax import Answers, catalogue_cross_entropy
 from recsys.sequence.training import TrainingConfig, train_best_epoch
 from recsys.sequence.validation import mean_ndcg
 from recsys.sequence.windows import Windows, pad
@@ -118,12 +121,12 @@ class IdTransformer(nn.Module):
 
     def queries(self, hidden_RD: Tensor) -> Tensor:
         """Return the vectors whose inner products with :meth:`keys` are item logits."""
-        return self.log_scale.exp() * functional.normalize(hidden_RD, dim=-1) if self.cosine else hidden_RD
+        return self.log_scale.exp() * unit_rows(hidden_RD) if self.cosine else hidden_RD
 
     def keys(self, items_X: Tensor | None = None) -> Tensor:
         """Return the vectors of items, of all where none are given, that queries are compared with."""
         weight_XD = self.items.weight if items_X is None else self.items(items_X)
-        return functional.normalize(weight_XD, dim=-1) if self.cosine else weight_XD
+        return unit_rows(weight_XD) if self.cosine else weight_XD
 
     def logits(self, hidden_RD: Tensor, items_X: Tensor | None = None) -> Tensor:
         """Score items from hidden states.
@@ -165,9 +168,17 @@ class IdTransformer(nn.Module):
 
 
 def next_item_loss(
-    network: IdTransformer, items_BT: Tensor, lengths_B: Tensor, rng: np.random.Generator, negatives: int
+    network: IdTransformer,
+    items_BT: Tensor,
+    lengths_B: Tensor,
+    rng: np.random.Generator,
+    negatives: int,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the mean cross-entropy of every valid position's next item, against all items or drawn ones.
+
+    The matrix products of the softmax over all items run in ``dtype``.
 
     Shape:
         items_BT: (windows, longest), padded on the right.
@@ -179,7 +190,8 @@ def next_item_loss(
     hidden_RD, targets_R = network(items_BT[:, :-1])[valid_BT], items_BT[:, 1:][valid_BT]
     num_items = len(network.items.weight)
     if not 0 < negatives < num_items:
-        return functional.cross_entropy(network.logits(hidden_RD), targets_R)
+        answers = Answers.single(targets_R, absent_X=targets_R[:0])
+        return catalogue_cross_entropy(network.queries(hidden_RD), network.keys(), answers, dtype=dtype)
     drawn_X = torch.from_numpy(rng.choice(num_items, negatives, replace=False)).to(device)
     logits_RX = network.logits(hidden_RD, drawn_X).masked_fill(targets_R[:, None] == drawn_X, float("-inf"))
     own_R1 = network.own_logits(hidden_RD, targets_R)[:, None]
@@ -196,6 +208,7 @@ def fit_id_transformer(  # noqa: PLR0913 (log, settings, device, validation)
     device: torch.device,
     validation: Questions | None = None,
     checkpoint: Path | None = None,
+    precision: Precision = "auto",
 ) -> IdTransformer:
     """Train a network on a log, ready for use; with validation questions the epoch with the best NDCG@10 is kept.
 
@@ -208,11 +221,20 @@ def fit_id_transformer(  # noqa: PLR0913 (log, settings, device, validation)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, name))
         network = IdTransformer(config, log.num_items).to(device)
-        _train(network, log, config, seed=seed, name=name, validation=validation, checkpoint=checkpoint)
+        _train(
+            network,
+            log,
+            config,
+            seed=seed,
+            name=name,
+            validation=validation,
+            checkpoint=checkpoint,
+            precision=precision,
+        )
     return network.eval()
 
 
-def go_on_training(
+def go_on_training(  # noqa: PLR0913 (the arguments of fit_id_transformer)
     network: IdTransformer,
     log: EventLog,
     config: IdTransformerConfig,
@@ -220,6 +242,7 @@ def go_on_training(
     seed: int,
     name: str,
     validation: Questions | None = None,
+    precision: Precision = "auto",
 ) -> IdTransformer:
     """Train a network further on a log, in place; with validation questions the best NDCG@10 is kept, the start's too.
 
@@ -231,7 +254,7 @@ def go_on_training(
     start = -1.0 if validation is None else _validate(network.eval(), config, validation, seed, name)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, name, "further"))
-        _train(network, log, config, seed=seed, name=name, validation=validation)
+        _train(network, log, config, seed=seed, name=name, validation=validation, precision=precision)
     if validation is not None and _validate(network.eval(), config, validation, seed, name) < start:
         network.load_state_dict(before)
     return network.eval()
@@ -245,15 +268,21 @@ def _train(  # noqa: PLR0913 (the arguments of fit_id_transformer)
     seed: int,
     name: str,
     validation: Questions | None,
+    precision: Precision,
     checkpoint: Path | None = None,
 ) -> None:
     windows, rng = Windows.of(log, config.max_length), rng_for(seed, f"{name}-batches")
+    dtype = product_dtype(precision, network.log_scale.device)
+
+    def loss(group: IntArray, draws: np.random.Generator) -> Tensor:
+        return next_item_loss(network, *windows.padded(group), draws, config.negatives, dtype=dtype)
+
     train_best_epoch(
         network,
         config,
         rng,
         lengths=windows.lengths_W - 1,
-        loss=lambda group, draws: next_item_loss(network, *windows.padded(group), draws, config.negatives),
+        loss=loss,
         validate=None if validation is None else lambda: _validate(network, config, validation, seed, name),
         name=name,
         checkpoint=checkpoint,

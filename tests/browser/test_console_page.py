@@ -48,6 +48,7 @@ def test_console_when_a_facet_is_required_or_avoided_then_ranked_items_follow_it
     page = screen.page
     page.goto(str(client.base_url))
     page.locator("#facet").fill(words)
+    page.locator("#facets[aria-busy=false]").wait_for()  # else a click can meet the list of before
     page.get_by_role("button", name=f"require {words}", exact=True).first.click()
     assert page.locator("#steer li.row").inner_text().startswith(f"require: {words}")
     assert titles_after_asking(page) == titles_of(client, {"require": [code]})

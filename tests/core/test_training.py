@@ -151,20 +151,3 @@ def test_step_when_the_loss_is_no_number_then_is_refused_and_changes_nothing() -
     with pytest.raises(TrainingError, match="epoch 1, batch 2"):
         one.step(loss, {"loss": float(loss.detach())}, "epoch 1, batch 2")
     assert weights(one) == before
-
-
-def test_training_when_a_weight_is_large_then_the_fused_form_learns_the_same_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = training(3)
-    monkeypatch.setattr("recsys.core.training.LARGE", 15)  # the first layer has 16 weights
-    whole, killed, resumed = training(3), training(3), training(4)
-    for one, until in ((plain, EPOCHS), (whole, EPOCHS), (killed, 3)):
-        torch.manual_seed(5)
-        run(one, until=until, checkpoint=tmp_path / "c.pt" if one is killed else None)
-    assert resumed.restore(tmp_path / "c.pt")
-    run(resumed)
-    assert whole.optimizer.defaults["fused"]
-    assert weights(resumed) == weights(whole)
-    for mine, theirs in zip(whole.network.parameters(), plain.network.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)

@@ -52,7 +52,7 @@ def take_step(one: Training, rows: np.ndarray) -> tuple[float, float]:
 
 def sasrec_scores() -> list[list[float]]:
     log = cycle_log()
-    network = fit_id_transformer(log, SASREC, seed=3, name="sasrec", device=torch.device("cpu"))
+    network = fit_id_transformer(log, SASREC, seed=3, name="sasrec", device=torch.device("cpu"), precision="fp32")
     return score_histories(network, SASREC, [log.history(user) for user in range(4)]).tolist()
 
 

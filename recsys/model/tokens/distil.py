@@ -21,7 +21,7 @@ from recsys.data.events import EventLog
 from recsys.model.tokens.config import DistillationConfig, TokenFitConfig
 from recsys.model.tokens.fit import NextItemLoss
 from recsys.model.tokens.network import TokenModel
-from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy
+from recsys.sequence.softmax import Answers, catalogue_cross_entropy
 from recsys.sequence.training import train_best_epoch
 
 BATCH_SIZE = 256
@@ -129,10 +129,13 @@ class DistillationLoss:
             prob_RZ=prob_RZ / prob_RZ.sum(1, keepdim=True),
             absent_X=self.hard.absent_X,
         )
-        loss = catalogue_cross_entropy(model.queries(shown), self.hard.item_keys(), answers, dtype=self.hard.dtype)
+        input_ND, key_ND = model.item_inputs(), self.hard.item_keys()
+        query_RD = model.queries(shown, input_ND=input_ND)
+        loss = catalogue_cross_entropy(query_RD, key_ND, answers, dtype=self.hard.dtype)
         if not self.config.hard_weight:
             return loss
-        return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=self.config.hard_positions)
+        vectors, most = (input_ND, key_ND), self.config.hard_positions
+        return loss + self.config.hard_weight * self.hard(self._windows(rng), rng, most=most, vectors=vectors)
 
     def _windows(self, rng: np.random.Generator) -> IntArray:
         """Draw windows of like lengths that have about as many positions as the next-item loss takes.

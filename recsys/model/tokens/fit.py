@@ -19,8 +19,8 @@ from recsys.data.events import EventLog
 from recsys.model.batches import Batch, pack, reorder_ties
 from recsys.model.tokens.config import TokenFitConfig, TokenModelConfig
 from recsys.model.tokens.network import TokenModel
-from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
 from recsys.sequence.negatives import NegativeSampler
+from recsys.sequence.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
 from recsys.sequence.training import train_best_epoch
 from recsys.sequence.windows import cut_from_end
 
@@ -73,9 +73,24 @@ class NextItemLoss:
         self.offset_N = torch.from_numpy(config.logit_adjustment * popularity_N).to(model.device)
         self.sampler = NegativeSampler(self.counts_N, config.sampled)
 
-    def __call__(self, group: IntArray, rng: np.random.Generator, *, most: int | None = None) -> Tensor:
-        """Return the mean loss of some windows; ``most`` bounds how many of their targets count."""
+    def __call__(
+        self,
+        group: IntArray,
+        rng: np.random.Generator,
+        *,
+        most: int | None = None,
+        vectors: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the mean loss of some windows.
+
+        Args:
+            group: numbers of the windows.
+            rng: draws what is drawn.
+            most: bounds how many of their targets count.
+            vectors: the model's :meth:`item_inputs` and this :meth:`item_keys`, where another loss has them already.
+        """
         model = self.model
+        input_ND, key_ND = vectors or (model.item_inputs(), None)
         batch, target_BT = self.windows.batch(group, rng, self.config.shuffle_ties)
         row_R, time_R = np.nonzero(target_BT)
         if most is not None and len(row_R) > most:
@@ -83,13 +98,14 @@ class NextItemLoss:
             row_R, time_R = row_R[drawn], time_R[drawn]
         items_BT = torch.from_numpy(batch.items_BT).to(model.device)
         times_BT = torch.from_numpy(batch.timestamps_BT).to(model.device)
-        queries_BTD = model.prefix_queries(items_BT[:, :-1], times_BT[:, :-1], model.item_inputs())
+        queries_BTD = model.prefix_queries(items_BT[:, :-1], times_BT[:, :-1], input_ND)
         query_RD = queries_BTD[torch.from_numpy(row_R), torch.from_numpy(time_R)]
         item_R = torch.from_numpy(batch.items_BT[row_R, time_R]).to(model.device)
         if model.num_items > self.config.sampled_above:
             return self._sampled(query_RD, item_R, rng)
         answers = Answers.single(item_R, self.absent_X)
-        return catalogue_cross_entropy(query_RD, self.item_keys(), answers, dtype=self.dtype)
+        key_ND = self.item_keys() if key_ND is None else key_ND
+        return catalogue_cross_entropy(query_RD, key_ND, answers, dtype=self.dtype)
 
     def item_keys(self, items_X: Tensor | None = None) -> Tensor:
         """Return what queries are multiplied with in the loss, (items, width): the model's keys, logits adjusted."""

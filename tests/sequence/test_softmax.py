@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recsys.model.tokens.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
+from recsys.sequence.softmax import Answers, catalogue_cross_entropy, sampled_cross_entropy
 
 
 def _random(rows: int, items: int) -> tuple[torch.Tensor, torch.Tensor]:
