@@ -146,7 +146,7 @@ def _of_generator(ours: ReasoningRecommender[Any], queries: Questions) -> list[T
 def _of_tokens(served: TokenRecommender, experts: TokenExperts, queries: Questions) -> list[Trial]:
     """Return the trials of token experts: number of paths, paths by need, CORP, Reasoning Pruning, no search."""
     plain: dict[str, Any] = {"ranked": "reached", "corp": False, "theta": None, "pruning": "none", "fewest_paths": None}
-    alone = experts.recommender(served.name, experts.choices.search_weights)
+    alone = experts.recommender(served.name, experts.choices.token_weights)
     ours, width = served.variant(served.name, **plain), served.config.num_paths
 
     def trial(by: str, at: float, *, paths: float = width, **search: Any) -> Trial:

@@ -34,7 +34,11 @@ def token_experts(run: Path) -> TokenExpertsSection:
     points = [(one["predicted"], one["observed"]) for one in found["bins"]]
     return TokenExpertsSection(
         users=found["users"],
-        weights={"search": choices.search_weights, "ranking": choices.rank_weights},
+        weights={
+            "tokens alone": choices.token_weights,
+            "search": choices.search_weights,
+            "ranking": choices.rank_weights,
+        },
         validation=choices.validation,
         plot=plots.reliability(points, "probability of paths"),
     )

@@ -8,7 +8,8 @@ from recsys.core.device import pick_device
 from recsys.core.seeds import derive_seed
 from recsys.data.prepare import load_prepared
 from recsys.data.splits import questions, training_log
-from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer
+from recsys.sequence.id_training import fit_id_transformer
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 
 def train_member(job: Job) -> None:

@@ -34,15 +34,18 @@ _BATCH = 32
 
 
 def restrict_codebooks(
-    search: MarginalSearchConfig, mixture: TokenMixture, min_codebook_weight: float
+    config: TokensConfig, mixture: TokenMixture, rank_weights: Mapping[str, float]
 ) -> MarginalSearchConfig:
     """Return the search held to codebooks whose experts' weight is at least a share of the largest such weight.
 
-    A search that names its codebooks is returned as it is.
+    Weights are those of the probabilities that paths are searched by; those of tokens alone where no expert has a
+    weight in all evidence. A search that names its codebooks is returned as it is.
     """
-    weight_M = mixture.codebook_weights()
+    search, weight_M = config.search, mixture.codebook_weights()
+    if config.paths_by == "all" and any(rank_weights.get(name) for name in mixture.codebooks):
+        weight_M = mixture.codebook_weights(rank_weights)
     # a millionth less is as much: weights are in float32, and rounding must not decide
-    counts_M = weight_M >= min_codebook_weight * weight_M.max() * (1 - 1e-6)
+    counts_M = weight_M >= config.min_codebook_weight * weight_M.max() * (1 - 1e-6)
     if search.codebooks or counts_M.all():
         return search
     return search.model_copy(update={"codebooks": tuple(np.flatnonzero(counts_M).tolist())})
@@ -81,7 +84,7 @@ def _best_pruning(
     """
     off: dict[str, Any] = {"corp": False, "theta": None, "pruning": "none"}
     tokens, evidence = ranker.tokens_only().paths.variant("", **off), ranker.all_evidence(head).paths.variant("", **off)
-    jumps = observed_jumps(tokens, queries.histories)
+    jumps = observed_jumps(evidence, queries.histories)
     theta = float(np.quantile(jumps, config.theta_quantile)) if len(jumps) else None
     tried: dict[str, dict[str, Any]] = {
         NO_PRUNING: off,
@@ -100,12 +103,12 @@ def _best_pruning(
     return tried[best], served[best], figures
 
 
-def with_faithfulness(ranker: TokenRanker, queries: Questions, seed: int) -> TokenRanker:
-    """Return the ranker with a note of how far first items fall without the facets of their paths.
+def with_faithfulness(ranker: TokenRanker, head: ItemScores, queries: Questions, seed: int) -> TokenRanker:
+    """Return the ranker with a note of how far first items fall by tokens without the facets of their paths.
 
     There is no note where no path leaves as many codebooks as it took, so that nothing was measured.
     """
-    slates = ranker.tokens_only(trace=True).paths.recommend(requests_for(queries.histories, n=1))
+    slates = ranker.all_evidence(head, trace=True).paths.recommend(requests_for(queries.histories, n=1))
     found = facet_ablation(ranker.mixture, queries.histories, slates, rng_for(seed, "faithfulness"))
     if not found.items:
         return ranker
@@ -122,7 +125,7 @@ class Bin:
     paths: int
 
 
-def reliability(ranker: TokenRanker, queries: Questions) -> list[Bin]:
+def reliability(ranker: TokenRanker, head: ItemScores, queries: Questions) -> list[Bin]:
     """Return bins of equal numbers of searched paths, the least probable first.
 
     A path's probability is that the next item is one of those that it leads to; seen items are left out on both
@@ -138,7 +141,7 @@ def reliability(ranker: TokenRanker, queries: Questions) -> list[Bin]:
             np.int64,
         )
     )
-    recommender = ranker.tokens_only().paths
+    recommender = ranker.all_evidence(head).paths
     categories = recommender.categories if recommender.config.corp else None
     predicted, observed = [np.empty(0)], [np.empty(0, np.bool_)]
     for start in range(0, len(queries.targets_U), _BATCH):

@@ -26,7 +26,7 @@ from recsys.model.tokens.mixture import TokenMixture, token_log_probs
 from recsys.recommender.token_config import ExpertConfig, TokensConfig
 from recsys.recommender.token_experts import HEAD, NewItemChoice, TokenChoices
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.recommender.weights import ChosenWeights, ValidationScores, choose_weights, sharpen
+from recsys.recommender.weights import ChosenWeights, ValidationScores, choose_weights, sharpness
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
 
@@ -52,14 +52,17 @@ def rank_by_tokens(job: Job) -> None:
     mixed, ranked = served_weights(scored, distilled=distilled, config=config)
     figures = {f"{name} alone": scored.ndcg({name: 1.0}) for name in scored.names}
     figures |= {"tokens mixed": mixed.ndcg, "all evidence": ranked.ndcg}
-    sharpened = sharpen(sources, mixed.weights, queries.sample(RELIABILITY_USERS, seed=seed))
+    some = queries.sample(RELIABILITY_USERS, seed=seed)
+    factor = sharpness(sources, mixed.weights, some)
+    token_weights = {name: factor * weight for name, weight in mixed.weights.items()}
     codebooks = {expert.student: expert.name for expert in experts}
-    mixture = TokenMixture(models, [sharpened[name] for name in models], codebooks)
-    search = restrict_codebooks(config.search, mixture, config.min_codebook_weight)
+    mixture = TokenMixture(models, [token_weights[name] for name in models], codebooks)
     choices = TokenChoices(
-        search_weights=sharpened,
+        token_weights=token_weights,
         rank_weights=ranked.weights,
-        search=search,
+        paths_by=config.paths_by,
+        sharpness=sharpness(sources | {HEAD: head}, ranked.weights, some),
+        search=restrict_codebooks(config, mixture, ranked.weights),
         new_items=_new_items(experts, training_log(load_prepared(job.parent("data")).log), config),
         validation=figures,
     )
@@ -67,13 +70,12 @@ def rank_by_tokens(job: Job) -> None:
     ranker = TokenRanker(mixture=mixture, catalogue=_catalogue(job, mixture), choices=choices, tokenizers=tokenizers)
     if config.pruning_users:
         ranker = choose_search(ranker, head, queries.sample(config.pruning_users, seed=seed), config)
-    ranker = with_faithfulness(ranker, queries.sample(FAITHFULNESS_USERS, seed=seed), seed)
+    ranker = with_faithfulness(ranker, head, queries.sample(FAITHFULNESS_USERS, seed=seed), seed)
     for name, value in ranker.choices.validation.items():
         LOG.info("tokens: validation: %s %.4f", name, value)
     LOG.info("tokens: paths by %s, ranks by %s", ranker.choices.search_weights, ranker.choices.rank_weights)
     ranker.save(job.out)
-    binned = queries.sample(RELIABILITY_USERS, seed=seed)
-    save_reliability(reliability(ranker, binned), job.out, users=len(binned.targets_U))
+    save_reliability(reliability(ranker, head, some), job.out, users=len(some.targets_U))
 
 
 def _new_items(experts: Sequence[ExpertConfig], training: EventLog, config: TokensConfig) -> NewItemChoice | None:

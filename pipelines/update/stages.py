@@ -36,7 +36,8 @@ from recsys.model.generator import Generator
 from recsys.recommender.growth import likeness, mean_weights, widened
 from recsys.recommender.new_items import add_items
 from recsys.recommender.token_ranker import TokenRanker
-from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, go_on_training
+from recsys.sequence.id_training import go_on_training
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 from recsys.tokenizer.facets import facets
 from recsys.tokenizer.kinds import load_tokenizer
 from recsys.tokenizer.refresh import refresh

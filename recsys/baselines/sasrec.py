@@ -1,8 +1,8 @@
 """SASRec trained with a softmax over items: a causal Transformer over item ids alone.
 
 With the plain binary loss of its paper SASRec is a weak rival; with a softmax, over all items or over sampled ones, it
-beats most generative models (eSASRec, arXiv 2508.06450). The network and its training are
-:mod:`recsys.sequence.id_transformer`.
+beats most generative models (eSASRec, arXiv 2508.06450). The network is
+:mod:`recsys.sequence.id_transformer`, its training :mod:`recsys.sequence.id_training`.
 
 Axes: B sequence, N item.
 """
@@ -18,7 +18,8 @@ from recsys.core.arrays import FloatArray
 from recsys.core.device import Device, pick_device
 from recsys.data.events import EventLog
 from recsys.data.splits import Questions
-from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer, score_histories
+from recsys.sequence.id_training import fit_id_transformer
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, score_histories
 
 HISTORIES_PER_CALL = 256
 

@@ -4,6 +4,7 @@ Axes: B request, N item, I new item.
 """
 
 import copy
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,14 +59,15 @@ class Evidence:
         if unknown := used - set(sources):
             raise ValueError(f"weights must be of the sources {sorted(sources)}, got {sorted(unknown)}")
         self.sources = {name: source for name, source in sources.items() if name in used}
+        self._factor = _factor(self.search_weights, self.rank_weights)
 
     def of(self, histories: Sequence[History]) -> tuple[FloatArray, FloatArray]:
         """Return the sums that search and that rank, both (histories, items)."""
         scores = {name: source(histories) for name, source in self.sources.items()}
-        log_prob_BN = self._sum(scores, self.search_weights)
-        if self.rank_weights == self.search_weights:
-            return log_prob_BN, log_prob_BN
-        return log_prob_BN, self._sum(scores, self.rank_weights)
+        rank_BN = self._sum(scores, self.rank_weights)
+        if self._factor is None:
+            return self._sum(scores, self.search_weights), rank_BN
+        return rank_BN if self._factor == 1 else np.float32(self._factor) * rank_BN, rank_BN
 
     def ranking(self, histories: Sequence[History]) -> FloatArray:
         """Return the sum that ranks alone, (histories, items); sources that have no weight in it are not computed."""
@@ -95,6 +97,17 @@ class Evidence:
 
 def _weighed(weights: Mapping[str, float]) -> set[str]:
     return {name for name, weight in weights.items() if weight}
+
+
+def _factor(weights: Mapping[str, float], others: Mapping[str, float]) -> float | None:
+    """Return what makes other weights these, None where no one number does."""
+    total, of_others = sum(weights.values()), sum(others.values())
+    if not of_others:
+        return None
+    factor = total / of_others
+    names = weights.keys() | others.keys()
+    same = all(math.isclose(weights.get(name, 0.0), factor * others.get(name, 0.0), rel_tol=1e-9) for name in names)
+    return factor if same else None
 
 
 def weighted_sum(scores: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:

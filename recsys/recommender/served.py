@@ -81,15 +81,16 @@ class ServedExperts(TokenExperts):
 
 
 def _computed_together(names: Sequence[str], choices: TokenChoices, num_items: int) -> list[list[str]]:
-    """Return the experts that rank, and those that only search, which no ranking of the whole catalogue waits for.
+    """Return the experts that rank, those that only search, and those that only rank by tokens alone.
 
-    One that scores new items ranks where there are some.
+    What is asked for waits for no expert of another group. One that scores new items ranks where there are some.
     """
     chosen = choices.new_items
     for_new = "" if chosen is None or not chosen.any_among(num_items) else chosen.expert
     ranks = [name for name in names if choices.rank_weights.get(name) or name == for_new]
     searches = [name for name in names if choices.search_weights.get(name) and name not in ranks]
-    return [group for group in (ranks, searches) if group]
+    alone = [name for name in names if choices.token_weights.get(name) and name not in (*ranks, *searches)]
+    return [group for group in (ranks, searches, alone) if group]
 
 
 @dataclass(frozen=True, kw_only=True)

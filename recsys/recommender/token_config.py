@@ -74,6 +74,9 @@ class TokensConfig(Config):
     """The teacher of students: the item head, or its mixture with the experts that ranks best on validation."""
     distillation: DistillationConfig = DistillationConfig()
     """How students learn from the teacher."""
+    paths_by: Literal["tokens", "all"] = "all"
+    """Whose item probabilities paths are searched by: those of the token models alone, or those of all evidence, which
+    ranks what they reach."""
     search: MarginalSearchConfig = MarginalSearchConfig()
     """How paths are searched."""
     weight_steps: int = Field(default=20, ge=1)

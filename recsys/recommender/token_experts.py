@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -65,11 +66,15 @@ class NewItemChoice(Config):
 class TokenChoices(Config):
     """What validation chose: weights of the experts that search, of the sources that rank, and the search."""
 
-    search_weights: dict[str, float]
-    """Weights of the experts' log-probabilities in the mixture that paths are searched by; their sum is the factor by
-    which the mixture is sharpened so that its probabilities are likeliest on validation."""
+    token_weights: dict[str, float]
+    """Weights of the experts' log-probabilities in the mixture of tokens alone; their sum is the factor by which the
+    mixture is sharpened so that its probabilities are likeliest on validation."""
     rank_weights: dict[str, float]
     """Weights of the experts' and the item head's log-probabilities in the score that ranks."""
+    paths_by: Literal["tokens", "all"]
+    """Whose probabilities paths are searched by: those of tokens alone, or those of all evidence, which ranks."""
+    sharpness: float = Field(default=1.0, gt=0)
+    """The factor of the score that ranks under which its probabilities are likeliest on validation."""
     search: MarginalSearchConfig
     """How paths are searched."""
     new_items: NewItemChoice | None = None
@@ -77,6 +82,13 @@ class TokenChoices(Config):
     validation: dict[str, float]
     """On validation users: NDCG@10, seen items removed, of each source alone and of what was tried, and how far first
     items fall without facets (see :class:`recsys.recommender.faithfulness.Faithfulness`)."""
+
+    @property
+    def search_weights(self) -> dict[str, float]:
+        """Weights of the log-probabilities whose sum decides the steps of paths."""
+        if self.paths_by == "tokens":
+            return self.token_weights
+        return {name: self.sharpness * weight for name, weight in self.rank_weights.items()}
 
     @classmethod
     def load(cls, folder: Path) -> "TokenChoices":
@@ -112,6 +124,8 @@ class TokenExperts(ABC):
     ) -> TokenRecommender:
         """Return a recommender that searches as validation chose, and ranks by weights of its own.
 
+        Without the item head its paths are searched by tokens alone.
+
         Args:
             name: what it is called in tables.
             rank_weights: weights of the experts, and of the item head where it is given.
@@ -119,6 +133,7 @@ class TokenExperts(ABC):
             trace: whether items come with their paths.
         """
         sources = {**self.sources(), **({} if head is None else {HEAD: head})}
+        searching = self.choices.token_weights if head is None else self.choices.search_weights
         index = ValidityIndex(self.catalogue.codes_NM, self.catalogue.layout.codebook_size)
         chosen = self.choices.new_items
         new_items = None
@@ -126,9 +141,7 @@ class TokenExperts(ABC):
             new_items = chosen.evidence(self.catalogue.codes_NM[:, self.codebooks(chosen.expert)])
         return TokenRecommender(
             name,
-            Evidence(
-                sources, search_weights=self.choices.search_weights, rank_weights=rank_weights, new_items=new_items
-            ),
+            Evidence(sources, search_weights=searching, rank_weights=rank_weights, new_items=new_items),
             index,
             Categories(category_N=self.catalogue.category_N, count=self.catalogue.num_categories),
             self.choices.search,

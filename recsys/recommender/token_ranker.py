@@ -122,7 +122,7 @@ class TokenRanker(TokenExperts):
 
     def tokens_only(self, *, trace: bool = False) -> Ways:
         """Return the tokens' own ranking, without the item head; with ``trace`` items come with their paths."""
-        alone = self.recommender("", self.choices.search_weights, trace=trace)
+        alone = self.recommender("", self.choices.token_weights, trace=trace)
         by_paths = TOKENS_PATHS.format(paths=self.choices.search.num_paths)
         return Ways(
             exact=alone.variant(TOKENS_EXACT, ranked="catalogue"), paths=alone.variant(by_paths, ranked="reached")

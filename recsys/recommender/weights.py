@@ -165,11 +165,11 @@ FACTORS = tuple(round(0.5 + 0.05 * step, 2) for step in range(31))
 """By how much a mixture may be sharpened: from half to double its log-probabilities."""
 
 
-def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], queries: Questions) -> dict[str, float]:
-    """Return weights times the factor under which what came next is likeliest among the items that a user lacks.
+def sharpness(sources: Mapping[str, ItemScores], weights: Mapping[str, float], queries: Questions) -> float:
+    """Return the factor of weights under which what came next is likeliest among the items that a user lacks.
 
     A weighted mean of log-probabilities is flatter than its parts. The factor changes path probabilities, no ranking.
-    Where every user has what came next, all factors are equal, and weights stay as they are.
+    Where every user has what came next, all factors are equal, and it is 1.
     """
     queries, scores = queries.by_length(), mixed_scores(sources, weights)
     total_V = np.zeros(len(FACTORS))
@@ -181,5 +181,4 @@ def sharpen(sources: Mapping[str, ItemScores], weights: Mapping[str, float], que
         open_B = np.isfinite(own_B)
         for place, factor in enumerate(FACTORS):
             total_V[place] += (factor * own_B[open_B] - logsumexp(factor * scores_BN[open_B], axis=1)).sum()
-    factor = FACTORS[int(total_V.argmax())] if total_V.any() else 1.0
-    return {name: factor * weight for name, weight in weights.items()}
+    return FACTORS[int(total_V.argmax())] if total_V.any() else 1.0

@@ -16,7 +16,8 @@ from recsys.contracts import History, Request, empty_history, requests_for
 from recsys.core.errors import ArtifactError
 from recsys.data.events import EventLog
 from recsys.data.splits import questions, training_log
-from recsys.sequence.id_transformer import IdTransformer, next_item_loss, score_histories
+from recsys.sequence.id_training import next_item_loss
+from recsys.sequence.id_transformer import IdTransformer, score_histories
 from recsys.sequence.training import batches
 from recsys.sequence.windows import pad
 from tests.support.promises import assert_promises
@@ -169,7 +170,7 @@ def test_sasrec_when_validation_gets_worse_then_keeps_the_best_epoch(monkeypatch
         seen.append(score_histories(network.eval(), config, [history(1, 2)]))
         return [0.1, 0.9, 0.3][len(seen) - 1]
 
-    monkeypatch.setattr("recsys.sequence.id_transformer._validate", validate)
+    monkeypatch.setattr("recsys.sequence.id_training._validate", validate)
     log = cycle_log()
     config = small(epochs=3, validate_every=1)
     model = SASRec.fit(training_log(log), config, seed=1, validation=questions(log, "validation"))

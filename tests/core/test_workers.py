@@ -17,7 +17,8 @@ from recsys.model.config import FitConfig
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.tokens.config import TokenFitConfig
 from recsys.model.tokens.fit import NextItemLoss
-from recsys.sequence.id_transformer import IdTransformerConfig, fit_id_transformer, score_histories
+from recsys.sequence.id_training import fit_id_transformer
+from recsys.sequence.id_transformer import IdTransformerConfig, score_histories
 from recsys.sequence.training import TrainingConfig, train_best_epoch
 from tests.support.alignment_world import CONFIG, circle, run
 from tests.support.cycle_world import cycle_log, log_of, tiny_generator

@@ -23,8 +23,9 @@ from recsys.model.config import FitConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior
 from recsys.model.fit import Pretrainer, pretrain
 from recsys.model.generator import Generator
-from recsys.sequence import id_transformer
-from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, fit_id_transformer, score_histories
+from recsys.sequence import id_training
+from recsys.sequence.id_training import fit_id_transformer
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, score_histories
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 from tests.support.cycle_world import cycle_log, tiny_generator
 
@@ -63,7 +64,7 @@ def test_prefix_states_when_read_in_one_pass_then_equal_each_prefix_alone() -> N
 
 def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     log, config = cycle_log(), SMALL.model_copy(update={"epochs": 6, "validate_every": 2})
-    validate, calls = id_transformer._validate, 0
+    validate, calls = id_training._validate, 0
 
     def fit(checkpoint: Path) -> IdTransformer:
         queries, cpu = questions(log, "validation"), torch.device("cpu")
@@ -80,7 +81,7 @@ def test_fit_id_transformer_when_killed_then_goes_on_to_the_same_weights(tmp_pat
         return validate(*args)
 
     whole = fit(tmp_path / "whole.pt")
-    monkeypatch.setattr(id_transformer, "_validate", dies_at_the_second)
+    monkeypatch.setattr(id_training, "_validate", dies_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "killed.pt")
     again = fit(tmp_path / "killed.pt")

@@ -3,7 +3,7 @@
 import copy
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 
@@ -156,8 +156,21 @@ def test_evaluation_when_other_ways_to_rank_are_asked_too_then_each_row_is_what_
     )
 
 
-def test_tokens_when_paths_lose_a_tenth_of_the_catalogues_figure_then_the_catalogue_is_ranked(run: Path) -> None:
+def test_tokens_when_all_evidence_searches_then_its_paths_are_served_and_rank_as_the_catalogue(run: Path) -> None:
     choices = TokenRanker.load(run / "tokens").choices
+    assert choices.search.ranked == "reached"
+    weights = {name: choices.sharpness * weight for name, weight in choices.rank_weights.items()}
+    assert choices.search_weights == weights
+    found = choices.validation
+    assert found["no pruning: all evidence on paths"] >= 0.98 * found["all evidence on the catalogue"]
+
+
+def test_tokens_when_paths_lose_a_tenth_of_the_catalogues_figure_then_the_catalogue_is_ranked(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    train(world, tmp_path, load_recipe("smoke", ("tokens.paths_by=tokens",)), use_ray=False, reuse_from=run)
+    choices = TokenRanker.load(tmp_path / "tokens").choices
+    assert choices.search_weights == choices.token_weights
     exact = choices.validation["all evidence on the catalogue"]
     best = max(value for name, value in choices.validation.items() if name.endswith(": all evidence on paths"))
     assert best < 0.9 * exact  # so it is in this small world, whose token models hardly learn
@@ -168,7 +181,7 @@ def test_tokens_when_trained_then_codes_are_the_catalogues_and_have_words(run: P
     ranker, own = TokenRanker.load(run / "tokens"), Catalogue.load(run / "catalog")
     np.testing.assert_array_equal(ranker.catalogue.codes_NM, own.codes_NM)
     assert ranker.catalogue.facets == own.facets
-    assert set(ranker.choices.search_weights) == {"facets", "facets_student"}
+    assert set(ranker.choices.token_weights) == {"facets", "facets_student"}
     assert set(ranker.choices.rank_weights) == {"facets", "facets_student", "head"}
     assert sum(ranker.choices.rank_weights.values()) == pytest.approx(1.0)
 
@@ -374,7 +387,8 @@ def test_reliability_when_tokens_are_trained_then_bins_hold_all_paths_and_probab
 def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(run: Path) -> None:
     ranker, asked = TokenRanker.load(run / "tokens"), questions(load_prepared(run / "data").log, "validation")
     rng = np.random.default_rng(0)
-    exact = ranker.tokens_only().exact.variant("", num_paths=1)
+    head = _head(run)
+    exact = ranker.all_evidence(head).exact.variant("", num_paths=1)
     histories, targets = [], []
     for _ in range(10):  # the next item is drawn from what the paths are searched by
         for history, log_prob_N in zip(asked.histories, exact.evidence.of(asked.histories)[0], strict=True):
@@ -383,7 +397,7 @@ def test_reliability_when_what_paths_say_is_what_comes_then_said_and_came_agree(
             histories.append(history)
             targets.append(int(rng.choice(len(prob_N), p=prob_N / prob_N.sum())))
     drawn = Questions(users_U=np.arange(len(targets)), histories=histories, targets_U=np.array(targets))
-    bins = reliability(ranker, drawn)
+    bins = reliability(ranker, head, drawn)
     said, came = (sum(one.paths * getattr(one, name) for one in bins) for name in ("predicted", "observed"))
     assert came == pytest.approx(said, rel=0.1)
     for one in bins:
@@ -395,9 +409,13 @@ def test_reliability_when_corp_prunes_then_bins_are_of_the_paths_that_it_leaves(
     asked = questions(load_prepared(run / "data").log, "validation").sample(30, seed=0)
     ranker = _searching(TokenRanker.load(run / "tokens"), num_paths=4, corp=True, theta=0.0)
     free = _searching(ranker, corp=False)
-    assert reliability(ranker, asked) != reliability(free, asked)
+    head = _head(run)
+    assert reliability(ranker, head, asked) != reliability(free, head, asked)
     # with a threshold that no jump exceeds nothing is taken back
-    assert reliability(_searching(ranker, theta=1.0), asked) == reliability(free, asked)
+    for kept, one in zip(
+        reliability(_searching(ranker, theta=1.0), head, asked), reliability(free, head, asked), strict=True
+    ):
+        assert asdict(kept) == pytest.approx(asdict(one))
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -406,8 +424,17 @@ def test_codebooks_when_an_expert_weighs_exactly_the_least_share_then_rounding_d
 ) -> None:
     # .05 is a fifth of .25, whatever both are multiplied with
     mixture = TokenMixture({"much": tiny_model(), "less": tiny_model(seed=1)}, [0.25 * factor, 0.05 * factor])
-    assert restrict_codebooks(MarginalSearchConfig(), mixture, 0.2).codebooks == ()
-    assert restrict_codebooks(MarginalSearchConfig(), mixture, 0.21).codebooks == (0, 1)
+    fifth, more = (TokensConfig(min_codebook_weight=least, paths_by="tokens") for least in (0.2, 0.21))
+    assert restrict_codebooks(fifth, mixture, {}).codebooks == ()
+    assert restrict_codebooks(more, mixture, {}).codebooks == (0, 1)
+
+
+def test_codebooks_when_all_evidence_searches_then_those_of_experts_that_rank_count() -> None:
+    mixture = TokenMixture({"much": tiny_model(), "less": tiny_model(seed=1)}, [0.9, 0.1])
+    config = TokensConfig()
+    assert restrict_codebooks(config, mixture, {"much": 0.0, "less": 0.2, "head": 0.8}).codebooks == (2, 3)
+    # no expert ranks: those of tokens alone
+    assert restrict_codebooks(config, mixture, {"much": 0.0, "less": 0.0, "head": 1.0}).codebooks == (0, 1)
 
 
 @pytest.mark.parametrize(("books", "noted"), [(1, False), (2, True)])
@@ -415,7 +442,9 @@ def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books:
     codes_NM = circle_codes()[:, :books]
     mixture = TokenMixture({"only": tiny_model(codes_NM)}, [1.0]).eval()
     search = MarginalSearchConfig(num_paths=5, min_steps=1)  # a path ends after one step, at four items
-    choices = TokenChoices(search_weights={"only": 1.0}, rank_weights={"only": 1.0}, search=search, validation={})
+    choices = TokenChoices(
+        token_weights={"only": 1.0}, rank_weights={"only": 1.0}, paths_by="all", search=search, validation={}
+    )
     catalogue = Catalogue(
         item_ids=list(range(20)),
         codes_NM=codes_NM,
@@ -426,7 +455,9 @@ def test_faithfulness_when_paths_take_all_codebooks_then_nothing_is_noted(books:
     )
     ranker = TokenRanker(mixture=mixture, catalogue=catalogue, choices=choices, tokenizers={})
     asked = Questions(users_U=np.arange(3), histories=histories(), targets_U=np.array([1, 2, 3]))
-    found = with_faithfulness(ranker, asked, seed=0).choices.validation
+    found = with_faithfulness(
+        ranker, lambda asked: np.zeros((len(asked), 20), np.float32), asked, seed=0
+    ).choices.validation
     assert set(found) == ({"fall without the path's facets", "fall without random facets"} if noted else set())
 
 
@@ -436,7 +467,8 @@ def test_bundle_when_experts_are_weighed_beside_another_head_then_those_without_
 ) -> None:
     ranker = TokenRanker.load(run / "tokens")
     weights = {
-        "search_weights": {"facets": search_weight, "facets_student": 1.0},
+        "paths_by": "tokens",
+        "token_weights": {"facets": search_weight, "facets_student": 1.0},
         "rank_weights": {"facets": 0.0, "facets_student": 1.0},
     }
     ranker = replace(ranker, choices=ranker.choices.model_copy(update=weights))

@@ -70,6 +70,17 @@ def test_evidence_when_a_source_without_a_weight_is_missing_then_nothing_changes
     np.testing.assert_array_equal(evidence.of(histories()[1:])[1], one["one"](histories()[1:]))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.35])
+def test_evidence_when_what_searches_is_what_ranks_times_a_factor_then_it_is_that_to_the_bit(factor: float) -> None:
+    sources = {"one": _random_source(1), "two": _random_source(2)}
+    ranking = {"one": 0.25, "two": 0.75, "no weight": 0.0}
+    searching = {name: factor * weight for name, weight in ranking.items()}
+    log_prob_BN, rank_BN = Evidence(sources, search_weights=searching, rank_weights=ranking).of(histories()[1:])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(log_prob_BN, np.float32(factor) * rank_BN)
+    plain_BN = weighted_sum({name: source(histories()[1:]) for name, source in sources.items()}, searching)  # type: ignore[operator]
+    np.testing.assert_allclose(log_prob_BN, plain_BN, rtol=1e-5)
+
+
 def test_evidence_when_items_are_new_then_their_one_source_counts_as_if_it_had_all_weight() -> None:
     sources = {"one": _random_source(1), "two": _random_source(2), "words": _random_source(3)}
     new_items = NewItemEvidence(source="words", item_I=np.array([4, 29]), bonus=0.5)

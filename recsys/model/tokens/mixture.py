@@ -126,11 +126,15 @@ class TokenMixture(nn.Module):
         edges = np.cumsum([0, *(model.layout.num_codebooks for model in self._owning())]).tolist()
         return {name: slice(start, stop) for name, start, stop in zip(self.owners, edges, edges[1:], strict=False)}
 
-    def codebook_weights(self) -> FloatArray:
-        """Return the sum of the weights of the experts that read each codebook, (codebooks,)."""
+    def codebook_weights(self, weights: Mapping[str, float] | None = None) -> FloatArray:
+        """Return the sum of the weights of the experts that read each codebook, (codebooks,).
+
+        ``weights`` are by expert; without any the mixture's count.
+        """
+        weights = weights or dict(zip(self.codebooks, self.weight_X.tolist(), strict=True))
         sums = dict.fromkeys(self.owners, 0.0)
-        for owner, weight in zip(self.codebooks.values(), self.weight_X.tolist(), strict=True):
-            sums[owner] += weight
+        for expert, owner in self.codebooks.items():
+            sums[owner] += weights.get(expert, 0.0)
         widths = [model.layout.num_codebooks for model in self._owning()]
         return np.repeat(np.array(list(sums.values()), np.float32), widths)
 

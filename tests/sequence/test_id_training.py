@@ -5,15 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from recsys.data.splits import questions, training_log
-from recsys.sequence.id_transformer import (
-    IdTransformer,
-    IdTransformerConfig,
-    fit_id_transformer,
-    go_on_training,
-    score_histories,
-)
+from recsys.sequence.id_training import fit_id_transformer, go_on_training, next_item_loss
+from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, score_histories
 from recsys.sequence.validation import mean_ndcg
 from tests.support.cycle_world import cycle_log
 
@@ -64,3 +60,17 @@ def test_go_on_training_when_twice_from_the_same_weights_then_ends_the_same() ->
         network = go_on_training(fitted(), training_log(cycle_log()), CONFIG, seed=3, name="x")
         ends.append(network.items.weight.detach().numpy().copy())
     np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.parametrize("logits", ["cosine", "dot"])
+def test_next_item_loss_when_all_items_count_then_it_is_the_cross_entropy_of_the_networks_logits(logits: str) -> None:
+    config = CONFIG.model_copy(update={"logits": logits, "dropout": 0.0})
+    network = IdTransformer(config, 7)
+    items_BT, lengths_B = torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), torch.tensor([4, 2])
+    loss = next_item_loss(network, items_BT, lengths_B, np.random.default_rng(0), 0)
+    # targets: 2, 3, 4 of the first window, 6 of the second; what follows is padding
+    hidden_RD = network(items_BT[:, :-1])[[0, 0, 0, 1], [0, 1, 2, 0]]
+    wanted = functional.cross_entropy(network.logits(hidden_RD), torch.tensor([2, 3, 4, 6]))
+    torch.testing.assert_close(loss, wanted)
+    grads = [torch.autograd.grad(one, network.items.weight, retain_graph=True)[0] for one in (loss, wanted)]
+    torch.testing.assert_close(*grads)
