@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK_ROWS = 256
-"""Rows whose errors over the catalogue are held at once."""
-BLOCK_ROWS = 64
-"""Rows whose logits over the catalogue are held at once: 64 x 12,000 floats about fit in a core's own cache."""
+CHUNK_ROWS, BLOCK_ROWS = 256, 64
+"""Rows whose errors and whose logits over the catalogue are held at once on a CPU: 64 x 12,000 floats about fit in a
+core's own cache."""
+DEVICE_ROWS = 1024
+"""Rows of both on other devices, which few large products keep busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,13 @@ def sum_in_chunks(
     keys, queries = keys_ND.to(dtype), queries_RD.to(dtype)
     grad_queries, grad_keys = torch.empty_like(queries_RD), torch.zeros_like(keys_ND)
     total = queries_RD.new_zeros(())
-    held = queries.new_empty(min(CHUNK_ROWS, len(queries)), len(keys))
-    logits = queries_RD.new_empty(min(BLOCK_ROWS, len(queries)), len(keys))
-    for start in range(0, len(queries), CHUNK_ROWS):
-        chunk = slice(start, min(start + CHUNK_ROWS, len(queries)))
-        for first in range(chunk.start, chunk.stop, BLOCK_ROWS):
-            block = slice(first, min(first + BLOCK_ROWS, chunk.stop))
+    chunk_rows, block_rows = (CHUNK_ROWS, BLOCK_ROWS) if keys.device.type == "cpu" else (DEVICE_ROWS, DEVICE_ROWS)
+    held = queries.new_empty(min(chunk_rows, len(queries)), len(keys))
+    logits = queries_RD.new_empty(min(block_rows, len(queries)), len(keys))
+    for start in range(0, len(queries), chunk_rows):
+        chunk = slice(start, min(start + chunk_rows, len(queries)))
+        for first in range(chunk.start, chunk.stop, block_rows):
+            block = slice(first, min(first + block_rows, chunk.stop))
             logits_RN = logits[: block.stop - first].copy_(queries[block] @ keys.T)
             total += errors(block, logits_RN)
             held[first - start : block.stop - start] = logits_RN

@@ -14,7 +14,7 @@ def _random(rows: int, items: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_cross_entropy_when_rows_fill_several_chunks_then_value_and_gradients_equal_torchs() -> None:
-    query_RD, item_ND = _random(300, 40)  # 128 + 128 + 44 rows
+    query_RD, item_ND = _random(300, 40)  # a chunk of four blocks, and one of 44 rows
     item_R = torch.arange(300) % 39
     absent_X = torch.tensor([39])
     ours = catalogue_cross_entropy(query_RD, item_ND, Answers.single(item_R, absent_X))
