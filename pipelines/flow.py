@@ -91,7 +91,7 @@ STAGES = (
             "precision",
         ),
     ),
-    # experts and students are mixed; their paths propose items, all evidence ranks them
+    # experts, students and the item head are mixed; paths by this mixture propose items, and it ranks them
     Stage(
         name="tokens",
         work=rank_by_tokens,

@@ -78,7 +78,7 @@ def select_and_bundle(job: Job) -> None:
         _discount_popularity(job, models[best.model], than=models["pre-trained"], log=prepared.log)
     tokens = _tokens(job.parent("tokens"), job.recipe.device)
     if tokens is not None and best.model == "aligned":
-        tokens = reweighed(tokens, models[best.model], queries)
+        tokens = reweighed(tokens, models[best.model], queries, steps=job.recipe.tokens.weight_steps)
     parts = BundleParts(
         generator=models[best.model],
         catalogue=catalogue,
@@ -107,8 +107,10 @@ def _tokens(folder: Path, device: Device) -> TokenRanker | None:
     return TokenRanker.load(folder, device=device) if (folder / "choices.json").exists() else None
 
 
-def reweighed(tokens: TokenRanker, generator: Generator, queries: Questions) -> TokenRanker:
+def reweighed(tokens: TokenRanker, generator: Generator, queries: Questions, *, steps: int) -> TokenRanker:
     """Return token experts whose evidence is weighed anew beside another item head than they were trained with.
+
+    Weights are multiples of ``1 / steps``.
 
     Experts that neither searched nor ranked beside the old head go on without a weight: serving does not read them.
     """
@@ -117,7 +119,8 @@ def reweighed(tokens: TokenRanker, generator: Generator, queries: Questions) -> 
         name for name in tokens.mixture.codebooks if choices.search_weights.get(name) or choices.rank_weights.get(name)
     }
     sources = {name: source for name, source in tokens.sources().items() if name in used}
-    best = choose_weights(ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, queries))
+    scored = ValidationScores.of(sources | {HEAD: head_of(GeneratorScorer(generator))}, queries)
+    best = choose_weights(scored, steps=steps)
     rank_weights = dict.fromkeys(tokens.mixture.codebooks, 0.0) | best.weights
     return replace(tokens, choices=choices.model_copy(update={"rank_weights": rank_weights}))
 

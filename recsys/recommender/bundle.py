@@ -78,7 +78,7 @@ class BundleParts:
 class Bundle(LoadedBundle[GeneratorScorer]):
     """A loaded bundle; what only new items need is read from its folder on first use.
 
-    Where it has token experts, their paths propose and all evidence ranks; else the generator does both.
+    Where it has token experts, paths in their codes propose and all evidence ranks; else the generator does both.
     """
 
     tokens: TokenRanker | None

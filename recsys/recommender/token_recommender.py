@@ -1,4 +1,4 @@
-"""The recommender whose slates come from searched token paths: token models propose, all evidence ranks.
+"""The recommender whose slates come from searched token paths: paths propose, all evidence ranks.
 
 Axes: B request, N item.
 """
@@ -20,7 +20,7 @@ from recsys.recommender.evidence import Evidence, SharedSources
 
 
 class TokenRecommender:
-    """Ranks what the paths of a token mixture reach, or the whole catalogue, by weighted evidence.
+    """Ranks what searched paths reach, or the whole catalogue, by weighted evidence.
 
     The config sets which of the two, unless a request does.
 

@@ -477,10 +477,11 @@ def test_bundle_when_experts_are_weighed_beside_another_head_then_those_without_
     targets = [slate.items[0] for slate in first.recommend(requests_for(asked.histories, n=1))]
     # what comes next is what the expert ranks first, so alone it would be perfect
     asked = Questions(users_U=asked.users_U, histories=asked.histories, targets_U=np.array(targets))
-    rank = reweighed(ranker, Generator.load(run / "aligned"), asked).choices.rank_weights
+    rank = reweighed(ranker, Generator.load(run / "aligned"), asked, steps=4).choices.rank_weights
     assert set(rank) == {"facets", "facets_student", "head"}
     assert (rank["facets"] > 0) == (search_weight > 0)
     assert sum(rank.values()) == pytest.approx(1.0)
+    assert all(4 * weight == round(4 * weight) for weight in rank.values())  # multiples of a quarter
 
 
 @pytest.mark.parametrize(
