@@ -118,7 +118,7 @@ STAGES = (
         name="bundle",
         work=select_and_bundle,
         parents=("data", "features", "tokenizer", "catalog", "calibrated", "tokens", "aligned"),
-        sections=("decoder", "selection", "alignment.steps", "device"),
+        sections=("decoder", "selection", "tokens.weight_steps", "alignment.steps", "device"),
     ),
 )
 
