@@ -130,7 +130,7 @@ def update_stages(previous: Path) -> tuple[Stage, ...]:
             name="member",
             work=after(go_on_with_member),
             parents=("data", "features"),
-            sections=changed,
+            sections=(*changed, "precision"),
             by_workers=True,
         ),
         Stage(

@@ -49,7 +49,7 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
         "recsys: tokens alone (16 paths)",
         "recsys: expert facets alone",
         "recsys: expert facets_student alone",
-        "recsys: paths propose, all evidence ranks",
+        "recsys: all evidence ranks the catalogue",
         "recsys: item head ranks the catalogue",
         "popularity",
         "cooccurrence",
@@ -116,8 +116,10 @@ def test_train_when_the_precision_is_named_then_the_manifest_has_it_and_the_othe
         folder = tmp_path / precision
         train(world, folder, load_recipe("smoke", (f"precision={precision}",)), use_ray=False, reuse_from=run)
         records = read_records(folder)
-        assert {records[name].arithmetic for name in ("model", "experts", "students", "aligned")} == {arithmetic}
-        assert {records[name].arithmetic for name in ("data", "tokenizer", "member", "bundle")} == {"float32"}
+        assert {records[name].arithmetic for name in ("member", "model", "experts", "students", "aligned")} == {
+            arithmetic
+        }
+        assert {records[name].arithmetic for name in ("data", "tokenizer", "bundle")} == {"float32"}
         hashes[precision] = records["model"].files["model.safetensors"]
     assert hashes["fp32"] != hashes["bf16"]
 
