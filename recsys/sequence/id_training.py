@@ -63,12 +63,13 @@ def fit_id_transformer(  # noqa: PLR0913 (log, settings, device, validation)
     device: torch.device,
     validation: Questions | None = None,
     checkpoint: Path | None = None,
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> IdTransformer:
     """Train a network on a log, ready for use; with validation questions the epoch with the best NDCG@10 is kept.
 
     ``name`` is shown with the progress and makes the random draws its own. A killed training that is started again
-    with the same checkpoint file goes on from its last validation.
+    with the same checkpoint file goes on from its last validation. ``precision`` is that of the matrix products of a
+    softmax over all items.
 
     Raises:
         ValueError: no user has two training events.
@@ -97,7 +98,7 @@ def go_on_training(  # noqa: PLR0913 (the arguments of fit_id_transformer)
     seed: int,
     name: str,
     validation: Questions | None = None,
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
 ) -> IdTransformer:
     """Train a network further on a log, in place; with validation questions the best NDCG@10 is kept, the start's too.
 

@@ -15,7 +15,7 @@ CHUNK_ROWS, BLOCK_ROWS = 256, 64
 """Rows whose errors and whose logits over the catalogue are held at once on a CPU: 64 x 12,000 floats about fit in a
 core's own cache."""
 DEVICE_ROWS = 1024
-"""Rows of both on other devices, which few large products keep busy."""
+"""Rows of both on other devices, where many small products would take longer than few large ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Training an id Transformer further from its weights."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch.nn import functional
 
 from recsys.data.splits import questions, training_log
+from recsys.sequence import id_training
 from recsys.sequence.id_training import fit_id_transformer, go_on_training, next_item_loss
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig, score_histories
+from recsys.sequence.softmax import catalogue_cross_entropy
 from recsys.sequence.validation import mean_ndcg
 from tests.support.cycle_world import cycle_log
 
@@ -60,6 +63,26 @@ def test_go_on_training_when_twice_from_the_same_weights_then_ends_the_same() ->
         network = go_on_training(fitted(), training_log(cycle_log()), CONFIG, seed=3, name="x")
         ends.append(network.items.weight.detach().numpy().copy())
     np.testing.assert_array_equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("named", "wanted"),
+    [({}, torch.float32), ({"precision": "fp32"}, torch.float32), ({"precision": "bf16"}, torch.bfloat16)],
+)
+def test_training_when_no_precision_is_named_then_products_are_in_float32(
+    named: dict[str, Any], wanted: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def spy(*parts: Any, dtype: torch.dtype) -> torch.Tensor:
+        seen.add(dtype)
+        return catalogue_cross_entropy(*parts, dtype=dtype)
+
+    monkeypatch.setattr(id_training, "catalogue_cross_entropy", spy)
+    log, config = training_log(cycle_log()), CONFIG.model_copy(update={"epochs": 1, "negatives": 0})
+    network = fit_id_transformer(log, config, seed=0, name="x", device=torch.device("cpu"), **named)
+    go_on_training(network, log, config, seed=0, name="x", **named)
+    assert seen == {wanted}
 
 
 @pytest.mark.parametrize("logits", ["cosine", "dot"])
