@@ -26,6 +26,7 @@ from recsys.evaluation.replay_results import Replay
 from recsys.model.calibrate import DISCOUNTS
 from recsys.model.generator import Generator
 from recsys.recommender.bundle import load_bundle
+from recsys.sequence.id_training import fit_id_transformer
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 
@@ -71,16 +72,24 @@ def test_train_when_done_then_the_report_has_every_contestant_and_the_promised_k
     assert all(promised <= set(row) for row in result["rows"])
 
 
-def test_train_when_sasrec_has_no_settings_then_it_is_the_member_and_as_if_fitted_alone(
+def test_train_when_sasrec_has_no_settings_then_it_is_the_member_and_as_if_fitted_alone_in_its_precision(
     run: Path, recipe: Recipe
 ) -> None:
     log = load_prepared(run / "data").log
     rival = SASRec.load(run / "baselines" / "sasrec")
     seed, validation = derive_seed(recipe.seed, "sasrec"), questions(log, "validation")
     with one_thread():  # as stages have; sums in another order would be other weights
-        alone = SASRec.fit(training_log(log), rival.config, seed=seed, validation=validation)
+        alone = fit_id_transformer(
+            training_log(log),
+            rival.config,
+            seed=seed,
+            name=SASRec.name,
+            device=torch.device("cpu"),
+            validation=validation,
+            precision=recipe.precision,
+        )
     member, _ = IdTransformer.load(run / "member", IdTransformerConfig)
-    for name, weights in alone.network.state_dict().items():
+    for name, weights in alone.state_dict().items():
         assert torch.equal(weights, rival.network.state_dict()[name]), name
         assert torch.equal(member.state_dict()[name], rival.network.state_dict()[name]), name
 
