@@ -3,7 +3,7 @@
     DATA ──► data ──► features ──► tokenizer ──► catalog ──► model ──► calibrated ──► aligned ──► bundle ──► evaluation
               │                                    │                      │ │                                 │ │
               │                                    └──► experts ──────────┼─┴──► students ──► tokens ─────────┘ │
-              └────────────────────────────────────────► member ──────────┴──► baselines ───────────────────────┘
+              └───────────────────────────────► member(s) ────────────────┴──► baselines ───────────────────────┘
 
 Each stage is a plain function that reads finished folders of the run and writes its own; stages meet in artifacts and
 nowhere else. A stage whose inputs and settings are as they were is not run again.
@@ -29,7 +29,7 @@ from pipelines.stages.catalog import build_catalog
 from pipelines.stages.evaluate import evaluate_models
 from pipelines.stages.experts import train_experts
 from pipelines.stages.features import build_features
-from pipelines.stages.member import train_member
+from pipelines.stages.member import train_further_members, train_member
 from pipelines.stages.prepare import prepare_data
 from pipelines.stages.pretrain import pretrain_model
 from pipelines.stages.students import train_students
@@ -61,6 +61,14 @@ STAGES = (
         sections=("member", "model.max_history", "device", "precision"),
         by_workers=True,
     ),
+    # more of them by seeds of their own, where the recipe asks: their mean ranks better than any one
+    Stage(
+        name="further_members",
+        work=train_further_members,
+        parents=("data",),
+        sections=("member", "further_members", "model.max_history", "device", "precision"),
+        by_workers=True,
+    ),
     # the generative model learns to name the next item by its codes, in any order
     Stage(
         name="model",
@@ -69,8 +77,13 @@ STAGES = (
         sections=("model", "fit", "device", "precision"),
         by_workers=True,
     ),
-    # both score items together, in the shares that rank best on validation
-    Stage(name="calibrated", work=calibrate_head, parents=("data", "model", "member"), sections=("device",)),
+    # all score items together, in the shares that rank best on validation
+    Stage(
+        name="calibrated",
+        work=calibrate_head,
+        parents=("data", "model", "member", "further_members"),
+        sections=("device",),
+    ),
     # token models whose item logits are sums of code logits, each with codebooks of its own
     Stage(
         name="experts",
@@ -106,11 +119,11 @@ STAGES = (
         sections=("alignment", "fit", "device", "precision"),
         by_workers=True,
     ),
-    # the rivals, from the same log (and, where one needs words, the same vectors); SASRec is the ensemble member alone
+    # the rivals, from the same log (and, where one needs words, the same vectors); SASRec is the first member alone
     Stage(
         name="baselines",
         work=fit_baselines,
-        parents=("data", "features", "member"),
+        parents=("data", "features", "member", "further_members"),
         sections=("baselines", "device"),
     ),
     # the better of the two models on validation, and everything serving needs

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from pipelines.renamed_keys import RENAMED
 from pipelines.update.config import UpdateConfig
@@ -136,6 +136,8 @@ class Recipe(Config):
     """Bounds that a tokenizer must keep."""
     member: IdTransformerConfig = IdTransformerConfig()
     """The ensemble member: a SASRec trained apart on ``model.max_history`` events; 0 epochs trains none."""
+    further_members: NonNegativeInt = 0
+    """How many more members are trained by the same settings and seeds of their own; item logits have their mean."""
     model: ModelConfig = ModelConfig()
     """The generator's shape."""
     fit: FitConfig = FitConfig()

@@ -158,7 +158,7 @@ def estimated_seconds(recipe: Recipe, size: LogSize, *, rate: float) -> dict[str
     student = _passed(recipe.tokens.distillation, positions) * _flops(tokens.layers, tokens.width, 0)
     usable = rate * _SHARE_OF_PEAK
     return {
-        "member": _passed(member, events) * small / usable,
+        "member": (1 + recipe.further_members) * _passed(member, events) * small / usable,
         "model": events * (recipe.fit.epochs + recipe.fit.final_epochs) * network / usable,
         "experts": len(recipe.experts.trained) * learned / usable,
         "students": distilled * student / usable,

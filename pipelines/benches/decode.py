@@ -123,7 +123,7 @@ def random_recommender(size: int, *, device: torch.device | None = None) -> Reas
             num_codebooks=CODEBOOKS,
             codebook_size=CODES,
             num_categories=CATEGORIES,
-            member=IdTransformerConfig().model_dump(),
+            members=[IdTransformerConfig().model_dump()],
             member_share=SHARE,
         )
     ).eval()

@@ -19,7 +19,7 @@ from recsys.data.splits import questions
 from recsys.evaluation.intervals import paired_difference
 from recsys.evaluation.metrics import recall_at
 from recsys.recommender.bundle import load_bundle
-from recsys.recommender.head_parts import COOCCURRENCE, MEMBER, head_parts
+from recsys.recommender.head_parts import COOCCURRENCE, MEMBERS, head_parts
 from recsys.recommender.weights import DEPTH, ValidationScores, choose_weights
 
 ALL = "all sources"
@@ -75,7 +75,7 @@ def choices_of(owners: Mapping[str, str], sources: Sequence[str]) -> dict[str, l
         **left_out,
         "without students": [name for name in sources if name not in tokens or name in experts],
         "without token experts": head,
-        "member and co-occurrence": [name for name in head if name in (MEMBER, COOCCURRENCE)],
+        "members and co-occurrence": [name for name in head if name in (MEMBERS, COOCCURRENCE)],
         "token experts and students": tokens,
         "token experts": experts,
         **{f"{name} alone": [name] for name in sources},

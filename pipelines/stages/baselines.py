@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pipelines.job import Job
 from pipelines.recipe import Rival
-from pipelines.stages.member import load_member
+from pipelines.stages.member import load_member, load_members
 from recsys.baselines.cooccurrence import Cooccurrence
 from recsys.baselines.ensemble import Ensemble
 from recsys.baselines.popularity import Popularity
@@ -78,12 +78,16 @@ def placed(config: Trained, device: Device) -> Trained:
 
 
 def _ensemble(job: Job, training: EventLog, alone: SASRec | None, *, validation: Questions, seed: int) -> Ensemble:
-    """Return the run's SASRec, one more of its settings by another seed, and co-occurrence, mixed on validation."""
+    """Return the run's SASRec, one more by another seed (the run's, if it has two), and co-occurrence, mixed."""
     config = job.recipe.baselines
     own_seed = derive_seed(job.recipe.seed, SASRec.name)
     own = placed(config.sasrec or SASRecConfig(), job.recipe.device)
     first = alone or SASRec.fit(training, own, seed=own_seed, validation=validation)
-    second = SASRec.fit(training, first.config, seed=seed, validation=validation)
+    further = [] if alone is None else load_members(job.parent("member"), job.parent("further_members"))[1:]
+    if further:
+        second = SASRec.of(further[0][0], training, first.config)
+    else:
+        second = SASRec.fit(training, first.config, seed=seed, validation=validation)
     near = Cooccurrence.fit(training, config.cooccurrence)
     return Ensemble.of((first, second, near), config.ensemble, validation=validation, seed=seed)
 

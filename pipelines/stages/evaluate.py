@@ -35,6 +35,7 @@ OUR_STAGES = (
     "catalog",
     "model",
     "member",
+    "further_members",
     "calibrated",
     "experts",
     "students",
@@ -149,7 +150,7 @@ def _not_used(recommender: Recommender, *, experts: Collection[str]) -> tuple[st
     if not isinstance(recommender, TokenRecommender):
         return ("experts", "students", "tokens")
     if all(name in experts for name, weight in recommender.evidence.rank_weights.items() if weight):
-        return ("model", "member", "calibrated", "students", "tokens", "aligned", "bundle")
+        return ("model", "member", "further_members", "calibrated", "students", "tokens", "aligned", "bundle")
     return ("aligned", "bundle")
 
 

@@ -14,7 +14,7 @@ class UpdateConfig(Config):
     final_epochs: int = Field(default=1, ge=0)
     """Passes of the generator over the latest events of histories alone."""
     member_epochs: int = Field(default=3, ge=0)
-    """Passes of the ensemble member."""
+    """Passes of the ensemble members."""
     rate: float = Field(default=0.3, gt=0, le=1)
     """Peak learning rates, as a share of those of a full training."""
     max_users: int = Field(default=2000, ge=1)

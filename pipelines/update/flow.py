@@ -23,6 +23,7 @@ from pipelines.update.stages import (
     extend_catalogue,
     extend_features,
     extend_tokens,
+    go_on_with_further_members,
     go_on_with_member,
     go_on_with_model,
     keep_tokenizer,
@@ -36,7 +37,7 @@ from recsys.evaluation.results import Evaluation
 from recsys.recommender.day_drift import DayDrift
 from recsys.recommender.manifest import verify_bundle
 
-READ = ("data", "features", "tokenizer", "catalog", "member", "model", "tokens")
+READ = ("data", "features", "tokenizer", "catalog", "member", "further_members", "model", "tokens")
 """The stages of the run before that an update reads."""
 _DATED = re.compile(r"-\d{8}$")
 
@@ -125,10 +126,17 @@ def update_stages(previous: Path) -> tuple[Stage, ...]:
         ),
         # token experts know the new items by their codes
         Stage(name="tokens", work=after(extend_tokens), parents=("features", "catalog"), sections=before),
-        # both networks go on from their weights
+        # all networks go on from their weights
         Stage(
             name="member",
             work=after(go_on_with_member),
+            parents=("data", "features"),
+            sections=(*changed, "precision"),
+            by_workers=True,
+        ),
+        Stage(
+            name="further_members",
+            work=after(go_on_with_further_members),
             parents=("data", "features"),
             sections=(*changed, "precision"),
             by_workers=True,

@@ -111,11 +111,19 @@ def extend_tokens(job: Job, previous: Path) -> None:
 
 
 def go_on_with_member(job: Job, previous: Path) -> None:
-    """Train the ensemble member for a few passes more; new items start where the items most like them are."""
-    found = load_member(previous / "member")
-    if found is None:
-        return
-    network, config = found
+    """Train the first ensemble member for a few passes more; new items start where the items most like them are."""
+    if (found := load_member(previous / "member")) is not None:
+        _go_on(job, *found, job.out, draws=())
+
+
+def go_on_with_further_members(job: Job, previous: Path) -> None:
+    """Train the other ensemble members for a few passes more, in the same way."""
+    for folder in sorted((previous / "further_members").glob("[0-9]*")):
+        if (found := load_member(folder)) is not None:
+            _go_on(job, *found, job.out / folder.name, draws=(folder.name,))
+
+
+def _go_on(job: Job, network: IdTransformer, config: IdTransformerConfig, out: Path, *, draws: tuple[str, ...]) -> None:
     log = load_prepared(job.parent("data")).log
     vectors_NF = FeatureBuilder.load(job.parent("features")).features.vectors_NF
     settings, wider = job.recipe.update, wider_member(network, config, vectors_NF)
@@ -125,12 +133,12 @@ def go_on_with_member(job: Job, previous: Path) -> None:
             wider.to(pick_device(job.recipe.device)),
             training_log(log),
             config.model_copy(update={"epochs": settings.member_epochs, "learning_rate": rate}),
-            seed=derive_seed(job.recipe.seed, SASRec.name, settings.updates),
+            seed=derive_seed(job.recipe.seed, SASRec.name, *draws, settings.updates),
             name=SASRec.name,
             validation=questions(log, "validation"),
             precision=job.recipe.precision,
         )
-    wider.save(job.out, config)
+    wider.save(out, config)
 
 
 def wider_member(network: IdTransformer, config: IdTransformerConfig, vectors_NF: FloatArray) -> IdTransformer:

@@ -123,7 +123,7 @@ def align(  # noqa: PLR0913 (a model, a log, a recipe, and what the rewards need
     validity = ValidityIndex(codes_NM, generator.config.codebook_size)
     objective = partial(TrainingObjective, generator, log, category_N, precision=precision)
     supervised_loss = _supervised_loss(objective, generator, config, fit or FitConfig(), seed=seed)
-    with _random_states_restored(), _without_member(generator), as_if_alone():
+    with _random_states_restored(), _without_members(generator), as_if_alone():
         policy = PathPolicy(
             generator, validity=validity, prompts=prompts, guidance=config.guidance, dropout=config.dropout
         )
@@ -260,10 +260,10 @@ def _random_states_restored() -> Iterator[None]:
 
 
 @contextmanager
-def _without_member(generator: Generator) -> Iterator[None]:
-    """Take the ensemble member out within the block: it was trained on the targets of the prompts."""
-    member, generator.head.member = generator.head.member, None
+def _without_members(generator: Generator) -> Iterator[None]:
+    """Take the ensemble members out within the block: they were trained on the targets of the prompts."""
+    members, generator.head.members = generator.head.members, None
     try:
         yield
     finally:
-        generator.head.member = member
+        generator.head.members = members

@@ -30,8 +30,8 @@ class SupervisedConfig(Config):
     shuffle_ties: float = Field(default=0.0, ge=0, le=1)
     """Share of windows in which events of equal time are put in a random order; served histories keep theirs."""
     self_distillation: float = Field(default=0.5, ge=0)
-    """Weight of self-distillation from the recommender before alignment, ensemble member included, at the ends of whole
-    training histories, whose next items are in no training data."""
+    """Weight of self-distillation from the recommender before alignment, ensemble members included, at the ends of
+    whole training histories, whose next items are in no training data."""
 
 
 class AlignmentConfig(Config):

@@ -18,7 +18,7 @@ class SupervisedLoss:
     """A supervised loss for every gradient step; each step takes the next batch of windows of the training log.
 
     The target of a position is an item of its window, which is what rewards compare paths with. ``teacher`` is the
-    recommender before alignment, ensemble member included; it is not changed. Of several workers each has its share
+    recommender before alignment, ensemble members included; it is not changed. Of several workers each has its share
     of every batch.
     """
 

@@ -1,7 +1,7 @@
 """The choice of numbers of the item head on validation, after training.
 
 The training loss cannot set them: its softmax leaves out items of the history and items without events, and the
-ensemble member was trained on the same targets. A discount of popular items trades accuracy for rare items, which no
+ensemble members were trained on the same targets. A discount of popular items trades accuracy for rare items, which no
 loss here asks for.
 
 Axes: B batch row, U user, N item, X unused item, V value that is tried.
@@ -23,7 +23,7 @@ from recsys.model.states import HistoryStates
 from recsys.sequence.validation import mean_ndcg, summed_ndcg
 
 SHARES = (0.0, 0.2, 0.35, 0.5, 0.65)
-"""Shares of the item logits that are tried for the ensemble member."""
+"""Shares of the item logits that are tried for the ensemble members."""
 UNUSED_BIASES = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -4.0, -8.0)
 """Biases of items without training events that are tried, the largest first."""
 ROOM_COST = 0.005
@@ -58,7 +58,7 @@ def calibrate(generator: Generator, questions: Questions, unused_X: Tensor) -> C
             generator, [partial(_write, generator, one, unused_X) for one in tried], encoded, keep_seen=keep_seen
         )
 
-    if generator.head.member is not None:
+    if generator.head.members is not None:
         tried = [replace(choice, member_share=share) for share in SHARES]
         choice = tried[int(ndcg_of(tried).argmax())]
     if len(unused_X):

@@ -50,8 +50,8 @@ class ModelConfig(Config):
 class GeneratorConfig(PretrainedConfig):
     """Sizes of a saved generator, and what was chosen for its item head on validation.
 
-    ``member_share`` is how much of the item logits the ensemble member has; ``repeat_bias`` is added to the logits of
-    what the user already has.
+    ``member_share`` is how much of the item logits the ensemble members have together; ``repeat_bias`` is added to the
+    logits of what the user already has.
     """
 
     model_type = "recsys_generator"
@@ -65,7 +65,7 @@ class GeneratorConfig(PretrainedConfig):
         num_categories: int = 1,
         shape: dict[str, Any] | None = None,
         prior_pairs: Sequence[int] = (),
-        member: dict[str, Any] | None = None,
+        members: Sequence[dict[str, Any]] = (),
         member_share: float = 0.0,
         repeat_bias: float = 0.0,
         **kwargs: Any,
@@ -76,7 +76,7 @@ class GeneratorConfig(PretrainedConfig):
         self.num_categories = num_categories
         self.shape = ModelConfig(**(shape or {})).model_dump()
         self.prior_pairs = list(prior_pairs)
-        self.member = None if member is None else IdTransformerConfig(**member).model_dump()
+        self.members = [IdTransformerConfig(**member).model_dump() for member in members]
         self.member_share = member_share
         self.repeat_bias = repeat_bias
         super().__init__(**kwargs)

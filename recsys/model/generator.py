@@ -51,7 +51,7 @@ class Generator(PreTrainedModel):
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | None = None) -> "Generator":
-        """Load a saved generator for use, without a member that has no share, and without a progress bar.
+        """Load a saved generator for use, without members that have no share, and without a progress bar.
 
         Raises:
             ArtifactError: the folder was written by a version whose generator had other parts.
@@ -59,10 +59,10 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         generator: Generator
         generator, found = cls.from_pretrained(folder, output_loading_info=True)
-        if generator.head.member is not None and not generator.config.member_share:
-            generator.head.drop_member()
-        if generator.head.member is not None:
-            generator.head.member.requires_grad_(False)
+        if generator.head.members is not None and not generator.config.member_share:
+            generator.head.drop_members()
+        if generator.head.members is not None:
+            generator.head.members.requires_grad_(False)
         if lacking := sorted(found["missing_keys"]):
             raise ArtifactError(
                 f"{folder} must hold all weights of this version's generator, but lacks {', '.join(lacking[:3])}; "
@@ -75,18 +75,19 @@ class Generator(PreTrainedModel):
         disable_progress_bar()
         self.save_pretrained(folder)
 
-    def add_member(self, member: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
-        """Add an ensemble member to the item head (:meth:`ItemHead.add_member`).
+    def set_members(self, members: Sequence[tuple[IdTransformer, IdTransformerConfig]], unused_X: Tensor) -> None:
+        """Give the item head its ensemble members (:meth:`ItemHead.set_members`).
 
         Raises:
-            ValueError: it reads shorter histories than this model.
+            ValueError: one reads shorter histories than this model.
         """
-        if config.max_length < self.shape.max_history:
-            raise ValueError(
-                f"an ensemble member must read histories of {self.shape.max_history} events as this model does, got "
-                f"one that reads {config.max_length}; train it with max_length={self.shape.max_history}"
-            )
-        self.head.add_member(member, config, unused_X)
+        for _, config in members:
+            if config.max_length < self.shape.max_history:
+                raise ValueError(
+                    f"an ensemble member must read histories of {self.shape.max_history} events as this model does, "
+                    f"got one that reads {config.max_length}; train it with max_length={self.shape.max_history}"
+                )
+        self.head.set_members(members, unused_X)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
@@ -110,10 +111,10 @@ class Generator(PreTrainedModel):
             vectors_ND: (items, width) of the item encoder.
             places_BT: (batch, time) the rows of ``vectors_ND``, where it does not hold all items.
         """
-        member = self.head.member
+        members = self.head.members
         return PrefixStates(
             own_BTD=self.history(items_BT if places_BT is None else places_BT, timestamps_BT, vectors_ND, self.start),
-            member_BTD=None if member is None else member.prefix_states(items_BT),
+            members_BTD=None if members is None else members.prefix_states(items_BT),
         )
 
     def encode(self, histories: Sequence[History], *, vectors_ND: Tensor | None = None) -> HistoryStates:

@@ -1,6 +1,6 @@
-"""The item head: item logits from scaled cosines, an ensemble member, the co-occurrence prior and biases.
+"""The item head: item logits from scaled cosines, ensemble members, the co-occurrence prior and biases.
 
-Axes: B batch row, N item, J co-occurrence window, D width (own and member's side by side), X entry of a sparse matrix.
+Axes: B batch row, N item, J co-occurrence window, D width (own and the members'), X entry of a sparse matrix.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from recsys.core.unit import unit_rows
 from recsys.model.config import GeneratorConfig
 from recsys.model.cooccurrence_prior import CooccurrencePrior, entries
 from recsys.model.states import HistoryStates
+from recsys.sequence.id_ensemble import IdEnsemble
 from recsys.sequence.id_transformer import IdTransformer, IdTransformerConfig
 
 MAX_SCALE = 50.0
@@ -71,9 +72,9 @@ def add_prior_(logits_BN: Tensor, weight_J: Tensor, prior: Sequence[tuple[Tensor
 
 
 class ItemHead(nn.Module):
-    """Scores items by scaled cosines of the history's state, the ensemble member's logits and the co-occurrence prior.
+    """Scores items by scaled cosines of the history's state, ensemble members' logits and the co-occurrence prior.
 
-    A member's share of the logits (``member_share`` of the config) is taken from the cosines and the prior alike.
+    The members' share of the logits (``member_share`` of the config) is taken from the cosines and the prior alike.
     """
 
     bias_N: Tensor
@@ -88,19 +89,20 @@ class ItemHead(nn.Module):
             self.register_buffer(f"prior_starts_{window}", torch.zeros(config.num_items + 1, dtype=torch.int32))
             self.register_buffer(f"prior_items_{window}", torch.zeros(pairs, dtype=torch.int32))
             self.register_buffer(f"prior_values_{window}", torch.zeros(pairs))
-        self.member: IdTransformer | None = None
-        if config.member is not None:
-            self.member = IdTransformer(IdTransformerConfig(**config.member), config.num_items)
+        self.members: IdEnsemble | None = None
+        if config.members:
+            settings = [IdTransformerConfig(**member) for member in config.members]
+            self.members = IdEnsemble([IdTransformer(one, config.num_items) for one in settings])
 
-    @torch.no_grad()
-    def add_member(self, member: IdTransformer, config: IdTransformerConfig, unused_X: Tensor) -> None:
-        """Add an ensemble member that was trained apart; its weights stay frozen and its share is unchanged.
+    def set_members(self, members: Sequence[tuple[IdTransformer, IdTransformerConfig]], unused_X: Tensor) -> None:
+        """Take networks that were trained apart as ensemble members; their weights stay frozen, their share unchanged.
 
-        Items without training events get zero vectors in it.
+        Items without training events get zero vectors in them.
         """
-        self.member = member.requires_grad_(False).to(self.log_scale.device).train(self.training)
-        self.member.items.weight[unused_X] = 0
-        self.config.member = config.model_dump()
+        together = IdEnsemble([network for network, _ in members])
+        self.members = together.requires_grad_(False).to(self.log_scale.device).train(self.training)
+        self.members.forget_items(unused_X)
+        self.config.members = [config.model_dump() for _, config in members]
 
     @torch.no_grad()
     def set_prior(self, prior: CooccurrencePrior) -> None:
@@ -120,27 +122,27 @@ class ItemHead(nn.Module):
             _require_indices(items, starts, self.config.num_items)
         return CooccurrencePrior(tables=tuple(csr_array(tuple(part), shape=shape) for part in parts))
 
-    def drop_member(self) -> None:
-        """Forget the member: a member without a share changes no logit, but costs the time of an encoder."""
-        self.member, self.config.member, self.config.member_share = None, None, 0.0
+    def drop_members(self) -> None:
+        """Forget the members: without a share they change no logit, but cost the time of an encoder each."""
+        self.members, self.config.members, self.config.member_share = None, [], 0.0
 
     def keys(self, vectors_ND: Tensor, items_X: Tensor | None = None) -> Tensor:
-        """Return what queries are multiplied with: unit item vectors, beside the member's where there is one.
+        """Return what queries are multiplied with: unit item vectors, beside the members' where there are any.
 
         ``items_X``: which items the vectors are of, where they are not all.
         """
         unit_ND = unit_rows(vectors_ND)
-        return unit_ND if self.member is None else torch.cat([unit_ND, self.member.keys(items_X)], dim=1)
+        return unit_ND if self.members is None else torch.cat([unit_ND, self.members.keys(items_X)], dim=1)
 
     def queries(self, states: HistoryStates) -> Tensor:
         """Return what gives item logits in products with :meth:`keys`: both sides weighted by their shares."""
         # An alias: the gradients of x / |x| are summed before those of other readers of the state, whoever reads it.
         alias_BD = states.own_BD[:]
         own_BD = unit_rows(alias_BD) * self.log_scale.exp().clamp(max=MAX_SCALE)
-        if self.member is None or states.member_BD is None:
+        if self.members is None or states.members_BD is None:
             return own_BD
         share = self.config.member_share
-        return torch.cat([(1 - share) * own_BD, share * self.member.queries(states.member_BD)], dim=1)
+        return torch.cat([(1 - share) * own_BD, share * self.members.queries(states.members_BD)], dim=1)
 
     def terms(self, states: HistoryStates, keys_ND: Tensor, items_X: Tensor | None = None) -> LogitTerms:
         """Return the terms of the logits of all items after some histories, or of those that ``items_X`` names.
@@ -148,7 +150,7 @@ class ItemHead(nn.Module):
         Shape:
             keys_ND: (items, width) of :meth:`keys`.
         """
-        others = 0.0 if self.member is None else self.config.member_share
+        others = 0.0 if self.members is None else self.config.member_share
         return LogitTerms(
             queries_BD=self.queries(states),
             keys_ND=keys_ND,

@@ -1,4 +1,4 @@
-"""What encoding histories returns: the history encoder's states, the ensemble member's, and all positions.
+"""What encoding histories returns: the history encoder's states, the ensemble members', and all positions.
 
 Axes: B batch row, T time, D width.
 """
@@ -14,11 +14,11 @@ class PrefixStates:
 
     Shape:
         own_BTD: (batch, time + 1, width) the history encoder's.
-        member_BTD: (batch, time + 1, member width) the ensemble member's, None without a member.
+        members_BTD: (batch, time + 1, members' widths) the ensemble members' side by side, None without members.
     """
 
     own_BTD: Tensor
-    member_BTD: Tensor | None
+    members_BTD: Tensor | None
 
     def after(self, row_B: Tensor, length_B: Tensor) -> "HistoryStates":
         """Return the states of some prefixes.
@@ -28,7 +28,7 @@ class PrefixStates:
         """
         return HistoryStates(
             own_BD=self.own_BTD[row_B, length_B],
-            member_BD=None if self.member_BTD is None else self.member_BTD[row_B, length_B],
+            members_BD=None if self.members_BTD is None else self.members_BTD[row_B, length_B],
             positions=self,
             row_B=row_B,
             length_B=length_B,
@@ -41,14 +41,14 @@ class HistoryStates:
 
     Shape:
         own_BD: (batch, width) the history encoder's state.
-        member_BD: (batch, member width) the ensemble member's state, None without a member.
+        members_BD: (batch, members' widths) the ensemble members' states side by side, None without members.
         positions: the states after every prefix of the histories that were encoded together.
         row_B: (batch,) each state's row in ``positions``.
         length_B: (batch,) how many items each state has seen; it may read positions 0 to ``length_B``.
     """
 
     own_BD: Tensor
-    member_BD: Tensor | None
+    members_BD: Tensor | None
     positions: PrefixStates
     row_B: Tensor
     length_B: Tensor
@@ -60,7 +60,7 @@ class HistoryStates:
         """Return some of the states: a slice, or their numbers."""
         return HistoryStates(
             own_BD=self.own_BD[rows],
-            member_BD=None if self.member_BD is None else self.member_BD[rows],
+            members_BD=None if self.members_BD is None else self.members_BD[rows],
             positions=self.positions,
             row_B=self.row_B[rows],
             length_B=self.length_B[rows],

@@ -4,7 +4,7 @@ Axes: N item of the bundle, I new item, D width, F feature.
 
 Nothing that was learned changes. A new item's codes come from the frozen tokenizers, so token experts, token heads and
 code embeddings know it. What a generator holds per item is taken from the training items most alike: the mean of their
-id vectors and biases, weighted by likeness; an ensemble member, which has id vectors alone, gets zeros as for an item
+id vectors and biases, weighted by likeness; ensemble members, which have id vectors alone, get zeros as for an item
 without events.
 """
 
@@ -77,14 +77,14 @@ def widened(
     state["items.codes_NM"] = torch.from_numpy(np.asarray(codes_NM, np.int64))
     wider.load_state_dict(state)
     wider.head.set_prior(prior)
-    if wider.head.member is not None:
-        wider.head.member.requires_grad_(False)
+    if wider.head.members is not None:
+        wider.head.members.requires_grad_(False)
     return wider.to(generator.device).eval()
 
 
 def _rows_of(name: str, values: Tensor, weights_IN: Tensor) -> Tensor:
     """Return what new items get of a tensor with one row an item."""
-    if name.startswith("head.member."):
+    if name.startswith("head.members."):
         return values.new_zeros((len(weights_IN), *values.shape[1:]))
     if values.dtype.is_floating_point:
         return (weights_IN.to(values.dtype) @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])

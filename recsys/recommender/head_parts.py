@@ -12,14 +12,14 @@ from recsys.contracts import History, ItemScores
 from recsys.core.arrays import FloatArray
 from recsys.recommender.scorer import GeneratorScorer
 
-GENERATOR, MEMBER, COOCCURRENCE = "generator", "member", "co-occurrence"
+GENERATOR, MEMBERS, COOCCURRENCE = "generator", "members", "co-occurrence"
 
 
 def head_parts(scorer: GeneratorScorer) -> dict[str, ItemScores]:
     """Return the parts of the item head's logits as functions of histories; those that a model lacks are left out.
 
-    The generator's and the member's are as the head adds them; the co-occurrence prior's are its windows by their
-    weights, before the member's share is taken off.
+    The generator's and the ensemble members' are as the head adds them; the co-occurrence prior's are its windows by
+    their weights, before the members' share is taken off.
     """
     head, width = scorer.generator.head, scorer.vectors_ND.shape[1]
 
@@ -35,8 +35,8 @@ def head_parts(scorer: GeneratorScorer) -> dict[str, ItemScores]:
         return np.asarray(sum(parts[1:], parts[0]), np.float32)
 
     found: dict[str, ItemScores] = {GENERATOR: lambda histories: products(histories, slice(0, width))}
-    if head.member is not None:
-        found[MEMBER] = lambda histories: products(histories, slice(width, None))
+    if head.members is not None:
+        found[MEMBERS] = lambda histories: products(histories, slice(width, None))
     if scorer.prior.tables:
         found[COOCCURRENCE] = prior
     return found

@@ -26,15 +26,15 @@ _LONGEST_GAP = 1 << 62
 
 @torch.no_grad()
 def export_generator(generator: Generator) -> GeneratorWeights:
-    """Return a generator's weights; a member without a share is left out."""
+    """Return a generator's weights; members without a share are left out."""
     generator = generator.eval()
     head, vectors_ND = generator.head, generator.items()
-    share = 0.0 if head.member is None else generator.config.member_share
-    member = None if head.member is None or not share else _member(head.member, share)
+    share = 0.0 if head.members is None else generator.config.member_share
+    networks = [] if head.members is None or not share else list(head.members.networks)
     keys_ND = head.keys(vectors_ND) if share else nn.functional.normalize(vectors_ND, dim=-1)
     return GeneratorWeights(
         history=_history(generator, vectors_ND),
-        member=member,
+        members=tuple(_member(network, share / len(networks)) for network in networks),
         decoder=_decoder(generator.decoder, generator.items.code_embedding),
         table=ItemTable(
             keys_ND=_array(keys_ND), bias_N=_array(head.bias_N), repeat_bias=_number(generator.config.repeat_bias)
@@ -144,7 +144,7 @@ def _history(generator: Generator, vectors_ND: Tensor) -> HistoryWeights:
 
 
 def _own_scale(head: ItemHead) -> float:
-    share = 0.0 if head.member is None else head.config.member_share
+    share = 0.0 if head.members is None else head.config.member_share
     return (1 - share) * float(head.log_scale.exp().clamp(max=MAX_SCALE))
 
 

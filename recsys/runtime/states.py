@@ -15,28 +15,26 @@ _LEAST_LENGTH = np.float32(1e-12)
 
 
 class HistoryQueries:
-    """Reads histories by the history encoder and, where there is one, by the ensemble member."""
+    """Reads histories by the history encoder and the ensemble members."""
 
     def __init__(self, weights: GeneratorWeights) -> None:
-        own, member, longest = weights.history, weights.member, weights.max_history
-        self._readers = EventReaders([_own(own, longest), *([] if member is None else [_member(member, longest)])])
+        own, members, longest = weights.history, weights.members, weights.max_history
+        self._readers = EventReaders([_own(own, longest), *(_member(member, longest) for member in members)])
         self._calendar_out_ED, self._edges_E = own.calendar_out_ED, own.calendar_edges_E
         self._scale = own.scale[0]
-        self._member = member
+        self._members = members
 
     def of(self, history: History) -> tuple[FloatArray, FloatArray]:
         """Return the history encoder's state, (width,), and what is multiplied with item keys, (key width,)."""
-        own_D, *member = self._readers.states(history)
+        own_D, *states = self._readers.states(history)
         seconds_T = history.timestamps
         span = np.searchsorted(self._edges_E, seconds_T[-1]) if len(seconds_T) else len(self._calendar_out_ED) - 1
         own_D = own_D + self._calendar_out_ED[span]
-        query_D = of_length(own_D, self._scale)
-        if self._member is not None:
-            scale, member_D = self._member.scale[0], member[0]
-            if scale:
-                member_D = of_length(member_D, scale)
-            query_D = np.concatenate([query_D, self._member.share[0] * member_D])
-        return own_D, query_D
+        queries = [of_length(own_D, self._scale)]
+        for member, state_D in zip(self._members, states, strict=True):
+            member_D = of_length(state_D, member.scale[0]) if member.scale[0] else state_D
+            queries.append(member.share[0] * member_D)
+        return own_D, np.concatenate(queries)
 
 
 def _own(weights: HistoryWeights, longest: int) -> EventReader:

@@ -20,7 +20,7 @@ from recsys.runtime.encoder import Encoder
 from recsys.runtime.files import REMEDY, read_folder, write_folder
 from recsys.runtime.head import ItemTable, Prior
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files change their meaning."""
 
 _Parts = TypeVar("_Parts", bound=NamedTuple)
@@ -45,10 +45,11 @@ class HistoryWeights(NamedTuple):
 
 
 class MemberWeights(NamedTuple):
-    """The ensemble member: its inputs and layers; one number each for how its state becomes a query.
+    """An ensemble member: its inputs and layers; one number each for how its state becomes a query.
 
     Shape:
-        item_ND: (items, width). position_TD: (time, width). scale: the length of queries, 0 where it is the state's.
+        item_ND: (items, width). position_TD: (time, width). scale: the length of queries, 0 where it is the state's;
+        share: what its logits count.
     """
 
     item_ND: FloatArray
@@ -80,7 +81,7 @@ class GeneratorWeights(NamedTuple):
     """All that scores items and steps after a history."""
 
     history: HistoryWeights
-    member: MemberWeights | None
+    members: tuple[MemberWeights, ...]
     decoder: TokenDecoderWeights
     table: ItemTable
     prior: Prior
@@ -91,7 +92,7 @@ class GeneratorWeights(NamedTuple):
 def save_weights(weights: GeneratorWeights, folder: Path) -> None:
     """Write the weights into a new folder."""
     sizes = {"max_history": weights.max_history, "num_codebooks": weights.num_codebooks}
-    write_folder(folder, {"member": weights.member is not None, **sizes}, flat(weights), form=FORMAT)
+    write_folder(folder, {"members": len(weights.members), **sizes}, flat(weights), form=FORMAT)
 
 
 def load_weights(folder: Path) -> GeneratorWeights:
@@ -102,10 +103,9 @@ def load_weights(folder: Path) -> GeneratorWeights:
     """
     config, arrays = read_folder(folder, form=FORMAT)
     try:
-        member = MemberWeights if config["member"] else None
         weights = GeneratorWeights(
             history=nested(HistoryWeights, arrays, "history"),
-            member=None if member is None else nested(member, arrays, "member"),
+            members=tuple(nested(MemberWeights, arrays, f"members.{at}") for at in range(config["members"])),
             decoder=nested(TokenDecoderWeights, arrays, "decoder"),
             table=nested(ItemTable, arrays, "table"),
             prior=nested(Prior, arrays, "prior"),
@@ -139,7 +139,8 @@ def require_inside(weights: GeneratorWeights) -> None:
 def flat(parts: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
     """Return all arrays of nested tuples by their places, each behind a prefix."""
     found: dict[str, NDArray[Any]] = {}
-    for name, value in parts._asdict().items():
+    named = parts._asdict() if hasattr(parts, "_asdict") else {str(at): part for at, part in enumerate(parts)}
+    for name, value in named.items():
         if isinstance(value, np.ndarray):
             found[prefix + name] = value
         elif isinstance(value, tuple):

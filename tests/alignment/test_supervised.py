@@ -26,7 +26,7 @@ def supervised(folder, *, steps=8, **update):
     generator = tiny_generator(prior=CooccurrencePrior.of(log))
     torch.manual_seed(9)
     config = IdTransformerConfig(width=8, layers=1, heads=1, max_length=6)
-    generator.add_member(IdTransformer(config, 20), config, torch.zeros(0, dtype=torch.long))
+    generator.set_members([(IdTransformer(config, 20), config)], torch.zeros(0, dtype=torch.long))
     generator.config.member_share = 0.3
     update = {
         "steps": steps,
@@ -63,8 +63,8 @@ def test_align_when_supervised_then_a_killed_run_goes_on_and_the_member_is_as_it
     assert [step["step"] for step in report.steps] == list(range(1, 9))
     assert all(0 < step["supervised"] < step["loss"] + 1 for step in report.steps)
     torch.manual_seed(9)
-    fresh = IdTransformer(IdTransformerConfig(**again.config.member), 20)
-    torch.testing.assert_close(again.head.member.items.weight, fresh.items.weight)
+    fresh = IdTransformer(IdTransformerConfig(**again.config.members[0]), 20)
+    torch.testing.assert_close(again.head.members.networks[0].items.weight, fresh.items.weight)
     assert again.config.member_share == 0.3
 
 

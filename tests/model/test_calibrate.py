@@ -46,7 +46,7 @@ def with_member(config: IdTransformerConfig = SMALL) -> Generator:
     log = cycle_log()
     member = fit_id_transformer(training_log(log), config, seed=3, name="member", device=torch.device("cpu"))
     generator = tiny_generator(prior=CooccurrencePrior.of(training_log(log)))
-    generator.add_member(member, config, NOBODY)
+    generator.set_members([(member, config)], NOBODY)
     return generator
 
 
@@ -94,7 +94,7 @@ def test_item_logits_when_there_is_a_member_then_are_the_shares_of_both() -> Non
     generator = with_member()
     queries = [history(4, 5, 6), history(), history(*range(9))]
     items = [one.items for one in queries]
-    assert generator.head.member is not None
+    assert generator.head.members is not None
 
     def logits(share: float) -> torch.Tensor:
         generator.config.member_share = share
@@ -102,7 +102,7 @@ def test_item_logits_when_there_is_a_member_then_are_the_shares_of_both() -> Non
             keys_ND = generator.head.keys(generator.items())
             return generator.head.logits(generator.encode(queries), keys_ND, generator.head.prior().scores(items))
 
-    alone = torch.from_numpy(score_histories(generator.head.member, SMALL, queries))
+    alone = torch.from_numpy(score_histories(generator.head.members.networks[0], SMALL, queries))
     assert torch.allclose(logits(1.0), alone, atol=1e-4)
     # linear in the share, prior included: .3 of the member and .7 of the rest
     assert torch.allclose(logits(0.3), 0.7 * logits(0.0) + 0.3 * alone, atol=1e-4)
@@ -114,8 +114,8 @@ def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equa
     generator.config.member_share, generator.config.repeat_bias = 0.4, -2.0
     generator.save(tmp_path)
     loaded = Generator.load(tmp_path)
-    assert loaded.head.member is not None
-    assert not any(weight.requires_grad for weight in loaded.head.member.parameters())  # it stays as it is
+    assert loaded.head.members is not None
+    assert not any(weight.requires_grad for weight in loaded.head.members.parameters())  # it stays as it is
     for again in (loaded, AutoModel.from_pretrained(tmp_path).eval()):
         queries = [history(4, 5, 6)]
         with torch.inference_mode():
@@ -123,17 +123,18 @@ def test_generator_when_a_member_is_added_and_saved_then_automodel_loads_it_equa
         assert torch.equal(ours, theirs)
 
 
-def test_add_member_when_the_member_reads_less_then_says_what_to_change() -> None:
+def test_set_members_when_the_member_reads_less_then_says_what_to_change() -> None:
     short = SMALL.model_copy(update={"max_length": 3})
     with pytest.raises(ValueError, match="max_length=6"):
-        tiny_generator().add_member(IdTransformer(short, 20), short, NOBODY)
+        tiny_generator().set_members([(IdTransformer(short, 20), short)], NOBODY)
 
 
-def test_add_member_when_an_item_was_never_used_then_the_member_says_nothing_of_it() -> None:
+def test_set_members_when_an_item_was_never_used_then_the_member_says_nothing_of_it() -> None:
     generator = tiny_generator()
-    generator.add_member(IdTransformer(SMALL, 20), SMALL, torch.tensor([7]))
-    assert generator.head.member is not None
-    scores_BN = score_histories(generator.head.member.eval(), SMALL, [history(1, 2)])
+    generator.set_members([(IdTransformer(SMALL, 20), SMALL)], torch.tensor([7]))
+    assert generator.head.members is not None
+    (member,) = generator.head.members.networks
+    scores_BN = score_histories(member.eval(), SMALL, [history(1, 2)])
     assert scores_BN[0, 7] == 0
     assert scores_BN[0, 8] != 0
 

@@ -25,11 +25,11 @@ def test_load_when_the_member_has_no_share_then_leaves_it_out_and_scores_alike(
     config = IdTransformerConfig(max_length=generator.shape.max_history)
     torch.manual_seed(3)
     member = IdTransformer(config, generator.config.num_items)
-    generator.add_member(member, config, torch.tensor([], dtype=torch.long))
+    generator.set_members([(member, config)], torch.tensor([], dtype=torch.long))
     generator.config.member_share = share
     generator.eval().save(tmp_path)
     loaded = Generator.load(tmp_path)
-    assert (loaded.head.member is not None) == there
+    assert (loaded.head.members is not None) == there
     history = History(items=np.array([1, 5, 2]), timestamps=np.array([10, 20, 30]))
     scores = []
     for one in (generator, loaded):

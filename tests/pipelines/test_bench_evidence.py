@@ -12,17 +12,17 @@ from recsys.recommender.bundle import load_bundle
 from recsys.sequence.validation import mean_ndcg, ranks_of
 
 OWNERS = {"a": "a", "b": "b", "a_student": "a", "b_student": "b"}
-HEAD = ["generator", "member", "co-occurrence"]
+HEAD = ["generator", "members", "co-occurrence"]
 
 
 def test_choices_when_there_are_two_experts_then_each_source_is_left_out_once_and_stands_alone_once() -> None:
     choices = choices_of(OWNERS, [*OWNERS, *HEAD])
     assert choices[ALL] == [*OWNERS, *HEAD]
-    assert choices["without member"] == [*OWNERS, "generator", "co-occurrence"]
+    assert choices["without members"] == [*OWNERS, "generator", "co-occurrence"]
     assert choices["without expert a and its student"] == ["b", "b_student", *HEAD]
     assert choices["without students"] == ["a", "b", *HEAD]
     assert choices["without token experts"] == HEAD
-    assert choices["member and co-occurrence"] == ["member", "co-occurrence"]
+    assert choices["members and co-occurrence"] == ["members", "co-occurrence"]
     assert choices["token experts"] == ["a", "b"]
     assert [names for name, names in choices.items() if name.endswith(" alone")] == [[one] for one in [*OWNERS, *HEAD]]
 

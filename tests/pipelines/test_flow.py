@@ -16,6 +16,8 @@ from pipelines.recommend import recommend_one
 from pipelines.record import read_records
 from pipelines.replay import replay_run
 from pipelines.stages.bundle import Candidate, choose, simplest_of_the_best
+from pipelines.stages.member import load_members
+from recsys.baselines.ensemble import Ensemble
 from recsys.baselines.sasrec import SASRec
 from recsys.contracts import requests_for
 from recsys.core.artifacts import Manifest, hash_folder
@@ -92,6 +94,21 @@ def test_train_when_sasrec_has_no_settings_then_it_is_the_member_and_as_if_fitte
     for name, weights in alone.state_dict().items():
         assert torch.equal(weights, rival.network.state_dict()[name]), name
         assert torch.equal(member.state_dict()[name], rival.network.state_dict()[name]), name
+
+
+def test_train_when_there_are_two_members_then_the_head_has_both_and_the_ensemble_rival_is_made_of_them(
+    world: Path, run: Path, tmp_path: Path
+) -> None:
+    told = ("further_members=1", 'baselines.fitted=["ensemble"]', "experts.trained=[]", "evaluation.max_users=20")
+    train(world, tmp_path, load_recipe("smoke", told), use_ray=False, reuse_from=run)
+    (first, _), (second, _) = load_members(tmp_path / "member", tmp_path / "further_members")
+    assert hash_folder(tmp_path / "member") == hash_folder(run / "member")
+    assert not torch.equal(first.items.weight, second.items.weight)
+    rival = Ensemble.load(tmp_path / "baselines" / "ensemble")
+    assert torch.equal(rival.first.network.items.weight, first.items.weight)
+    assert torch.equal(rival.second.network.items.weight, second.items.weight)
+    config = json.loads((tmp_path / "calibrated" / "config.json").read_text())
+    assert len(config["members"]) == 2
 
 
 def test_train_when_nothing_changed_then_runs_nothing(world: Path, run: Path, recipe: Recipe) -> None:

@@ -81,8 +81,8 @@ def test_widened_when_likeness_is_known_then_weighs_id_vectors_by_it(bundle: Bun
     assert torch.allclose(wider.items.id_embedding.weight[-1], 0.75 * old[3] + 0.25 * old[8], atol=1e-6)
     assert torch.equal(wider.items.id_embedding.weight[:-1], old)
     assert wider.codes_NM[-1].tolist() == generator.codes_NM[0].tolist()
-    if wider.head.member is not None:
-        assert not wider.head.member.items.weight[-1].any()
+    if wider.head.members is not None:
+        assert not any(network.items.weight[-1].any() for network in wider.head.members.networks)
 
 
 def test_strongest_when_fewer_are_wanted_then_keeps_the_largest() -> None:

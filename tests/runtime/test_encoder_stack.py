@@ -18,8 +18,7 @@ LONGEST = 6
 
 def _readers(weights: GeneratorWeights) -> list[EventReader]:
     """Return the history encoder with a start, and the member with positions and without times or a start."""
-    own, member = weights.history, weights.member
-    assert member is not None
+    own, (member,) = weights.history, weights.members
     timed = EventReader(
         encoder=own.encoder,
         longest=weights.max_history,

@@ -17,6 +17,7 @@ WORLDS = {
     "without a prior": random_generator(prior=False, seed=1),
     "with a member": random_generator(share=0.4, seed=2),
     "with a member of dot products": random_generator(share=0.4, seed=3, logits="dot"),
+    "with two members": random_generator(share=0.4, seed=5, members=2),
     "with the member alone": random_generator(share=1.0, seed=4),
 }
 PAIRS = {

@@ -43,8 +43,8 @@ def test_load_weights_when_a_file_is_not_as_it_was_written_then_says_so(tmp_path
     save_weights(export_generator(random_generator()), folder)
     config = (folder / "config.json").read_text()
     for text, message in (
-        (config.replace(f'"format": {FORMAT}', '"format": 99'), "format 1, got 99"),
-        (config.replace('"member": false', '"member": true'), "member.item_ND"),
+        (config.replace(f'"format": {FORMAT}', '"format": 99'), f"format {FORMAT}, got 99"),
+        (config.replace('"members": 0', '"members": 1'), "members.0.item_ND"),
         ("[]", "make the bundle again"),
     ):
         (folder / "config.json").write_text(text)

@@ -13,7 +13,9 @@ ITEMS = 20
 HOUR = 3600
 
 
-def random_generator(*, share: float = 0.0, prior: bool = True, seed: int = 0, logits: str = "cosine") -> Generator:
+def random_generator(
+    *, share: float = 0.0, prior: bool = True, seed: int = 0, logits: str = "cosine", members: int = 1
+) -> Generator:
     """Return a tiny generator in which nothing is zero: calendars, biases by time, biases of items and of repeats."""
     likeness = likeness_table(np.random.default_rng(5).standard_normal((ITEMS, 6)).astype(np.float32))
     generator = tiny_generator(ITEMS, seed, CooccurrencePrior.of(cycle_log(), likeness) if prior else None)
@@ -26,7 +28,8 @@ def random_generator(*, share: float = 0.0, prior: bool = True, seed: int = 0, l
     generator.config.repeat_bias = -1.5
     if share:
         config = IdTransformerConfig(width=8, max_length=generator.shape.max_history, logits=logits)
-        generator.add_member(IdTransformer(config, ITEMS).eval(), config, torch.tensor([3]))
+        networks = [(IdTransformer(config, ITEMS).eval(), config) for _ in range(members)]
+        generator.set_members(networks, torch.tensor([3]))
         generator.config.member_share = share
     return generator.eval()
 

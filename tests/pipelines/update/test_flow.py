@@ -19,6 +19,7 @@ from pipelines.flow import train
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.record import read_records
 from pipelines.releases import ReleaseFolder
+from pipelines.stages.member import load_members
 from pipelines.update.flow import Updated, dated, update_run, update_stages
 from recsys.codes.catalogue import Catalogue
 from recsys.core.artifacts import hash_folder
@@ -66,7 +67,8 @@ def day_world(world: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFact
     again = pa.concat_tables([old.slice(len(old) - 10), rows.slice(cut, middle - cut)])
     write(again, whole.items, folder / "one")
     write(rows.slice(middle), whole.items, folder / "two")
-    train(folder / "old", folder / "run", recipe, use_ray=False)
+    two_members = recipe.model_copy(update={"further_members": 1})
+    train(folder / "old", folder / "run", two_members, use_ray=False)
     before = hash_folder(folder / "run")
     updated = update_run(folder / "run", folder / "one", use_ray=False)
     return World(run=folder / "run", days=(folder / "one", folder / "two"), updated=updated, before=before)
@@ -93,6 +95,17 @@ def test_update_when_done_then_users_items_codes_and_tokenizer_go_on(day_world: 
     taken_NM = before.codes_NM
     wanted_IM = load_tokenizer(new / "tokenizer").encode(vectors_IF, taken_NM=taken_NM, resolve=True)
     assert after.codes_NM[len(old_items) :].tolist() == wanted_IM.tolist()
+
+
+def test_update_when_done_then_every_ensemble_member_went_on_and_knows_the_new_items(day_world: World) -> None:
+    run, new = day_world.run, day_world.updated.run
+    before = load_members(run / "member", run / "further_members")
+    after = load_members(new / "member", new / "further_members")
+    assert len(before) == len(after) == 2
+    for (old, _), (longer, _) in zip(before, after, strict=True):
+        assert len(longer.items.weight) == len(old.items.weight) + NEW_ITEMS
+    assert len({float(network.items.weight.detach().sum()) for network, _ in before + after}) == 4  # none is another one
+    assert len(Generator.load(new / "calibrated").config.members) in (0, 2)  # 0 where validation gives them no share
 
 
 def test_update_when_done_then_the_log_has_every_event_once(day_world: World) -> None:
