@@ -17,8 +17,9 @@ RUNTIME: Final = "runtime"
 """The folder in a bundle that holds what the runtime reads."""
 EXPERTS: Final = "experts"
 """The folder in that one that holds token experts."""
-FORMAT: Final = 2
-"""Raised when a bundle's files change their meaning; 1 had neither file hashes nor what encodes a new item."""
+FORMAT: Final = 3
+"""Raised when a bundle's files change their meaning; 1 had neither file hashes nor what encodes a new item, 2 had one
+ensemble member at most."""
 
 Scalar = str | float | int | bool | None
 Choice = Mapping[str, Scalar]

@@ -47,7 +47,7 @@ def test_write_manifest_when_a_file_differs_then_so_does_the_version_but_not_by_
         (lambda folder: (folder / FILE).write_text("{"), "must be the manifest of a bundle"),
         (lambda folder: (folder / FILE).write_text("[]"), "must be the manifest of a bundle"),
         (lambda folder: (folder / FILE).write_text('{"model_version": "1"}'), "must be the manifest of a bundle"),
-        (lambda folder: change(folder, format=1), "must have format 2, got 1"),
+        (lambda folder: change(folder, format=1), "must have format 3, got 1"),
         (lambda folder: change(folder, files=["x"]), "must be the manifest of a bundle"),
         (lambda folder: change(folder, model_version="abc"), "must name the version"),
     ],
