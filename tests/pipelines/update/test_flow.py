@@ -104,7 +104,9 @@ def test_update_when_done_then_every_ensemble_member_went_on_and_knows_the_new_i
     assert len(before) == len(after) == 2
     for (old, _), (longer, _) in zip(before, after, strict=True):
         assert len(longer.items.weight) == len(old.items.weight) + NEW_ITEMS
-    assert len({float(network.items.weight.detach().sum()) for network, _ in before + after}) == 4  # none is another one
+    assert (
+        len({float(network.items.weight.detach().sum()) for network, _ in before + after}) == 4
+    )  # none is another one
     assert len(Generator.load(new / "calibrated").config.members) in (0, 2)  # 0 where validation gives them no share
 
 
