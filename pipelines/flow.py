@@ -61,7 +61,7 @@ STAGES = (
         sections=("member", "model.max_history", "device", "precision"),
         by_workers=True,
     ),
-    # more of them by seeds of their own, where the recipe asks: their mean ranks better than any one
+    # more of them by seeds of their own, where the recipe asks; the item head takes the mean of their logits
     Stage(
         name="further_members",
         work=train_further_members,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from pipelines.job import Job
-from pipelines.stages.member import load_member
+from pipelines.stages.member import load_member, load_members
 from pipelines.stages.pretrain import item_likeness, validation_sample
 from recsys.baselines.sasrec import SASRec
 from recsys.codes.catalogue import Catalogue
@@ -118,9 +118,9 @@ def go_on_with_member(job: Job, previous: Path) -> None:
 
 def go_on_with_further_members(job: Job, previous: Path) -> None:
     """Train the other ensemble members for a few passes more, in the same way."""
-    for folder in sorted((previous / "further_members").glob("[0-9]*")):
-        if (found := load_member(folder)) is not None:
-            _go_on(job, *found, job.out / folder.name, draws=(folder.name,))
+    further = load_members(previous / "member", previous / "further_members")[1:]
+    for number, (network, config) in enumerate(further, start=1):
+        _go_on(job, network, config, job.out / str(number), draws=(str(number),))
 
 
 def _go_on(job: Job, network: IdTransformer, config: IdTransformerConfig, out: Path, *, draws: tuple[str, ...]) -> None:
